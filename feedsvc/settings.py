@@ -1,0 +1,112 @@
+"""Every setting of the service, read from the environment in one place.
+
+A variable `FEEDSVC_FEED_CAP` is the field `feed_cap` here and the keyword `feed_cap` of `create_app`.
+`docs/settings.md` documents each of them; a test fails when one is missing there.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate, validates_schema
+
+from feedsvc.errors import BadSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "FEEDSVC_"
+
+_AT_LEAST_ONE = validate.Range(min=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one process. `None` means: use the embedded part, or what the data folder holds."""
+
+    data_dir: Path = Path(".feedsvc")
+    database_url: str | None = None
+    redis_url: str | None = None
+    broker_url: str | None = None
+    jwt_secret: str | None = None
+    jwt_jwks: str | None = None
+    feed_cap: int = 800
+    feed_slack: int = 100
+    feed_ttl_seconds: int = 2_592_000
+    fanout_batch: int = 10_000
+    fanout_slice: int = 1_000
+    promote_at: int = 100_000
+    demote_at: int = 80_000
+    cors_origins: tuple[str, ...] = ()
+
+
+class _CommaSeparated(fields.Field[tuple[str, ...]]):
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> tuple[str, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(part.strip() for part in parts if part.strip())
+
+
+class _Path(fields.Field[Path]):
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> Path:
+        return Path(value).expanduser()
+
+
+class _SettingsSchema(Schema):
+    class Meta:
+        unknown = RAISE
+
+    data_dir = _Path()
+    database_url = fields.String(allow_none=True)
+    redis_url = fields.String(allow_none=True)
+    broker_url = fields.String(allow_none=True)
+    jwt_secret = fields.String(allow_none=True, validate=validate.Length(min=32))
+    jwt_jwks = fields.String(allow_none=True)
+    feed_cap = fields.Integer(validate=_AT_LEAST_ONE)
+    feed_slack = fields.Integer(validate=_AT_LEAST_ONE)
+    feed_ttl_seconds = fields.Integer(validate=_AT_LEAST_ONE)
+    fanout_batch = fields.Integer(validate=_AT_LEAST_ONE)
+    fanout_slice = fields.Integer(validate=_AT_LEAST_ONE)
+    promote_at = fields.Integer(validate=_AT_LEAST_ONE)
+    demote_at = fields.Integer(validate=_AT_LEAST_ONE)
+    cors_origins = _CommaSeparated()
+
+    @validates_schema
+    def _judge_together(self, data: dict[str, Any], **_: Any) -> None:
+        promote_at = data.get("promote_at", Settings.promote_at)
+        demote_at = data.get("demote_at", min(Settings.demote_at, promote_at))
+        if promote_at < demote_at:
+            raise ValidationError(f"must be at most promote_at ({promote_at})", "demote_at")
+        cluster = (data.get("redis_url") or "").startswith("redis+cluster://")
+        if cluster and not data.get("broker_url"):
+            raise ValidationError("is required with a redis+cluster:// URL", "broker_url")
+
+    @post_load
+    def _build(self, data: dict[str, Any], **_: Any) -> Settings:
+        data.setdefault("feed_slack", default_slack(data.get("feed_cap", Settings.feed_cap)))
+        data.setdefault("demote_at", min(Settings.demote_at, data.get("promote_at", Settings.promote_at)))
+        return Settings(**data)
+
+
+def default_slack(cap: int) -> int:
+    """How many entries beyond `cap` a list may grow before it is trimmed: an eighth, at least one."""
+    return max(1, cap // 8)
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """The settings of `environ` (default: the process's), with `overrides` on top; an empty variable is unset.
+
+    Raises `BadSettings`, which names every bad one in one line.
+    """
+    environ = os.environ if environ is None else environ
+    given: dict[str, Any] = {
+        name: environ[PREFIX + name.upper()] for name in _SettingsSchema._declared_fields if environ.get(PREFIX + name.upper())
+    }
+    try:
+        settings = _SettingsSchema().load({**given, **overrides})
+    except ValidationError as error:
+        raise BadSettings(error.normalized_messages()) from None
+    assert isinstance(settings, Settings)
+    return settings

@@ -1,0 +1,49 @@
+"""The two stores, opened together, and the limits that both obey."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from feedsvc.store.redis.client import Redis, connect
+from feedsvc.store.sql.database import Database
+
+if TYPE_CHECKING:
+    from feedsvc.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How large the views may grow, and in what steps the fan-out works."""
+
+    feed_cap: int
+    feed_slack: int
+    feed_ttl_seconds: int
+    fanout_batch: int
+    fanout_slice: int
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What every feature works on: SQL, the truth; Redis, a leased view of it; and the limits."""
+
+    sql: Database
+    redis: Redis
+    limits: Limits
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.sql.close()
+        self.redis.close()
+
+
+def open_stores(settings: Settings, *, database_url: str, redis_url: str) -> Stores:
+    """Stores at these addresses. Connects to nothing yet."""
+    limits = Limits(
+        feed_cap=settings.feed_cap,
+        feed_slack=settings.feed_slack,
+        feed_ttl_seconds=settings.feed_ttl_seconds,
+        fanout_batch=settings.fanout_batch,
+        fanout_slice=settings.fanout_slice,
+    )
+    return Stores(Database(database_url), connect(redis_url), limits)

@@ -1,0 +1,45 @@
+"""Bringing a database to the newest revision of `migrations/`, from a command or by itself on an embedded data folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from feedsvc.store.sql.database import Database
+
+_MIGRATIONS = Path(__file__).parents[3] / "migrations"
+_LOCK = 7_305_000_001  # PostgreSQL advisory lock: two processes that start together migrate one after the other
+
+
+def upgrade(database: Database) -> tuple[str | None, str]:
+    """Migrate to the newest revision; returns the revision found and the one reached. Nothing to do is no error."""
+    with database.writing() as connection:
+        if not database.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        found = _revision(connection)
+        config = _config()
+        head = ScriptDirectory.from_config(config).get_current_head()
+        assert head is not None, "migrations/ holds at least one revision"
+        if found != head:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        return found, head
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
