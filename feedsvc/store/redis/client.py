@@ -1,20 +1,15 @@
-"""The connection to Redis or Valkey, and what is said when it is down."""
+"""The connection to Redis or Valkey."""
 
 from __future__ import annotations
-
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from feedsvc.errors import StoreUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 Redis = redis.Redis
+
+# What a client raises when the server is down, loading, a replica, full or too slow: a 503, or exit code 1.
+UNAVAILABLE = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError)
 
 _TIMEOUT_SECONDS = 5.0
 
@@ -32,18 +27,3 @@ def connect(url: str) -> Redis:
         retry_on_error=[redis.ConnectionError],
         protocol=2,
     )
-
-
-@contextmanager
-def unavailable_is_said() -> Iterator[None]:
-    """Turns a Redis that is down, loading or too slow into `StoreUnavailable`."""
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, redis.ReadOnlyError) as error:
-        raise StoreUnavailable("Redis") from error
-
-
-def ping(client: Redis) -> Any:
-    """Raises `StoreUnavailable` when Redis does not answer."""
-    with unavailable_is_said():
-        return client.ping()

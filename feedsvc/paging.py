@@ -1,0 +1,126 @@
+"""Pages and their cursors. Pure: a cursor is a position, spelled so that a client cannot mistake it for another list's.
+
+A cursor holds the list's kind, a direction, the position, and for a list of posts that is walked upwards the ids above the
+position that were already shown. It holds no secret and survives restarts; its checksum catches what was cut or mistyped.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+import hashlib
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from feedsvc.errors import BadCursor
+
+T = TypeVar("T")
+
+_VERSION = 1
+_CHECKSUM_BYTES = 4
+_MAX_LENGTH = 8_192
+
+
+class Kind(enum.IntEnum):
+    """The lists that hand out cursors; the numbers are part of every cursor out there."""
+
+    FEED = 1
+    PROFILE = 2
+    FOLLOWING = 3
+    FOLLOWERS = 4
+    MUTES = 5
+    BLOCKS = 6
+    THRESHOLD_HISTORY = 7
+    PINS = 8
+
+
+@dataclass(frozen=True)
+class Older:
+    """Go on downwards: what is strictly below `position`."""
+
+    position: int
+
+
+@dataclass(frozen=True)
+class Newer:
+    """Go back up: what is strictly above `position` and not in `shown`, the nearest first."""
+
+    position: int
+    shown: tuple[int, ...] = ()
+
+
+Cursor = Older | Newer
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a list, newest first. `next_cursor` is None exactly when nothing older is left."""
+
+    items: list[T]
+    next_cursor: str | None
+    prev_cursor: str
+
+
+def encode(kind: Kind, cursor: Cursor) -> str:
+    """The cursor as text of URL-safe characters."""
+    if isinstance(cursor, Older):
+        numbers = [0, cursor.position]
+    else:
+        shown = sorted(cursor.shown)
+        steps = [above - below for below, above in zip([cursor.position, *shown], shown, strict=False)]
+        numbers = [1, cursor.position, *steps]
+    body = bytes([_VERSION, kind]) + b"".join(map(_varint, numbers))
+    return base64.urlsafe_b64encode(_checksum(body) + body).rstrip(b"=").decode()
+
+
+def decode(kind: Kind, text: str) -> Cursor:
+    """The cursor that `encode` made for this kind of list. Raises `BadCursor` for anything else."""
+    raw = _unarmour(text)
+    checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
+    if len(body) < 2 or _checksum(body) != checksum or body[0] != _VERSION:  # noqa: PLR2004 -- version and kind
+        raise BadCursor("it is damaged or cut short")
+    if body[1] != kind:
+        raise BadCursor("it belongs to another list")
+    direction, position, *steps = _numbers(body[2:])
+    if direction == 0:
+        return Older(position)
+    shown, at = [], position
+    for step in steps:
+        at += step
+        shown.append(at)
+    return Newer(position, tuple(shown))
+
+
+def _unarmour(text: str) -> bytes:
+    if not text:
+        raise BadCursor("it is empty")
+    if len(text) > _MAX_LENGTH:
+        raise BadCursor("it is too long")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise BadCursor("it is not one of ours") from None
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest()
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:  # noqa: PLR2004 -- seven bits a byte, the eighth says that more follow
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def _numbers(body: bytes) -> list[int]:
+    numbers, number, shift = [], 0, 0
+    for byte in body:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:  # noqa: PLR2004 -- the last byte of a number
+            numbers.append(number)
+            number, shift = 0, 0
+    return numbers
