@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from feedsvc.store.redis.celebrities import CelebrityCopy
 from feedsvc.store.redis.client import Redis, connect
 from feedsvc.store.sql.database import Database
 
@@ -25,11 +26,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Stores:
-    """What every feature works on: SQL, the truth; Redis, a leased view of it; and the limits."""
+    """What every feature works on: SQL, the truth; Redis, a leased view of it; the limits; and one copy of a view."""
 
     sql: Database
     redis: Redis
     limits: Limits
+    celebrities: CelebrityCopy = field(default_factory=CelebrityCopy)
 
     def close(self) -> None:
         """Give every connection back."""

@@ -1,0 +1,16 @@
+-- KEYS[1]   sorted set celebrities
+-- ARGV[1]   the building marker that the builder holds
+-- ARGV[2]   the marker of the valid set
+-- ARGV[3..] authors read from SQL
+-- Returns   1 if the set is valid now, 0 if the marker no longer stands
+-- Invariant an author put meanwhile keeps its number
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
+  return 0
+end
+redis.call('ZREM', KEYS[1], ARGV[1])
+local number = redis.call('ZINCRBY', KEYS[1], 1, 'puts')
+for i = 3, #ARGV do
+  redis.call('ZADD', KEYS[1], 'NX', number, ARGV[i])
+end
+redis.call('ZADD', KEYS[1], 'inf', ARGV[2])
+return 1

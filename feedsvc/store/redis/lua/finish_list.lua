@@ -1,0 +1,27 @@
+-- KEYS[1]   list: ids, newest put first, then its marker
+-- ARGV[1]   the building marker that the builder holds
+-- ARGV[2]   the floor of the ids below: every id above it that belongs here is among them or was pushed since
+-- ARGV[3]   cap: how many ids the list may keep
+-- ARGV[4]   seconds until the list expires
+-- ARGV[5..] the ids read from SQL, highest first; they go behind what was pushed meanwhile
+-- Returns   1 if the list is valid now, 0 if the marker no longer stands
+-- Invariant an id left out for want of room is at or below the floor
+if redis.call('LINDEX', KEYS[1], -1) ~= ARGV[1] then
+  return 0
+end
+redis.call('RPOP', KEYS[1])
+local floor = ARGV[2]
+local last = #ARGV
+local room = math.max(tonumber(ARGV[3]) - redis.call('LLEN', KEYS[1]), 0)
+if last - 4 > room then
+  last = 4 + room
+  if tonumber(ARGV[last + 1]) > tonumber(floor) then
+    floor = ARGV[last + 1]
+  end
+end
+for first = 5, last, 1000 do
+  redis.call('RPUSH', KEYS[1], unpack(ARGV, first, math.min(first + 999, last)))
+end
+redis.call('RPUSH', KEYS[1], 'f' .. floor)
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return 1

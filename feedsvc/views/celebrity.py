@@ -1,0 +1,80 @@
+"""`celebrity-posts:<author>` and `celebrities`: every post that is not in the home feeds, or not in all of them yet.
+
+A post is put here after its commit and before its upload returns: from then on every follower's read finds it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from feedsvc.store.redis import celebrities, keys, lists
+from feedsvc.store.redis.lists import FloorList
+from feedsvc.store.sql.tables import Post
+from feedsvc.views import timeline
+
+if TYPE_CHECKING:
+    from feedsvc.store import Stores
+    from feedsvc.store.redis.celebrities import Known
+
+
+def put(stores: Stores, author: int, post_id: int) -> None:
+    """Put a post on its author's list, and the author among the celebrities. A list that was absent is finished from SQL."""
+    key = keys.celebrity_posts(author)
+    marker = lists.put(stores.redis, key, post_id, stores.limits)
+    celebrities.put(stores.redis, author)
+    if marker is not None:
+        lists.finish(stores.redis, key, marker, _from_sql(stores, author), stores.limits)
+
+
+def put_if_listed(stores: Stores, author: int, post_id: int) -> None:
+    """Put a post on the list, perhaps once more, if SQL says that it belongs there."""
+    if _is_listed(stores, post_id):
+        put(stores, author, post_id)
+
+
+def take_off(stores: Stores, author: int, post_id: int) -> None:
+    """Take a post off that every feed has, or that is deleted; and its author out of the celebrities if nothing is left."""
+    number = celebrities.number_of(stores.redis, author)
+    empty = lists.take_off(stores.redis, keys.celebrity_posts(author), post_id)
+    if empty and number is not None:
+        celebrities.remove(stores.redis, author, number)
+    # Whoever put it back meanwhile, or declared it unfinished, is not undone by us.
+    put_if_listed(stores, author, post_id)
+
+
+def rebuild(stores: Stores, author: int) -> FloorList:
+    """The author's list, read from SQL now; stored, unless something has changed meanwhile."""
+    key = keys.celebrity_posts(author)
+    marker = lists.open_to_build(stores.redis, key, stores.limits.feed_ttl_seconds)
+    read = _from_sql(stores, author)
+    if marker is not None:
+        lists.finish(stores.redis, key, marker, read, stores.limits)
+    return read
+
+
+def reload_authors(stores: Stores) -> Known:
+    """Who is among the celebrities, from the whole set; or from SQL, if the set is absent or being built."""
+    known = stores.celebrities.reload(stores.redis)
+    if known is not None:
+        return known
+    marker = celebrities.open_to_build(stores.redis)
+    with stores.sql.reading() as connection:
+        authors = timeline.listed_authors(connection)
+    if marker is not None:
+        celebrities.finish(stores.redis, marker, authors)
+    return celebrities.Known.from_sql(authors)
+
+
+def _from_sql(stores: Stores, author: int) -> FloorList:
+    cap = stores.limits.feed_cap
+    with stores.sql.reading() as connection:
+        ids = timeline.listed(connection, author, cap + 1)
+    return FloorList(ids[:cap], ids[cap] if len(ids) > cap else 0)
+
+
+def _is_listed(stores: Stores, post_id: int) -> bool:
+    listed = select(Post.id).where(Post.id == post_id, Post.pushed_at.is_(None), Post.deleted_at.is_(None))
+    with stores.sql.reading() as connection:
+        return connection.scalar(listed) is not None
