@@ -102,11 +102,11 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     """
     environ = os.environ if environ is None else environ
     given: dict[str, Any] = {
-        name: environ[PREFIX + name.upper()] for name in _SettingsSchema._declared_fields if environ.get(PREFIX + name.upper())
+        name: environ[PREFIX + name.upper()] for name in Settings.__dataclass_fields__ if environ.get(PREFIX + name.upper())
     }
     try:
         settings = _SettingsSchema().load({**given, **overrides})
     except ValidationError as error:
-        raise BadSettings(error.normalized_messages()) from None
+        raise BadSettings(error.messages_dict) from None
     assert isinstance(settings, Settings)
     return settings

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How large the views may grow, and in what steps the fan-out works."""
+    """How large the views may grow, in what steps the fan-out works, and the first threshold."""
 
     feed_cap: int
     feed_slack: int
     feed_ttl_seconds: int
     fanout_batch: int
     fanout_slice: int
+    promote_at: int
+    demote_at: int
 
 
 @dataclass(frozen=True)
@@ -47,5 +49,7 @@ def open_stores(settings: Settings, *, database_url: str, redis_url: str) -> Sto
         feed_ttl_seconds=settings.feed_ttl_seconds,
         fanout_batch=settings.fanout_batch,
         fanout_slice=settings.fanout_slice,
+        promote_at=settings.promote_at,
+        demote_at=settings.demote_at,
     )
     return Stores(Database(database_url), connect(redis_url), limits)

@@ -64,7 +64,7 @@ def read(stores: Stores, post_ids: Sequence[int]) -> list[Body | None]:
     return [_unpack(value) for value in values if value is not None]
 
 
-def serialise(row: Row[tuple[int, int, str, str]]) -> bytes:
+def serialise(row: Row[int, int, str, str]) -> bytes:
     """The JSON of one row of `COLUMNS`."""
     return json.dumps(_SCHEMA.dump(row), ensure_ascii=False, separators=(",", ":")).encode()
 

@@ -29,7 +29,7 @@ def pushed(stores: Stores, connection: Connection, viewer: int, count: int) -> l
     return list(connection.scalars(query))
 
 
-def seen(stores: Stores, connection: Connection, viewer: int, *, above: int, below: int, count: int, order: Order) -> list[int]:
+def seen(stores: Stores, connection: Connection, viewer: int, *, above: int, below: int, count: int | None, order: Order) -> list[int]:
     """Ids strictly between `above` and `below` of the posts that the viewer sees, at most `count`, in this order."""
     unmuted = _followees(viewer).where(~exists().where(Mute.account_id == viewer, Mute.muted_id == Follow.followee_id))
     query = _of_authors(
@@ -38,7 +38,7 @@ def seen(stores: Stores, connection: Connection, viewer: int, *, above: int, bel
     return list(connection.scalars(query))
 
 
-def by_author(connection: Connection, author: int, *, above: int, below: int, count: int, order: Order) -> list[int]:
+def by_author(connection: Connection, author: int, *, above: int, below: int, count: int | None, order: Order) -> list[int]:
     """The same for the posts of one account."""
     query = select(Post.id).where(Post.author_id == author, Post.deleted_at.is_(None), Post.id > above, Post.id < below)
     return list(connection.scalars(query.order_by(_by_id(Post, order)).limit(count)))
@@ -56,17 +56,17 @@ def listed_authors(connection: Connection) -> list[int]:
     return list(connection.scalars(query))
 
 
-def _followees(viewer: int) -> Select[tuple[int]]:
+def _followees(viewer: int) -> Select[int]:
     return select(Follow.followee_id.label("author")).where(Follow.follower_id == viewer)
 
 
-def _with(viewer: int, followees: Select[tuple[int]]) -> CTE:
+def _with(viewer: int, followees: Select[int]) -> CTE:
     return union_all(followees, select(literal(viewer, BigInteger).label("author"))).cte("authors")
 
 
 def _of_authors(
-    stores: Stores, authors: CTE, wanted: Callable[[type[Post]], ColumnElement[bool]], count: int, order: Order
-) -> Select[tuple[int]]:
+    stores: Stores, authors: CTE, wanted: Callable[[type[Post]], ColumnElement[bool]], count: int | None, order: Order
+) -> Select[int]:
     """The first `count` wanted posts of all authors, reading no more than `count` of each."""
     of_one = select(_Newest.id).where(_Newest.author_id == authors.c.author, wanted(_Newest)).limit(count)
     of_one = of_one.order_by(_by_id(_Newest, order))

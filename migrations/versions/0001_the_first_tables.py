@@ -7,7 +7,6 @@ Revises: nothing
 import sqlalchemy as sa
 from alembic import op
 
-
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -131,6 +130,7 @@ def upgrade() -> None:
         sa.Column("author_id", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.String(length=7), nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("stalls", sa.Integer(), nullable=False),
         sa.Column("next_look_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("followers", sa.BigInteger(), nullable=False),
         sa.Column("delivered", sa.BigInteger(), nullable=False),

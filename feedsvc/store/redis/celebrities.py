@@ -69,9 +69,7 @@ class Known:
 
     def among(self, authors: Iterable[int]) -> dict[int, float]:
         """Those of these accounts, with the numbers of their puts."""
-        return {
-            author: self.news.get(author) or self.copied[author] for author in authors if author in self.copied or author in self.news
-        }
+        return {author: self.news.get(author) or self.copied[author] for author in authors if author in self.copied or author in self.news}
 
 
 class CelebrityCopy:
@@ -122,7 +120,6 @@ class CelebrityCopy:
         with self._lock:
             copied = {author: number for author, number in self._known.copied.items() if empty.get(author) != number}
             self._known = replace(self._known, copied=copied)
-
 
     def _is_ahead_of(self, loaded: Known) -> bool:
         return self._known.marker == loaded.marker and self._known.since >= loaded.since

@@ -24,14 +24,12 @@ _BUILDING = b"?"
 _LEASE_SECONDS = 30
 
 
-def valid(raw: bytes | None) -> bytes | None:
+def valid(raw: bytes | str | None) -> bytes | None:
     """The value in what GET or MGET returned; None if the view is absent or being built."""
-    return raw[1:] if raw is not None and raw.startswith(_VALID) else None
+    return raw[1:] if isinstance(raw, bytes) and raw.startswith(_VALID) else None
 
 
-def read_or_build(
-    redis: Redis, keys: Sequence[str], build: Callable[[list[int]], Sequence[bytes]], ttl_seconds: int
-) -> list[bytes]:
+def read_or_build(redis: Redis, keys: Sequence[str], build: Callable[[list[int]], Sequence[bytes]], ttl_seconds: int) -> list[bytes]:
     """The values of these views. `build` gets the indexes of those that are not valid and returns their values, read from SQL now."""
     held = _take(redis, keys)
     values = [valid(raw) for raw in held]

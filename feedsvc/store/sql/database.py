@@ -51,7 +51,7 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def clock_ms(database_is_sqlite: bool) -> Select[tuple[int]]:
+def clock_ms(database_is_sqlite: bool) -> Select[int]:
     """A query for the database's clock, in milliseconds since 1970: one clock for all processes."""
     if database_is_sqlite:
         return select(literal_column("CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)").label("ms"))

@@ -6,7 +6,7 @@ Account and post ids are 64-bit integers drawn by the apps or by `feedsvc.posts.
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
@@ -43,7 +43,7 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
         value = value.astimezone(dt.UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+    def process_result_value(self, value: dt.datetime | None, _dialect: Dialect) -> dt.datetime | None:
         """The time with its zone."""
         if value is None:
             return None
@@ -62,7 +62,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {int: BigInteger, str: Text, dt.datetime: UtcDateTime, dict[str, Any]: JSON}
+    type_annotation_map: ClassVar = {int: BigInteger, str: Text, dt.datetime: UtcDateTime, dict[str, Any]: JSON}
 
 
 class Account(Base):
@@ -158,7 +158,9 @@ class Fanout(Base):
     state: Mapped[str] = mapped_column(String(7), default="pending")
     # A sweep that re-drives the chain raises it; links of an older generation end.
     generation: Mapped[int] = mapped_column(Integer, default=0)
-    # When the sweep looks at it again; None when it never needs to.
+    # Sweeps in a row that found no progress: each doubles the time to the next look.
+    stalls: Mapped[int] = mapped_column(Integer, default=0)
+    # When the sweep looks at it again: a running one may have stalled, a done one leaves the celebrity list. None: never.
     next_look_at: Mapped[dt.datetime | None]
     followers: Mapped[int]
     delivered: Mapped[int] = mapped_column(default=0)

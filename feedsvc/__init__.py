@@ -1,0 +1,1 @@
+"""A hybrid fan-out-on-write / fan-out-on-read home feed service."""

@@ -1,0 +1,56 @@
+"""One account's posts, newest first: SQL by keyset, hydrated from the cached bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from feedsvc.errors import NotFound
+from feedsvc.feed import walk
+from feedsvc.feed.settled import settled_mark
+from feedsvc.feed.walk import Item
+from feedsvc.graph import accounts, hiding
+from feedsvc.paging import Kind, Page
+from feedsvc.views import bodies, timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from feedsvc.store import Stores
+
+
+def profile_page(stores: Stores, viewer: int | None, author: int, cursor: str | None, limit: int) -> Page[bytes]:
+    """A page of the author's posts. Raises `NotFound`, also to a viewer whom the author blocks, and `BadCursor`."""
+    settled = settled_mark()
+    with stores.sql.reading() as connection:
+        accounts.require(connection, author)
+    if viewer is not None and hiding.is_blocked_by(stores, viewer, author):
+        raise NotFound("account", author)
+    return walk.page(_Profile(stores, author), Kind.PROFILE, cursor, limit, settled)
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """The posts of one account."""
+
+    stores: Stores
+    author: int
+
+    def below(self, position: int, count: int) -> list[Item]:
+        return self._items(self._ids(above=0, below=position, count=count, order="newest first"))
+
+    def above(self, position: int, shown: Collection[int], count: int) -> list[Item]:
+        wanted = count + len(shown)
+        ids = self._ids(above=position, below=walk.TOP, count=wanted, order="oldest first")
+        return self._items([post_id for post_id in ids if post_id not in shown][:count])
+
+    def ids_between(self, above: int, upto: int) -> list[int]:
+        return self._ids(above=above, below=upto + 1, count=None, order="oldest first")
+
+    def _ids(self, *, above: int, below: int, count: int | None, order: timeline.Order) -> list[int]:
+        with self.stores.sql.reading() as connection:
+            return timeline.by_author(connection, self.author, above=above, below=below, count=count, order=order)
+
+    def _items(self, ids: list[int]) -> list[Item]:
+        found = zip(ids, bodies.read(self.stores, ids), strict=True)
+        return [Item(post_id, body.json) for post_id, body in found if body is not None]

@@ -1,0 +1,139 @@
+"""An upload: the post and its fan-out committed together, put on its author's celebrity list, the first link enqueued.
+
+The answer never waits for the fan-out: the post is in every follower's feed through the celebrity list already.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+import structlog
+
+from feedsvc.changes import changing
+from feedsvc.errors import NotFound, StoreUnavailable
+from feedsvc.fanout.chain import LOOK_AFTER
+from feedsvc.graph.accounts import insert_if_absent
+from feedsvc.posts import idempotency, ids
+from feedsvc.store.redis.lists import START
+from feedsvc.store.sql.database import now
+from feedsvc.store.sql.tables import Account, Fanout, Post
+from feedsvc.threshold import pins
+from feedsvc.views import bodies
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+    from feedsvc.changes import Changing
+    from feedsvc.fanout.chain import Enqueue
+    from feedsvc.store import Stores
+    from feedsvc.threshold.policy import Decision
+
+_log = structlog.get_logger()
+
+# An upload that takes longer from its id to its commit is given up: ids older than that, and a margin, are settled.
+GIVE_UP_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Published:
+    """The answer to an upload; `replayed` if it is the answer that an earlier one with the same key got."""
+
+    post_id: int
+    body: bytes
+    replayed: bool
+
+
+@dataclass(frozen=True)
+class _Upload:
+    author: int
+    photo_url: str
+    description: str
+
+
+def publish(
+    stores: Stores, enqueue: Enqueue, author: int, *, photo_url: str, description: str, idempotency_key: str | None = None
+) -> Published:
+    """Upload a post; when this returns, it is durable and in every follower's feed.
+
+    Raises `NotFound` for an unknown author, `Conflict` and `Invalid` for a key in use by a running or a different upload, and
+    `StoreUnavailable`.
+    """
+    upload = _Upload(author, photo_url, description)
+    digest = idempotency.digest(photo_url, description)
+    with changing(stores) as change:
+        if idempotency_key is not None:
+            first = idempotency.claim(stores, change.connection, author, idempotency_key, digest)
+            if first is not None:
+                change.owes("posted again", author, first.post_id)
+                return Published(first.post_id, first.answer.encode(), replayed=True)
+        account = _account(change.connection, author)
+        decision = pins.decider(stores, change.connection, [author])(author, account.follower_count, account.last_route)
+        post_id = _insert(stores, change, upload, account, decision)
+        body = _serialised(change.connection, post_id)
+        if idempotency_key is not None:
+            idempotency.keep(change.connection, author, idempotency_key, digest, post_id=post_id, answer=body)
+    if decision.route == "push":
+        _start(enqueue, post_id, account.follower_count)
+    _log.info("post.published", post_id=post_id, author_id=author, route=decision.route, policy_version=decision.policy_version)
+    return Published(post_id, body, replayed=False)
+
+
+def _account(connection: Connection, author: int) -> Row[int, str | None]:
+    query = sa.select(Account.follower_count, Account.last_route).where(Account.id == author, ~Account.deleting)
+    row = connection.execute(query).first()
+    if row is None:
+        raise NotFound("account", author)
+    return row
+
+
+def _insert(stores: Stores, change: Changing, upload: _Upload, account: Row[int, str | None], decision: Decision) -> int:
+    connection = change.connection
+    drawn_at = time.monotonic()
+    post_id = _insert_post(stores, connection, upload, decision)
+    pushed = decision.route == "push"
+    fanout = {
+        "post_id": post_id,
+        "author_id": upload.author,
+        "state": "pending" if pushed else "done",
+        "followers": account.follower_count,
+        "next_look_at": now() + LOOK_AFTER if pushed else None,
+        "finished_at": None if pushed else now(),
+    }
+    connection.execute(sa.insert(Fanout), fanout)
+    if decision.route != account.last_route:
+        connection.execute(sa.update(Account).where(Account.id == upload.author).values(last_route=decision.route))
+    change.owes("posted", upload.author, post_id)
+    if time.monotonic() - drawn_at > GIVE_UP_SECONDS:
+        raise StoreUnavailable("database")
+    return post_id
+
+
+def _insert_post(stores: Stores, connection: Connection, upload: _Upload, decision: Decision) -> int:
+    """Insert under the first drawn id that nobody has taken."""
+    while True:
+        post_id = ids.draw(stores, connection)
+        row = {
+            "id": post_id,
+            "author_id": upload.author,
+            "photo_url": upload.photo_url,
+            "description": upload.description,
+            "route": decision.route,
+            "policy_version": decision.policy_version,
+        }
+        if connection.execute(insert_if_absent(stores, Post, row)).rowcount:
+            return post_id
+
+
+def _serialised(connection: Connection, post_id: int) -> bytes:
+    return bodies.serialise(connection.execute(sa.select(*bodies.COLUMNS).where(Post.id == post_id)).one())
+
+
+def _start(enqueue: Enqueue, post_id: int, followers: int) -> None:
+    """Send the first link. A broker that is down costs time, never a post: the sweep sends it later."""
+    try:
+        enqueue(post_id, 0, START, followers)
+    except Exception as error:  # noqa: BLE001 -- every broker client has errors of its own
+        _log.warning("fanout.not_enqueued", post_id=post_id, error=repr(error))

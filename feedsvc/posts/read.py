@@ -1,0 +1,29 @@
+"""Single posts. A viewer of None is the app's backend, from which nothing is hidden."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from feedsvc.errors import NotFound
+from feedsvc.graph import hiding
+from feedsvc.views import bodies
+
+if TYPE_CHECKING:
+    from feedsvc.store import Stores
+
+
+def one(stores: Stores, viewer: int | None, post_id: int) -> bytes:
+    """The JSON of one post. Raises `NotFound`, also to a viewer whom the author blocks."""
+    found = many(stores, viewer, [post_id])
+    if not found:
+        raise NotFound("post", post_id)
+    return found[0]
+
+
+def many(stores: Stores, viewer: int | None, post_ids: list[int]) -> list[bytes]:
+    """The JSON of those of these posts that are there for the viewer, in the order asked."""
+    found = [body for body in bodies.read(stores, post_ids) if body is not None]
+    if viewer is None or not found:
+        return [body.json for body in found]
+    blockers = hiding.blockers_among(stores, viewer, [body.author_id for body in found])
+    return [body.json for body in found if body.author_id not in blockers]
