@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from feedsvc.store.redis import keys
 from feedsvc.store.redis.lists import START
@@ -24,6 +24,6 @@ class Progress:
 
 def read(redis: Redis, post_id: int) -> Progress:
     """The progress of a fan-out; the start, if there is none."""
-    fields: dict[bytes, bytes] = redis.hgetall(keys.fanout(post_id))
+    fields = cast("dict[bytes, bytes]", redis.hgetall(keys.fanout(post_id)))
     counts = (int(fields.get(name, 0)) for name in (b"delivered", b"skipped", b"batches"))
     return Progress(fields.get(b"cursor", START.encode()).decode(), *counts)
