@@ -1,1 +1,14 @@
 """A hybrid fan-out-on-write / fan-out-on-read home feed service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+
+def create_app(**settings: Any) -> Any:
+    """The Flask application; see `feedsvc.app.create_app`. Imported at the first call: commands need no web framework."""
+    from feedsvc.app import create_app as create  # noqa: PLC0415 -- see above
+
+    return create(**settings)

@@ -84,7 +84,7 @@ def _compare(stores: Stores, viewer: int) -> list[int] | None:
 
 
 def _stored(stores: Stores, viewer: int) -> FloorList | None:
-    return lists.parse(stores.redis.lrange(keys.homefeed(viewer), 0, -1))
+    return lists.read(stores.redis, keys.homefeed(viewer))
 
 
 def _belonging(stores: Stores, viewer: int, floor: int, pushed_before: dt.datetime) -> set[int]:

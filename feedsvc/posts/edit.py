@@ -1,4 +1,4 @@
-"""Changing and deleting a post."""
+"""Changing and deleting a post. An author of None is the app's backend, which may change anybody's."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from feedsvc.views import bodies
 if TYPE_CHECKING:
     import datetime as dt
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Row
 
     from feedsvc.store import Stores
 
 
-def edit(stores: Stores, author: int, post_id: int, *, description: str) -> bytes:
+def edit(stores: Stores, author: int | None, post_id: int, *, description: str) -> bytes:
     """Give the post another description; returns its JSON. Raises `NotFound`, or `Forbidden` for somebody else's."""
     with changing(stores) as change:
-        if _deleted_at(change.connection, author, post_id) is not None:
+        if _held(change.connection, author, post_id).deleted_at is not None:
             raise NotFound("post", post_id)
         change.connection.execute(sa.update(Post).where(Post.id == post_id).values(description=description))
         change.owes("post edited", post_id)
         return bodies.serialise(change.connection.execute(sa.select(*bodies.COLUMNS).where(Post.id == post_id)).one())
 
 
-def delete(stores: Stores, author: int, post_id: int) -> None:
+def delete(stores: Stores, author: int | None, post_id: int) -> None:
     """Delete the post and end its fan-out; again is no error. Raises `NotFound`, or `Forbidden` for somebody else's."""
     with changing(stores) as change:
-        if _deleted_at(change.connection, author, post_id) is None:
+        post = _held(change.connection, author, post_id)
+        if post.deleted_at is None:
             gone = {"deleted_at": now(), "photo_url": "", "description": ""}
             change.connection.execute(sa.update(Post).where(Post.id == post_id).values(gone))
             ended = {"state": "done", "finished_at": now(), "next_look_at": None}
-            change.connection.execute(sa.update(Fanout).where(Fanout.post_id == post_id, Fanout.state != "done").values(ended))
-        change.owes("post deleted", author, post_id)
+            change.connection.execute(sa.update(Fanout).where(Fanout.post_id == post_id).values(ended))
+        change.owes("post deleted", post.author_id, post_id)
 
 
-def _deleted_at(connection: Connection, author: int, post_id: int) -> dt.datetime | None:
-    """When the author's own post was deleted, None if it was not; the row is held."""
+def _held(connection: Connection, author: int | None, post_id: int) -> Row[int, dt.datetime | None]:
+    """The author of a post and when it was deleted; held until the transaction ends."""
     query = sa.select(Post.author_id, Post.deleted_at).where(Post.id == post_id).with_for_update()
     row = connection.execute(query).first()
     if row is None:
         raise NotFound("post", post_id)
-    if row.author_id != author:
+    if author not in (None, row.author_id):
         raise Forbidden(f"Post {post_id} belongs to another account.")
-    deleted_at: dt.datetime | None = row.deleted_at
-    return deleted_at
+    return row

@@ -8,7 +8,7 @@ says nothing yet, but takes pushes. The marker also keeps an empty list in exist
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from feedsvc.store.redis import keys
 from feedsvc.store.redis.scripts import DELIVER_SLICE, FINISH_LIST, OPEN_LIST, PUT_POST, TAKE_OFF_POST, fresh_token, in_one_trip
@@ -51,6 +51,11 @@ def parse(raw: Sequence[bytes]) -> FloorList | None:
     if not raw or not raw[-1].startswith(_FLOOR):
         return None
     return FloorList(list(map(int, raw[:-1])), int(raw[-1][1:]))
+
+
+def read(redis: Redis, key: str) -> FloorList | None:
+    """The list, in a round trip of its own; None if it is absent or being built."""
+    return parse(cast("list[bytes]", redis.lrange(key, 0, -1)))
 
 
 def open_to_build(redis: Redis, key: str, ttl_seconds: int) -> str | None:

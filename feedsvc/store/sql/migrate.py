@@ -25,14 +25,24 @@ def upgrade(database: Database) -> tuple[str | None, str]:
     with database.writing() as connection:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        found = _revision(connection)
-        config = _config()
-        head = ScriptDirectory.from_config(config).get_current_head()
-        assert head is not None, "migrations/ holds at least one revision"
+        found, head = _revision(connection), _head()
         if found != head:
+            config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         return found, head
+
+
+def revisions(database: Database) -> tuple[str | None, str]:
+    """The revision that the database is at, and the newest one."""
+    with database.reading() as connection:
+        return _revision(connection), _head()
+
+
+def _head() -> str:
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None, "migrations/ holds at least one revision"
+    return head
 
 
 def _revision(connection: Connection) -> str | None:

@@ -1,0 +1,110 @@
+"""Marshmallow fields as strict as the contract: nothing is coerced."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from marshmallow import ValidationError, fields
+
+from feedsvc.api.ids import ACCEPTED, parse_id
+
+MAX_URL = 2_048
+MAX_LIMIT = 100
+
+_URL_CHARACTERS = re.compile(r"[^\s\x00-\x20\x7f\"<>\\^`{|}]+")
+_DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+class Id(fields.Field[int]):
+    """An id in JSON or in an address; an integer inside."""
+
+    def _serialize(self, value: int | None, attr: str | None, obj: Any, **_: Any) -> str | None:
+        return None if value is None else str(value)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> int:
+        number = parse_id(value)
+        if number is None:
+            raise ValidationError(ACCEPTED)
+        return number
+
+
+class Text(fields.String):
+    """Any Unicode but NUL and lone surrogates."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **more)
+        if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValidationError("Must not contain NUL characters or lone surrogates.")
+        return text
+
+
+class HttpUrl(Text):
+    """An absolute http(s) URL."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> str:
+        text = super()._deserialize(value, attr, data, **more)
+        if len(text) > MAX_URL:
+            raise ValidationError(f"Must be at most {MAX_URL} characters long.")
+        if not _is_absolute_http(text):
+            raise ValidationError("Must be an absolute http or https URL, like https://img.example/1.jpg.")
+        return text
+
+
+class StrictInteger(fields.Integer):
+    """A JSON integer: no string, no float, no boolean."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValidationError("Must be an integer.")
+        return super()._deserialize(value, attr, data, **more)
+
+
+class Limit(fields.Field[int]):
+    """The `limit` of a list, spelled in the query."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> int:
+        number = int(value) if _DIGITS.fullmatch(value) else 0
+        if not 1 <= number <= MAX_LIMIT:
+            raise ValidationError(f"Must be an integer between 1 and {MAX_LIMIT}.")
+        return number
+
+
+class IdList(fields.Field[list[int]]):
+    """Up to a hundred ids, separated by commas."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> list[int]:
+        parts = value.split(",")
+        if len(parts) > MAX_LIMIT:
+            raise ValidationError(f"Must be at most {MAX_LIMIT} ids.")
+        numbers = [number for number in map(parse_id, parts) if number is not None]
+        if len(numbers) < len(parts):
+            raise ValidationError(f"Must be ids separated by commas. Each: {ACCEPTED}")
+        return list(dict.fromkeys(numbers))
+
+
+class Moment(fields.Field[dt.datetime]):
+    """A time: RFC 3339, UTC, `Z`."""
+
+    def _serialize(self, value: dt.datetime | None, attr: str | None, obj: Any, **_: Any) -> str | None:
+        return None if value is None else value.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> dt.datetime:
+        try:
+            time = dt.datetime.fromisoformat(value)
+        except (TypeError, ValueError):
+            time = None
+        if time is None or time.tzinfo is None or "T" not in value.upper():
+            raise ValidationError("Must be a time as RFC 3339 has it, like 2026-11-23T22:00:00Z.")
+        return time
+
+
+def _is_absolute_http(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(host) and _URL_CHARACTERS.fullmatch(text) is not None

