@@ -98,7 +98,8 @@ def _followed(stores: Stores, *followers: int) -> None:
 
 
 def _post_edited(stores: Stores, *post_ids: int) -> None:
-    stores.redis.delete(*map(keys.post, post_ids))
+    if post_ids:
+        stores.redis.delete(*map(keys.post, post_ids))
 
 
 def _post_deleted(stores: Stores, author: int, *post_ids: int) -> None:

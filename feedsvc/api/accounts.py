@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Response
-
-from feedsvc.api.operations import Call, Operations, answer_json
+from feedsvc.api.operations import Call, Operations, answer_json, answer_nothing
 from feedsvc.api.pages import answer_page
 from feedsvc.api.schemas import AccountAnswer, FollowItem, FollowResult, FollowsAnswer
 from feedsvc.errors import NotFound
@@ -15,6 +13,8 @@ from feedsvc.graph.follows import FollowChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from flask import Response
 
     from feedsvc.graph.accounts import AccountInfo
     from feedsvc.paging import Page
@@ -49,21 +49,21 @@ def get_account(call: Call) -> Response:
 def delete_account(call: Call) -> Response:
     """Delete an account with its posts and edges."""
     accounts.delete(call.services.stores, call.account)
-    return Response(status=202)
+    return answer_nothing(202)
 
 
 @operations.declare("PUT", "/accounts/{id}/following/{followee}", scopes=_FEED, own=True, answers=_DONE, errors=(404,))
 def put_following(call: Call) -> Response:
     """Follow an account."""
     follows.follow(call.services.stores, call.account, call.path["followee"])
-    return Response(status=204)
+    return answer_nothing()
 
 
 @operations.declare("DELETE", "/accounts/{id}/following/{followee}", scopes=_FEED, own=True, answers=_DONE, errors=(404,))
 def delete_following(call: Call) -> Response:
     """Unfollow an account."""
     follows.unfollow(call.services.stores, call.account, call.path["followee"])
-    return Response(status=204)
+    return answer_nothing()
 
 
 @operations.declare("GET", "/accounts/{id}/following/{followee}", scopes=_FEED, answers={204: "It does"}, errors=(404,))
@@ -72,7 +72,7 @@ def get_following(call: Call) -> Response:
     _unless_blocked(call)
     if not follows.is_following(call.services.stores, call.account, call.path["followee"]):
         raise NotFound("follow of account", call.path["followee"])
-    return Response(status=204)
+    return answer_nothing()
 
 
 @operations.declare_list("/accounts/{id}/following", AccountAnswer, scopes=_FEED, errors=(404,))
@@ -93,21 +93,21 @@ def list_followers(call: Call) -> Response:
 def delete_follower(call: Call) -> Response:
     """Make somebody stop following."""
     follows.unfollow(call.services.stores, call.path["follower"], call.account)
-    return Response(status=204)
+    return answer_nothing()
 
 
 @operations.declare("PUT", "/accounts/{id}/mutes/{muted}", scopes=_FEED, own=True, answers=_DONE, errors=(404,))
 def put_mute(call: Call) -> Response:
     """Mute an account."""
     hiding.mute(call.services.stores, call.account, call.path["muted"])
-    return Response(status=204)
+    return answer_nothing()
 
 
 @operations.declare("DELETE", "/accounts/{id}/mutes/{muted}", scopes=_FEED, own=True, answers=_DONE, errors=(404,))
 def delete_mute(call: Call) -> Response:
     """Unmute an account."""
     hiding.unmute(call.services.stores, call.account, call.path["muted"])
-    return Response(status=204)
+    return answer_nothing()
 
 
 @operations.declare_list("/accounts/{id}/mutes", AccountAnswer, scopes=_FEED, own=True, errors=(404,))
@@ -120,14 +120,14 @@ def list_mutes(call: Call) -> Response:
 def put_block(call: Call) -> Response:
     """Block an account: each is hidden from the other, and the follows end."""
     hiding.block(call.services.stores, call.account, call.path["blocked"])
-    return Response(status=204)
+    return answer_nothing()
 
 
 @operations.declare("DELETE", "/accounts/{id}/blocks/{blocked}", scopes=_FEED, own=True, answers=_DONE, errors=(404,))
 def delete_block(call: Call) -> Response:
     """Lift a block."""
     hiding.unblock(call.services.stores, call.account, call.path["blocked"])
-    return Response(status=204)
+    return answer_nothing()
 
 
 @operations.declare_list("/accounts/{id}/blocks", AccountAnswer, scopes=_FEED, own=True, errors=(404,))

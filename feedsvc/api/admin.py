@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask import Response, request
 
-from feedsvc.api.operations import Call, Operations, answer_json
+from feedsvc.api.operations import Call, Operations, answer_json, answer_nothing
 from feedsvc.api.pages import answer_page
 from feedsvc.api.problems import PreconditionRequired
 from feedsvc.api.schemas import FanoutAnswer, PinAnswer, PinBody, RollbackBody, RouteAnswer, ThresholdAnswer, ThresholdBody
@@ -82,7 +82,7 @@ def put_route(call: Call) -> Response:
 def delete_route(call: Call) -> Response:
     """Let the threshold decide again."""
     pins.unpin(call.services.stores, call.account)
-    return Response(status=204)
+    return answer_nothing()
 
 
 @operations.declare_list("/admin/pins", PinAnswer, scopes=_READ)

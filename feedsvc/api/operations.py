@@ -116,6 +116,13 @@ def answer_json(payload: Any, status: int = 200, **headers: str) -> Response:
     return Response(text, status, headers=headers, content_type="application/json")
 
 
+def answer_nothing(status: int = 204) -> Response:
+    """An answer without a body."""
+    answer = Response(status=status)
+    del answer.headers["Content-Type"]
+    return answer
+
+
 def _run(operation: Operation, **raw: str) -> Response:
     caller: Caller = g.caller
     if not caller.scopes.intersection(operation.scopes):

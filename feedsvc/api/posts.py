@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, request, url_for
 
 from feedsvc.api import metrics
-from feedsvc.api.operations import Call, Operations
+from feedsvc.api.operations import Call, Operations, answer_nothing
 from feedsvc.api.pages import answer_posts
 from feedsvc.api.problems import InvalidFields
 from feedsvc.api.schemas import EditBody, IdsQuery, PostBody
@@ -78,7 +78,7 @@ def patch_post(call: Call) -> Response:
 def delete_post(call: Call) -> Response:
     """Delete one's own post."""
     edit.delete(call.services.stores, _actor(call), call.path["post_id"])
-    return Response(status=204)
+    return answer_nothing()
 
 
 @operations.declare("GET", "/posts", scopes=_FEED, query=IdsQuery, answers={200: "data: the posts, in the order asked"})

@@ -91,7 +91,8 @@ class Lock:
             self._descriptor = None
 
     def __enter__(self) -> Self:
-        self.acquire(wait=True)
+        if self._descriptor is None:
+            self.acquire(wait=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -1,0 +1,110 @@
+"""Bulk loading of follows: staged first, then merged with what is there, all in one transaction.
+
+Everything in Redis is cold afterwards: the load owes a flush.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from feedsvc.changes import changing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sqlalchemy import Connection
+
+    from feedsvc.store import Stores
+
+Edge = tuple[int, int]
+
+_CHUNK_ROWS = 50_000
+
+_USABLE = """
+    NOT EXISTS (SELECT 1 FROM blocks b WHERE (b.account_id = i.follower AND b.blocked_id = i.followee)
+                                          OR (b.account_id = i.followee AND b.blocked_id = i.follower))
+    AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.id IN (i.follower, i.followee) AND a.deleting)
+"""
+_ACCOUNTS = """
+    INSERT INTO accounts (id) SELECT follower AS id FROM incoming UNION SELECT followee FROM incoming ORDER BY 1
+    ON CONFLICT DO NOTHING
+"""
+_FOLLOWS = f"""
+    INSERT INTO follows (followee_id, follower_id)
+    SELECT DISTINCT followee, follower FROM incoming i WHERE {_USABLE} ORDER BY 1, 2
+    ON CONFLICT DO NOTHING
+"""  # noqa: S608 -- no input in it
+_COUNTS = """
+    UPDATE accounts SET {count} = counted.edges
+    FROM (SELECT {mine} AS account, count(*) AS edges FROM follows
+          WHERE {mine} IN (SELECT {staged} FROM incoming) GROUP BY {mine}) AS counted
+    WHERE accounts.id = counted.account
+"""
+_REFUSED = f"SELECT count(*) FROM (SELECT DISTINCT follower, followee FROM incoming) i WHERE NOT ({_USABLE})"  # noqa: S608
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load has added. `refused`: one of the two blocks the other, or is being deleted."""
+
+    accounts_created: int
+    follows_created: int
+    refused: int
+
+
+def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = ()) -> Loaded:
+    """Add edges (follower, followee), the accounts at their ends, and `accounts`. What is there already is left as it is.
+
+    An error of `edges` while it is read leaves everything as it was.
+    """
+    with changing(stores) as change:
+        connection = change.connection
+        connection.execute(sa.text(f"CREATE TEMPORARY TABLE incoming (follower BIGINT, followee BIGINT) {_on_commit(stores)}"))
+        for chunk in _chunks(edges):
+            _stage(stores, connection, "incoming", ("follower", "followee"), chunk)
+        created = _create_accounts(stores, connection, accounts)
+        created += connection.execute(sa.text(_ACCOUNTS)).rowcount
+        refused = connection.scalar(sa.text(_REFUSED))
+        follows = connection.execute(sa.text(_FOLLOWS)).rowcount
+        for count, mine, staged in (("follower_count", "followee_id", "followee"), ("following_count", "follower_id", "follower")):
+            connection.execute(sa.text(_COUNTS.format(count=count, mine=mine, staged=staged)))
+        connection.execute(sa.text("DROP TABLE incoming"))
+        change.owes("flush")
+    return Loaded(created, follows, refused or 0)
+
+
+def _create_accounts(stores: Stores, connection: Connection, accounts: Iterable[int]) -> int:
+    created = 0
+    for chunk in _chunks((account,) for account in accounts):
+        connection.execute(sa.text(f"CREATE TEMPORARY TABLE named (id BIGINT) {_on_commit(stores)}"))
+        _stage(stores, connection, "named", ("id",), chunk)
+        created += connection.execute(sa.text("INSERT INTO accounts (id) SELECT id FROM named WHERE true ON CONFLICT DO NOTHING")).rowcount
+        connection.execute(sa.text("DROP TABLE named"))
+    return created
+
+
+def _stage(stores: Stores, connection: Connection, table: str, columns: Sequence[str], rows: list[tuple[int, ...]]) -> None:
+    """Rows into a temporary table, the fastest way that the driver has."""
+    names = ", ".join(columns)
+    driver = connection.connection.driver_connection
+    assert driver is not None, "the transaction holds a connection"
+    if stores.sql.is_sqlite:
+        driver.executemany(f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})", rows)  # noqa: S608 -- names of ours
+        return
+    text = "\n".join("\t".join(map(str, row)) for row in rows) + "\n"
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+        copy.write(text)
+
+
+def _chunks(rows: Iterable[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+    source = iter(rows)
+    while chunk := list(islice(source, _CHUNK_ROWS)):
+        yield chunk
+
+
+def _on_commit(stores: Stores) -> str:
+    return "" if stores.sql.is_sqlite else "ON COMMIT DROP"
