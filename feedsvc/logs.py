@@ -8,7 +8,7 @@ import sys
 import structlog
 
 
-def configure() -> None:
+def configure(level: int = logging.INFO) -> None:
     """Set up once a process; later calls change nothing."""
     if structlog.is_configured():
         return
@@ -20,7 +20,7 @@ def configure() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 import uuid
 from pathlib import Path
 
+import jwt
 import pytest
 
+from feedsvc import create_app
 from feedsvc.settings import load_settings
 from feedsvc.store import open_stores
 from tests.engines import Databases, Valkey
@@ -76,3 +79,27 @@ def settings(tmp_path, database_url, valkey, broker_url, make_stores):
         "broker_url": broker_url,
         "jwt_secret": uuid.uuid4().hex * 2,
     }
+
+
+@pytest.fixture
+def app(settings):
+    made = create_app(**settings)
+    yield made
+    made.extensions["feedsvc"].close()
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+@pytest.fixture
+def auth(settings):
+    """The headers of a caller: `auth(7)`, `auth(7, "admin:read")`; `**claims` replace or, if None, remove claims."""
+
+    def headers(account: int, scope: str = "feed", *, secret: str | None = None, algorithm: str = "HS256", **claims):
+        payload = {"sub": str(account), "scope": scope, "exp": int(time.time()) + 600, **claims}
+        payload = {name: value for name, value in payload.items() if value is not None}
+        return {"Authorization": f"Bearer {jwt.encode(payload, secret or settings['jwt_secret'], algorithm)}"}
+
+    return headers

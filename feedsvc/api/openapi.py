@@ -11,11 +11,11 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields
 
-from feedsvc import __version__
 from feedsvc.api import accounts, admin, posts
 from feedsvc.api.auth import SCOPES
 from feedsvc.api.fields import MAX_LIMIT, Id, IdList, Limit, Moment
 from feedsvc.api.operations import BATCH
+from feedsvc.version import __version__
 
 if TYPE_CHECKING:
     from feedsvc.api.operations import Operation, Operations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, send_from_directory
 
-from feedsvc import __version__
 from feedsvc.api import metrics
 from feedsvc.api.openapi import document
 from feedsvc.api.operations import answer_json, services
@@ -12,6 +11,7 @@ from feedsvc.api.problems import problem
 from feedsvc.errors import StoreUnavailable
 from feedsvc.store.redis.client import UNAVAILABLE
 from feedsvc.store.sql import migrate
+from feedsvc.version import __version__
 
 blueprint = Blueprint("service", __name__, static_folder="static", static_url_path="/docs/static")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
-from feedsvc import __version__, logs
+from feedsvc import logs
 from feedsvc.cli.db import db
 from feedsvc.cli.fanout import fanout
 from feedsvc.cli.feed import feed
@@ -13,13 +15,14 @@ from feedsvc.cli.output import run
 from feedsvc.cli.threshold import threshold
 from feedsvc.cli.token import token
 from feedsvc.cli.up import up
+from feedsvc.version import __version__
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="feedsvc")
 def commands() -> None:
     """feedsvc: a hybrid fan-out-on-write / fan-out-on-read home feed service."""
-    logs.configure()
+    logs.configure(logging.WARNING)
 
 
 for command in (up, token, graph, threshold, fanout, feed, db):

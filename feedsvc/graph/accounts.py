@@ -38,7 +38,7 @@ class AccountInfo:
 def create(stores: Stores, account: int) -> bool:
     """Make the account if it is not there; True if it is new. Raises `Conflict` while it is being deleted."""
     with stores.sql.writing() as connection:
-        made = connection.execute(insert_if_absent(stores, Account, {"id": account})).rowcount == 1
+        made = insert_if_absent(stores, connection, Account, {"id": account})
         if not made and connection.scalar(sa.select(Account.deleting).where(Account.id == account)):
             raise Conflict(f"Account {account} is being deleted. Try again when that is done.")
     return made
@@ -105,10 +105,11 @@ def delete(stores: Stores, account: int) -> None:
     _remove_row(stores, account)
 
 
-def insert_if_absent(stores: Stores, table: type[Base], *rows: dict[str, Any]) -> Any:
-    """An INSERT that leaves rows alone whose key is taken."""
+def insert_if_absent(stores: Stores, connection: Connection, table: type[Base], row: dict[str, Any]) -> bool:
+    """Insert a row unless its key is taken; whether it was inserted."""
     dialect = sqlite if stores.sql.is_sqlite else postgresql
-    return dialect.insert(table).values(list(rows)).on_conflict_do_nothing()
+    inserted = dialect.insert(table).values(row).on_conflict_do_nothing().returning(sa.literal(1))
+    return connection.execute(inserted).first() is not None
 
 
 def _remove_posts(stores: Stores, account: int) -> int:

@@ -115,7 +115,7 @@ def _follow(stores: Stores, change: Changing, follower: int, followee: int) -> N
     if change.connection.scalar(sa.select(sa.or_(_blocks(follower, followee), _blocks(followee, follower)))):
         raise Forbidden(f"One of the accounts {follower} and {followee} blocks the other.")
     edge = {"follower_id": follower, "followee_id": followee}
-    if change.connection.execute(accounts.insert_if_absent(stores, Follow, edge)).rowcount:
+    if accounts.insert_if_absent(stores, change.connection, Follow, edge):
         _count(change.connection, follower, followee, 1)
     change.owes("followed", follower)
 

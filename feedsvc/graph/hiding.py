@@ -24,7 +24,7 @@ def mute(stores: Stores, account: int, muted: int) -> None:
     _not_oneself(account, muted, "muted", "mute")
     with changing(stores) as change:
         accounts.lock(change.connection, account, muted)
-        change.connection.execute(accounts.insert_if_absent(stores, Mute, {"account_id": account, "muted_id": muted}))
+        accounts.insert_if_absent(stores, change.connection, Mute, {"account_id": account, "muted_id": muted})
         change.owes("relations", account)
 
 
@@ -41,7 +41,7 @@ def block(stores: Stores, account: int, blocked: int) -> None:
     _not_oneself(account, blocked, "blocked", "block")
     with changing(stores) as change:
         accounts.lock(change.connection, account, blocked)
-        change.connection.execute(accounts.insert_if_absent(stores, Block, {"account_id": account, "blocked_id": blocked}))
+        accounts.insert_if_absent(stores, change.connection, Block, {"account_id": account, "blocked_id": blocked})
         remove_edge(change.connection, account, blocked)
         remove_edge(change.connection, blocked, account)
         change.owes("relations", account, blocked)

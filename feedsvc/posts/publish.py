@@ -123,7 +123,7 @@ def _insert_post(stores: Stores, connection: Connection, upload: _Upload, decisi
             "route": decision.route,
             "policy_version": decision.policy_version,
         }
-        if connection.execute(insert_if_absent(stores, Post, row)).rowcount:
+        if insert_if_absent(stores, connection, Post, row):
             return post_id
 
 

@@ -52,13 +52,8 @@ def _post(services: Services) -> None:
         largest = list(connection.scalars(sa.select(Account.id).order_by(Account.follower_count.desc()).limit(_POSTS // 3)))
     others = random.Random(_SEED).choices(range(1, _ACCOUNTS + 1), k=_POSTS - len(largest))  # noqa: S311 -- a demo
     for number, author in enumerate([*others, *largest]):
-        publish.publish(
-            services.stores,
-            services.enqueue,
-            author,
-            photo_url=f"https://img.example/{number}.jpg",
-            description=f"Photo {number} of account {author}",
-        )
+        photo_url, description = f"https://img.example/{number}.jpg", f"Photo {number} of account {author}"
+        publish.publish(services.stores, services.enqueue, author, photo_url=photo_url, description=description)
 
 
 def _lines(services: Services, url: str) -> list[str]:
@@ -66,6 +61,7 @@ def _lines(services: Services, url: str) -> list[str]:
         celebrity = connection.execute(sa.select(Account.id, Account.follower_count).order_by(Account.follower_count.desc()).limit(1)).one()
         follows = sa.select(Follow.follower_id).where(Follow.followee_id == celebrity.id)
         viewer = connection.scalar(sa.select(Account.id).where(Account.id.in_(follows)).order_by(Account.following_count.desc()).limit(1))
+    as_json = "-H 'Content-Type: application/json'"
     post = '{"photo_url": "https://img.example/new.jpg", "description": "Hello"}'
     return [
         "",
@@ -75,7 +71,7 @@ def _lines(services: Services, url: str) -> list[str]:
         f"  curl -s '{url}/v1/feed?limit=5' -H 'Authorization: Bearer {_token(services, viewer)}'",
         "",
         "Post as the celebrity, and read again: it is there at once.",
-        f"  curl -s {url}/v1/posts -H 'Authorization: Bearer {_token(services, celebrity.id)}' -H 'Content-Type: application/json' -d '{post}'",
+        f"  curl -s {url}/v1/posts -H 'Authorization: Bearer {_token(services, celebrity.id)}' {as_json} -d '{post}'",
         "",
         f"Try every call in a browser: {url}/docs",
         "Ctrl-C stops the service; its data stays in .feedsvc until you delete it.",

@@ -1,0 +1,43 @@
+# feedsvc. `make help` says what there is.
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PORT ?= $(shell $(BIN)/python -c 'import socket; from itertools import count; \
+	print(next(p for p in count(8000) if socket.socket().connect_ex(("127.0.0.1", p))))')
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## Make .venv with everything (the other commands do it themselves)
+
+.venv/ready: requirements.txt requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed, and not on the PATH" >&2; exit 1; }
+	@echo "Setting up .venv with $(PYTHON); the first time takes a minute or two"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+run: .venv/ready ## Start the whole service with a demo graph (PORT=8000 to choose the port)
+	@exec $(BIN)/python -m feedsvc up --demo --port $(PORT)
+
+test: .venv/ready ## Run the tests on embedded servers (ARGS="-k feed" to choose)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: .venv/ready ## Lint, format, types and import contracts
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: .venv/ready ## Format the code
+	@$(BIN)/ruff format .
+
+bench: .venv/ready ## Measure fan-out and reads (ARGS="--json" for JSON)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove .venv, caches and the demo's data
+	rm -rf .venv .feedsvc .mypy_cache .ruff_cache .pytest_cache .hypothesis
