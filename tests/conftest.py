@@ -15,6 +15,7 @@ from feedsvc import create_app
 from feedsvc.settings import load_settings
 from feedsvc.store import open_stores
 from tests.engines import Databases, Valkey
+from tests.world import World
 
 TINY = {"feed_cap": 10, "feed_slack": 3, "fanout_batch": 3, "fanout_slice": 2, "feed_ttl_seconds": 3600, "promote_at": 6, "demote_at": 4}
 
@@ -103,3 +104,8 @@ def auth(settings):
         return {"Authorization": f"Bearer {jwt.encode(payload, secret or settings['jwt_secret'], algorithm)}"}
 
     return headers
+
+
+@pytest.fixture
+def world(stores):
+    return World(stores)
