@@ -1,0 +1,258 @@
+"""Home feeds: exactly F(v), before, during and after any fan-out, from any state of Redis."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from feedsvc.errors import BadCursor, NotFound
+from feedsvc.feed import profile, reader
+from feedsvc.paging import Kind, Newer, encode
+from feedsvc.store.redis import keys, lists
+from feedsvc.threshold import policies
+from tests.world import post_id
+
+BIG = 2**62
+
+
+def pull_from(stores, followers):
+    policies.change(stores, promote_at=followers, demote_at=followers, rollout_percent=100, reason="test", changed_by="test", if_match=None)
+
+
+def test_a_post_is_in_every_followers_feed_before_any_worker_has_run(world):
+    world.crowd(BIG, range(1, 6))
+    assert world.is_exact(*range(1, 6), BIG)
+    world.post(BIG)
+    assert world.read(1) == world.oracle.feed(1) != []
+    assert world.is_exact(*range(1, 6), BIG)
+
+
+def test_a_post_is_in_every_followers_feed_while_it_is_pushed_and_after(world):
+    world.crowd(9, range(1, 8))
+    world.is_exact(*range(1, 8), 9)
+    world.post(9)
+    while world.queue:
+        world.run_link()
+        assert world.is_exact(*range(1, 8), 9)
+    world.sweep()
+    assert not world.stores.redis.zscore(keys.CELEBRITIES, "9")
+    assert lists.read(world.stores.redis, keys.celebrity_posts(9)).ids == []
+    assert world.is_exact(*range(1, 8), 9)
+
+
+def test_pulled_and_pushed_posts_of_one_account_are_merged_in_order(world):
+    world.crowd(9, range(1, 4))
+    for _ in range(3):
+        world.post(9)
+        world.drain()
+        world.sweep()
+        pull_from(world.stores, 2)
+        world.post(9)
+        assert not world.queue
+        pull_from(world.stores, 100)
+    assert world.is_exact(1, 2, 3, 9)
+
+
+def test_a_feed_goes_on_in_sql_below_its_horizon_to_the_very_first_post(world):
+    world.crowd(9, [1])
+    for _ in range(35):
+        world.post(9)
+    world.drain()
+    world.sweep()
+    for _ in range(15):
+        world.post(9)
+    assert len(world.read(1)) == 50
+    assert world.is_exact(1, 9)
+
+
+@pytest.mark.parametrize("lost", ["everything", "each key"])
+def test_a_lost_redis_costs_no_post(world, lost):
+    world.crowd(9, range(1, 6))
+    world.is_exact(1, 2)
+    for _ in range(4):
+        world.post(9)
+    world.run_link()
+    if lost == "everything":
+        world.stores.redis.flushdb()
+        assert world.is_exact(*range(1, 6), 9)
+    else:
+        for key in world.stores.redis.keys("*"):
+            world.stores.redis.delete(key)
+            assert world.is_exact(*range(1, 6), 9)
+    world.drain()
+    world.sweep()
+    world.drain()
+    assert world.is_exact(*range(1, 6), 9)
+
+
+def test_a_followed_accounts_old_posts_are_there_at_once_and_gone_after_an_unfollow(world):
+    world.people(1, 9)
+    for _ in range(12):
+        world.post(9)
+    world.drain()
+    world.sweep()
+    assert world.read(1) == []
+    world.follow(1, 9)
+    assert len(world.read(1)) == 12
+    world.unfollow(1, 9)
+    assert world.read(1) == []
+
+
+def test_hidden_means_hidden_and_pages_stay_full(world):
+    world.people(1)
+    for author in (7, 8, 9):
+        world.crowd(author, [1])
+    world.is_exact(1)
+    for _ in range(6):
+        for author in (7, 8, 9):
+            world.post(author)
+    world.drain()
+    world.mute(1, 8)
+    assert world.is_exact(1)
+    world.block(9, 1)
+    assert world.is_exact(1, 9)
+    world.unmute(1, 8)
+    world.unblock(9, 1)
+    assert world.is_exact(1, 9), "the follow does not come back"
+
+
+def test_a_deleted_post_is_gone_from_every_feed_at_once_also_in_the_middle_of_its_fan_out(world):
+    world.crowd(9, range(1, 8))
+    world.is_exact(*range(1, 8))
+    kept, gone = world.post(9), world.post(9)
+    world.run_link()
+    world.run_link()
+    world.delete(9, gone)
+    assert world.is_exact(*range(1, 8), 9)
+    world.drain()
+    assert world.read(7) == [kept]
+
+
+def test_a_rebuild_keeps_what_is_pushed_and_followed_meanwhile(world, monkeypatch):
+    world.crowd(9, [1])
+    world.people(8)
+    from feedsvc.views import timeline
+
+    real = timeline.pushed
+
+    def meanwhile(*args):
+        monkeypatch.setattr(timeline, "pushed", real)
+        rows = real(*args)
+        world.post(9)
+        world.drain()
+        world.sweep()
+        world.follow(1, 8)
+        world.post(8)
+        return rows
+
+    monkeypatch.setattr(timeline, "pushed", meanwhile)
+    reader.home_page(world.stores, 1, None, 10)
+    assert world.is_exact(1)
+
+
+def test_a_post_that_moves_between_the_two_reads_is_seen(world, monkeypatch):
+    """The home list is read after the celebrity lists: a post that leaves those was put into that before."""
+    world.crowd(9, [1])
+    world.is_exact(1)
+    world.post(9)
+    real = reader.in_one_trip
+    trips = []
+
+    def moving(redis, queue):
+        trips.append(queue)
+        answers = real(redis, queue)
+        if len(trips) == 1:
+            world.drain()
+            world.sweep()
+        return answers
+
+    monkeypatch.setattr(reader, "in_one_trip", moving)
+    assert world.read(1) == world.oracle.feed(1)
+
+
+def test_a_first_page_without_celebrities_is_two_round_trips_and_no_sql(world, monkeypatch):
+    world.crowd(9, [1])
+    for _ in range(4):
+        world.post(9)
+    world.drain()
+    world.sweep()
+    world.is_exact(1)
+    world.is_exact(1)
+    trips = []
+    connection = redis.UnixDomainSocketConnection
+    send = connection.send_packed_command
+
+    def counted(self, command, check_health=True):
+        trips.append(command)
+        return send(self, command, check_health)
+
+    monkeypatch.setattr(connection, "send_packed_command", counted)
+    monkeypatch.setattr(type(world.stores.sql), "reading", lambda _: pytest.fail("asked SQL"))
+    assert len(reader.home_page(world.stores, 1, None, 20).items) == 4
+    assert len(trips) == 2
+
+
+def test_an_unknown_viewer_and_a_foreign_cursor_are_refused(world):
+    with pytest.raises(NotFound):
+        reader.home_page(world.stores, 1, None, 10)
+    world.people(1)
+    with pytest.raises(BadCursor):
+        reader.home_page(world.stores, 1, encode(Kind.PROFILE, Newer(1)), 10)
+
+
+def test_polling_upwards_returns_each_new_post_once_also_one_with_a_lower_id(world, monkeypatch):
+    world.crowd(9, [1])
+    world.post(9)
+    page = reader.home_page(world.stores, 1, None, 2)
+    seen = [post_id(body) for body in page.items]
+    from feedsvc.posts import ids
+
+    late = ids.draw
+    for number in range(7):
+        monkeypatch.setattr(ids, "draw", (lambda *_: min(seen) - 1) if number == 3 else late)
+        world.post(9)
+        if number % 2:
+            page = reader.home_page(world.stores, 1, page.prev_cursor, 2)
+            seen += [post_id(body) for body in page.items]
+    while page.items:
+        page = reader.home_page(world.stores, 1, page.prev_cursor, 2)
+        seen += [post_id(body) for body in page.items]
+    assert sorted(seen) == sorted(world.oracle.feed(1))
+
+
+def test_an_empty_feed_has_a_cursor_to_poll_with(world):
+    world.crowd(9, [1])
+    page = reader.home_page(world.stores, 1, None, 2)
+    assert page.items == []
+    assert page.next_cursor is None
+    made = world.post(9)
+    page = reader.home_page(world.stores, 1, page.prev_cursor, 2)
+    assert [post_id(body) for body in page.items] == [made]
+
+
+def test_a_page_reached_upwards_leads_down_again(world):
+    world.crowd(9, [1])
+    for _ in range(7):
+        world.post(9)
+    first = reader.home_page(world.stores, 1, None, 3)
+    second = reader.home_page(world.stores, 1, first.next_cursor, 3)
+    back = reader.home_page(world.stores, 1, second.prev_cursor, 3)
+    assert back.items == first.items
+    assert reader.home_page(world.stores, 1, back.next_cursor, 3).items == second.items
+
+
+def test_a_profile_lists_one_accounts_posts_in_pages(world):
+    world.people(1, 9)
+    made = [world.post(9) for _ in range(5)]
+    world.post(1)
+    ids, cursor = [], None
+    while True:
+        page = profile.profile_page(world.stores, 1, 9, cursor, 2)
+        ids += [post_id(body) for body in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert ids == made[::-1]
+    world.block(9, 1)
+    with pytest.raises(NotFound):
+        profile.profile_page(world.stores, 1, 9, None, 2)

@@ -1,0 +1,184 @@
+"""Uploads, idempotency keys, edits and deletions."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+
+from feedsvc.errors import Conflict, Forbidden, Invalid, NotFound, StoreUnavailable
+from feedsvc.graph import accounts
+from feedsvc.posts import edit, ids, publish, read
+from feedsvc.store.sql.tables import Account, Change, Follow, Post
+
+URL = "https://img.example/1.jpg"
+
+
+def upload(stores, author=9, key=None, description="", enqueue=lambda *_: None):
+    return publish.publish(stores, enqueue, author, photo_url=URL, description=description, idempotency_key=key)
+
+
+def count(stores, table):
+    with stores.sql.reading() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(table))
+
+
+@pytest.fixture
+def author(stores):
+    accounts.create(stores, 9)
+    return stores
+
+
+def test_post_ids_fit_in_a_double_and_ascend_within_a_process(author):
+    made = [upload(author).post_id for _ in range(20)]
+    assert made == sorted(made)
+    assert max(made) < 2**53
+
+
+def test_an_id_that_is_taken_is_drawn_again(author, monkeypatch):
+    first = upload(author).post_id
+    drawn = iter([first, first, first + 1])
+    monkeypatch.setattr(ids, "draw", lambda *_: next(drawn))
+    assert upload(author).post_id == first + 1
+
+
+def test_an_upload_by_nobody_changes_nothing(stores):
+    with pytest.raises(NotFound):
+        upload(stores)
+    assert count(stores, Post) == count(stores, Change) == 0
+
+
+def test_an_upload_succeeds_while_the_broker_is_down(author):
+    def broken(*_):
+        raise OSError("no broker")
+
+    assert read.one(author, None, upload(author, enqueue=broken).post_id)
+
+
+def test_an_upload_that_was_slow_to_commit_is_given_up(author, monkeypatch):
+    monkeypatch.setattr(publish, "GIVE_UP_SECONDS", -1)
+    with pytest.raises(StoreUnavailable):
+        upload(author)
+    assert count(author, Post) == 0
+
+
+def test_a_repeated_key_gets_the_first_answer_again(author):
+    first = upload(author, key="k")
+    edit.edit(author, 9, first.post_id, description="changed since")
+    again = upload(author, key="k")
+    assert (again.post_id, again.body, again.replayed) == (first.post_id, first.body, True)
+    assert count(author, Post) == 1
+
+
+def test_a_key_with_another_body_is_refused_and_another_accounts_key_is_its_own(author):
+    upload(author, key="k")
+    with pytest.raises(Invalid):
+        upload(author, key="k", description="another")
+    accounts.create(author, 8)
+    assert not upload(author, author=8, key="k").replayed
+    assert count(author, Post) == 2
+
+
+def test_a_key_counts_once_with_many_clients_at_once(author, make_stores):
+    answers, barrier = [], threading.Barrier(6)
+
+    def client(stores):
+        barrier.wait()
+        while True:
+            try:
+                answers.append(upload(stores, key="k"))
+            except Conflict:
+                continue
+            return
+
+    threads = [threading.Thread(target=client, args=(make_stores(),)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({answer.post_id for answer in answers}) == 1
+    assert sorted(answer.replayed for answer in answers) == [False] + [True] * 5
+    assert count(author, Post) == 1
+
+
+def test_a_key_is_forgotten_after_a_day(author, monkeypatch):
+    from feedsvc.posts import idempotency
+
+    upload(author, key="k")
+    monkeypatch.setattr(idempotency, "IDEMPOTENCY_KEPT", -idempotency.IDEMPOTENCY_KEPT)
+    assert not upload(author, key="k").replayed
+
+
+def test_an_edit_shows_in_the_next_read(author):
+    post = upload(author).post_id
+    assert b'"description":""' in read.one(author, None, post)
+    edit.edit(author, 9, post, description="new")
+    assert b'"description":"new"' in read.one(author, None, post)
+
+
+def test_somebody_elses_post_cannot_be_changed(author):
+    post = upload(author).post_id
+    with pytest.raises(Forbidden):
+        edit.delete(author, 8, post)
+    with pytest.raises(Forbidden):
+        edit.edit(author, 8, post, description="mine")
+    assert read.one(author, None, post)
+
+
+def test_a_post_is_deleted_once_and_stays_deleted(author):
+    post = upload(author).post_id
+    assert read.one(author, None, post)
+    edit.delete(author, 9, post)
+    edit.delete(author, 9, post)
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            read.one(author, None, post)
+    with pytest.raises(NotFound):
+        edit.edit(author, 9, post, description="too late")
+    with pytest.raises(NotFound):
+        edit.delete(author, 9, post + 1)
+
+
+def test_several_posts_come_in_the_order_asked(author):
+    first, second = upload(author).post_id, upload(author).post_id
+    bodies = read.many(author, None, [first, 5, second])
+    assert [str(first).encode() in bodies[0], str(second).encode() in bodies[1], len(bodies)] == [True, True, 2]
+
+
+def test_a_deleted_account_is_gone_with_its_posts_and_edges(world):
+    world.crowd(9, [1, 2, 3])
+    world.people(8)
+    world.follow(9, 8)
+    post = world.post(9)
+    world.post(8)
+    assert world.is_exact(1, 2, 3, 8, 9)
+    accounts.delete(world.stores, 9)
+    world.oracle.delete(post)
+    assert world.is_exact(1, 2, 3, 8)
+    with pytest.raises(NotFound):
+        accounts.get(world.stores, 9)
+    assert accounts.get(world.stores, 8).follower_count == 0
+    assert accounts.get(world.stores, 1).following_count == 0
+    assert count(world.stores, Follow) == 0
+    world.drain()
+    accounts.create(world.stores, 9)
+    world.oracle.follows = {edge for edge in world.oracle.follows if 9 not in edge}
+    world.post(9)
+    assert world.is_exact(1, 2, 3, 8, 9)
+
+
+def test_a_deletion_that_was_cut_short_can_be_asked_for_again(world, monkeypatch):
+    world.crowd(9, [1, 2])
+    world.post(9)
+    monkeypatch.setattr(accounts, "_remove_edges", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        accounts.delete(world.stores, 9)
+    monkeypatch.undo()
+    with pytest.raises(Conflict):
+        accounts.create(world.stores, 9)
+    with pytest.raises(NotFound):
+        world.post(9)
+    accounts.delete(world.stores, 9)
+    assert count(world.stores, Follow) == 0
+    assert count(world.stores, Account) == 2
