@@ -11,6 +11,7 @@ import binascii
 import enum
 import hashlib
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Generic, TypeVar
 
 from feedsvc.errors import BadCursor
@@ -20,6 +21,9 @@ T = TypeVar("T")
 _VERSION = 1
 _CHECKSUM_BYTES = 4
 _MAX_LENGTH = 8_192
+
+# The largest id of an account or a post.
+LARGEST = 2**63 - 1
 
 
 class Kind(enum.IntEnum):
@@ -82,14 +86,11 @@ def decode(kind: Kind, text: str) -> Cursor:
         raise BadCursor("it is damaged or cut short")
     if body[1] != kind:
         raise BadCursor("it belongs to another list")
-    direction, position, *steps = _numbers(body[2:])
-    if direction == 0:
-        return Older(position)
-    shown, at = [], position
-    for step in steps:
-        at += step
-        shown.append(at)
-    return Newer(position, tuple(shown))
+    direction, *steps = _numbers(body[2:]) or [0]
+    position, *shown = accumulate(steps or [LARGEST + 2])
+    if max(position, *shown, 0) > LARGEST + 1:
+        raise BadCursor("it is not one of ours")
+    return Older(position) if direction == 0 else Newer(position, tuple(shown))
 
 
 def _unarmour(text: str) -> bytes:

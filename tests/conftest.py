@@ -17,7 +17,15 @@ from feedsvc.store import open_stores
 from tests.engines import Databases, Valkey
 from tests.world import World
 
-TINY = {"feed_cap": 10, "feed_slack": 3, "fanout_batch": 3, "fanout_slice": 2, "feed_ttl_seconds": 3600, "promote_at": 1000, "demote_at": 1000}
+TINY = {
+    "feed_cap": 10,
+    "feed_slack": 3,
+    "fanout_batch": 3,
+    "fanout_slice": 2,
+    "feed_ttl_seconds": 3600,
+    "promote_at": 1000,
+    "demote_at": 1000,
+}
 
 
 @pytest.fixture(scope="session")

@@ -204,7 +204,11 @@ def test_a_link_of_a_post_that_never_was_is_a_success(stores):
 
 def test_a_batch_is_cut_into_slices_that_join():
     parts = list(slices(["1", "2", "3", "4", "5"], "0", 2, last=True))
-    assert [(part.start, part.end, list(part.followers)) for part in parts] == [("0", "2", ["1", "2"]), ("2", "4", ["3", "4"]), ("4", END, ["5"])]
+    assert [(part.start, part.end, list(part.followers)) for part in parts] == [
+        ("0", "2", ["1", "2"]),
+        ("2", "4", ["3", "4"]),
+        ("4", END, ["5"]),
+    ]
     assert [part.end for part in slices(["1", "2"], "0", 2, last=False)] == ["2"]
     assert [(part.start, part.end) for part in slices([], "7", 2, last=True)] == [("7", END)]
 

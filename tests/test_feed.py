@@ -209,7 +209,8 @@ def test_polling_upwards_returns_each_new_post_once_also_one_with_a_lower_id(wor
 
     late = ids.draw
     for number in range(7):
-        monkeypatch.setattr(ids, "draw", (lambda *_: min(seen) - 1) if number == 3 else late)
+        lower = min(seen) - 1
+        monkeypatch.setattr(ids, "draw", (lambda *_, lower=lower: lower) if number == 3 else late)
         world.post(9)
         if number % 2:
             page = reader.home_page(world.stores, 1, page.prev_cursor, 2)

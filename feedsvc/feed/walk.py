@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from feedsvc.paging import Kind, Newer, Older, Page, decode, encode
+from feedsvc.paging import LARGEST, Kind, Newer, Older, Page, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-TOP = 2**63 - 1
+TOP = LARGEST
 
 # More ids than this are not carried: a poll then repeats some of the last seconds, and misses none.
 _MOST_SHOWN = 1_000
@@ -44,12 +44,12 @@ def page(posts: Posts, kind: Kind, cursor: str | None, limit: int, settled: int)
     """One page. `settled`: no id up to it can appear any more. Raises `BadCursor`."""
     at = decode(kind, cursor) if cursor is not None else Older(TOP)
     if isinstance(at, Newer):
-        return _upwards(posts, kind, at, limit, settled)
+        return _upwards(posts, kind, Newer(min(at.position, TOP), at.shown), limit, settled)
     return _downwards(posts, kind, at, limit, settled)
 
 
 def _downwards(posts: Posts, kind: Kind, at: Older, limit: int, settled: int) -> Page[bytes]:
-    found = posts.below(at.position, limit + 1)
+    found = posts.below(min(at.position, TOP), limit + 1)
     items = found[:limit]
     following = Older(items[-1].id) if len(found) > limit else None
     top = items[0].id if items else min(settled, at.position - 1)
@@ -66,7 +66,7 @@ def _upwards(posts: Posts, kind: Kind, at: Newer, limit: int, settled: int) -> P
     between = posts.ids_between(mark, top) if top > mark else []
     back = Newer(mark, _carried({*between, *(post_id for post_id in at.shown if post_id > mark)}))
     bottom = items[-1].id if items else top + 1
-    return _page(kind, items, Older(bottom) if posts.below(bottom, 1) else None, back)
+    return _page(kind, items, Older(bottom) if posts.below(min(bottom, TOP), 1) else None, back)
 
 
 def _carried(ids: Iterable[int]) -> tuple[int, ...]:

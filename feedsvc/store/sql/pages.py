@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from feedsvc.paging import Kind, Newer, Older, Page, decode, encode
+from feedsvc.paging import LARGEST, Kind, Newer, Older, Page, decode, encode
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row, Select
@@ -17,14 +17,20 @@ def key_page(
     """One page of `query`, whose rows have `key` as a column. Raises `BadCursor`."""
     at = decode(kind, cursor) if cursor is not None else None
     if isinstance(at, Newer):
-        rows = list(connection.execute(query.where(key > at.position).order_by(key.asc()).limit(limit)))[::-1]
+        above = query.where(key > min(at.position, LARGEST))
+        rows = list(connection.execute(above.order_by(key.asc()).limit(limit)))[::-1]
         bottom = getattr(rows[-1], key.key) if rows else at.position + 1
-        older = connection.execute(query.where(key < bottom).limit(1)).first() is not None
+        older = connection.execute(_below(query, key, bottom).limit(1)).first() is not None
         top = getattr(rows[0], key.key) if rows else at.position
     else:
-        below = query if at is None else query.where(key < at.position)
+        below = query if at is None else _below(query, key, at.position)
         found = list(connection.execute(below.order_by(key.desc()).limit(limit + 1)))
         rows, older = found[:limit], len(found) > limit
         bottom = getattr(rows[-1], key.key) if rows else 0
         top = getattr(rows[0], key.key) if rows else (at.position - 1 if at else 0)
     return Page(rows, encode(kind, Older(bottom)) if older else None, encode(kind, Newer(top)))
+
+
+def _below(query: Select[Any], key: InstrumentedAttribute[int], position: int) -> Select[Any]:
+    """Below the position, which may be one above what a column holds: then everything is."""
+    return query if position > LARGEST else query.where(key < position)

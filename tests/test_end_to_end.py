@@ -1,0 +1,106 @@
+"""The service with real workers on a real broker, through HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+from feedsvc.store.redis import keys
+from feedsvc.worker import QUEUES
+from tests import workers
+from tests.engines import wait_until
+
+FOLLOWERS = list(range(2**62, 2**62 + 8))
+AUTHOR = 7
+
+
+@pytest.fixture
+def service(client, auth, app):
+    """A client and helpers, on an empty broker; eight followers of one author have read their feeds."""
+    services = app.extensions["feedsvc"]
+    with services.celery.connection_for_write() as connection:
+        for queue in QUEUES:
+            bound = services.celery.amqp.queues[queue](connection.default_channel)
+            bound.declare()
+            bound.purge()
+    return Service(client, auth, services)
+
+
+class Service:
+    def __init__(self, client, auth, services):
+        self.client, self.auth, self.services = client, auth, services
+        lines = [{"follower": str(follower), "followee": str(AUTHOR), "action": "follow"} for follower in FOLLOWERS]
+        for account in (AUTHOR, *FOLLOWERS):
+            client.put(f"/v1/accounts/{account}", headers=auth(1, "service"))
+        assert client.post("/v1/follows/batch", json=lines, headers=auth(1, "service")).status_code == 200
+        assert all(self.feed(follower) == [] for follower in FOLLOWERS)
+
+    def post(self):
+        answer = self.client.post("/v1/posts", json={"photo_url": "https://img.example/1.jpg"}, headers=self.auth(AUTHOR))
+        assert answer.status_code == 201
+        return answer.json["id"]
+
+    def feed(self, viewer):
+        answer = self.client.get("/v1/feed?limit=100", headers=self.auth(viewer))
+        assert answer.status_code == 200, answer.json
+        return [post["id"] for post in answer.json["data"]]
+
+    def fanout(self, post):
+        return self.client.get(f"/v1/admin/fanouts/{post}", headers=self.auth(1, "admin:read")).json
+
+    def is_done(self, post):
+        return self.fanout(post)["state"] == "done"
+
+    def everybody_has(self, posts):
+        assert all(self.feed(follower) == posts for follower in FOLLOWERS)
+
+
+def test_workers_move_posts_into_the_feeds_and_off_the_celebrity_list(service, settings):
+    with workers.processes(settings, "worker one", "worker two", "beat"):
+        posts = [service.post() for _ in range(5)]
+        service.everybody_has(posts[::-1])
+        for post in posts:
+            wait_until(lambda post=post: service.is_done(post), 30)
+            done = service.fanout(post)
+            assert (done["followers"], done["delivered"], done["skipped"], done["batches"]) == (8, 8, 0, 3)
+        redis = service.services.stores.redis
+        wait_until(lambda: redis.zscore(keys.CELEBRITIES, AUTHOR) is None, 30)
+        service.everybody_has(posts[::-1])
+        stored = redis.lrange(keys.homefeed(FOLLOWERS[0]), 0, -1)
+        assert sorted(map(bytes.decode, stored[:-1])) == posts, "each was pushed once"
+
+
+def test_with_no_worker_at_all_a_post_is_in_every_feed(service):
+    post = service.post()
+    service.everybody_has([post])
+    assert service.fanout(post)["state"] == "pending"
+
+
+def test_a_worker_killed_in_the_middle_of_a_chain_costs_nobody_a_post(service, settings):
+    """A follower a batch: eight links, of which some have run when the worker is killed."""
+    settings = {**settings, "fanout_batch": 1}
+    post = service.post()
+    redis = service.services.stores.redis
+    with workers.processes(settings, "worker one") as [worker]:
+        wait_until(lambda: redis.hget(keys.fanout(post), "cursor") is not None, 30)
+        worker.kill()
+        worker.wait()
+    service.everybody_has([post])
+    with workers.processes(settings, "worker two", "beat"):
+        wait_until(lambda: service.is_done(post), 60)
+    service.everybody_has([post])
+    assert service.fanout(post)["delivered"] == 8
+    for follower in FOLLOWERS:
+        assert redis.lrange(keys.homefeed(follower), 0, -1).count(post.encode()) == 1
+
+
+def test_valkey_flushed_in_the_middle_of_everything_costs_nobody_a_post(service, settings):
+    with workers.processes(settings, "worker one", "beat"):
+        posts = []
+        for number in range(6):
+            posts.insert(0, service.post())
+            if number % 2:
+                service.services.stores.redis.flushall()
+            service.everybody_has(posts)
+        for post in posts:
+            wait_until(lambda post=post: service.is_done(post), 60)
+        service.everybody_has(posts)

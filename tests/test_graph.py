@@ -1,0 +1,192 @@
+"""Follows, mutes, blocks, and graphs from files."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+
+import pytest
+import sqlalchemy as sa
+
+from feedsvc.errors import Forbidden, Invalid, NotFound
+from feedsvc.graph import accounts, follows, generate, hiding
+from feedsvc.graph.follows import FollowChange
+from feedsvc.graph.importer import GraphMalformed, GraphUnreadable, import_graph
+from feedsvc.graph.stats import graph_stats
+from feedsvc.store.sql.tables import Account, Block, Follow
+
+BIG = 2**63 - 1
+
+
+def counted(stores, account):
+    info = accounts.get(stores, account)
+    return info.follower_count, info.following_count
+
+
+def test_counts_move_with_follows_and_repeats_change_nothing(world):
+    world.people(1, 2, BIG)
+    for _ in range(2):
+        world.follow(1, BIG)
+        world.follow(2, BIG)
+    assert (counted(world.stores, BIG), counted(world.stores, 1)) == ((2, 0), (0, 1))
+    for _ in range(2):
+        world.unfollow(1, BIG)
+    assert (counted(world.stores, BIG), counted(world.stores, 1)) == ((1, 0), (0, 0))
+
+
+def test_what_cannot_be_followed_is_refused(world):
+    world.people(1, 2)
+    with pytest.raises(Invalid):
+        follows.follow(world.stores, 1, 1)
+    with pytest.raises(NotFound):
+        follows.follow(world.stores, 1, 3)
+    with pytest.raises(NotFound):
+        follows.follow(world.stores, 3, 1)
+    hiding.block(world.stores, 2, 1)
+    for pair in ((1, 2), (2, 1)):
+        with pytest.raises(Forbidden):
+            follows.follow(world.stores, *pair)
+    with pytest.raises(Invalid):
+        hiding.mute(world.stores, 1, 1)
+
+
+def test_a_block_ends_the_follows_both_ways(world):
+    world.people(1, 2)
+    world.follow(1, 2)
+    world.follow(2, 1)
+    world.block(1, 2)
+    assert counted(world.stores, 1) == counted(world.stores, 2) == (0, 0)
+    assert [info.id for info in hiding.blocks(world.stores, 1, None, 10).items] == [2]
+    assert hiding.blocks(world.stores, 2, None, 10).items == []
+
+
+def test_counts_are_exact_with_many_clients_at_once(world, make_stores):
+    world.people(9, *range(1, 9))
+
+    def client(stores, account):
+        for _ in range(6):
+            follows.follow(stores, account, 9)
+            follows.follow(stores, 9, account)
+            follows.unfollow(stores, account, 9)
+        follows.follow(stores, account, 9)
+
+    threads = [threading.Thread(target=client, args=(make_stores(), account)) for account in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counted(world.stores, 9) == (8, 8)
+
+
+def test_lists_come_in_pages_by_id_descending_and_back(world):
+    world.crowd(9, [3, BIG, 5, 7, 4])
+    first = follows.followers(world.stores, 9, None, 2)
+    second = follows.followers(world.stores, 9, first.next_cursor, 2)
+    third = follows.followers(world.stores, 9, second.next_cursor, 2)
+    assert [[info.id for info in page.items] for page in (first, second, third)] == [[BIG, 7], [5, 4], [3]]
+    assert third.next_cursor is None
+    assert follows.followers(world.stores, 9, third.prev_cursor, 2).items == second.items
+    assert follows.followers(world.stores, 9, first.prev_cursor, 2).items == []
+    assert [info.id for info in follows.following(world.stores, 3, None, 2).items] == [9]
+
+
+def test_a_batch_applies_each_line_and_says_what_became_of_it(world):
+    world.people(1, 2, 9)
+    lines = [FollowChange(1, 9, "follow"), FollowChange(1, 1, "follow"), FollowChange(2, 77, "follow"), FollowChange(1, 9, "unfollow")]
+    lines.append(FollowChange(2, 9, "follow"))
+    outcomes = follows.apply_batch(world.stores, lines)
+    assert [outcome.status for outcome in outcomes] == ["ok", "error", "error", "ok", "ok"]
+    assert counted(world.stores, 9) == (1, 0)
+
+
+def test_a_file_is_imported_with_its_comments_repeats_and_blanks(world, tmp_path):
+    file = tmp_path / "graph.txt"
+    file.write_text(f"# follower followee\n\n1 9\n2\t9\n  3   9 \n1 9\n% end\n{BIG} 9")
+    report = import_graph(world.stores, file, skip_malformed=False)
+    assert (report.lines, report.edges, report.accounts_created, report.follows_created, report.repeats) == (8, 5, 5, 4, 1)
+    assert counted(world.stores, 9) == (4, 0)
+    again = import_graph(world.stores, file, skip_malformed=False)
+    assert (again.accounts_created, again.follows_created, again.repeats) == (0, 0, 5)
+    assert counted(world.stores, 9) == (4, 0)
+
+
+def test_an_import_joins_what_is_there_and_shows_in_feeds_that_were_read_before(world, tmp_path):
+    world.crowd(9, [1])
+    world.people(2)
+    world.post(9)
+    assert world.is_exact(1, 2)
+    packed = tmp_path / "graph.gz"
+    packed.write_bytes(gzip.compress(b"1 9\n2 9\n"))
+    import_graph(world.stores, packed, skip_malformed=False)
+    world.oracle.follow(2, 9)
+    assert world.is_exact(1, 2)
+    assert counted(world.stores, 9) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["1", "1 2 3", "1 1", "0 1", "-1 2", "+1 2", "1_0 2", "01 2", f"{2**63} 1", "a b", "1,2", "١ ٢", "1.5 2", "\ud800 1"],
+)
+def test_a_malformed_line_is_named_and_nothing_is_imported(stores, tmp_path, line):
+    file = tmp_path / "graph.txt"
+    file.write_bytes(f"5 6\n{line}\n7 8\n".encode(errors="surrogatepass"))
+    with pytest.raises(GraphMalformed, match="line 2"):
+        import_graph(stores, file, skip_malformed=False)
+    with stores.sql.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(Account)) == 0
+    report = import_graph(stores, file, skip_malformed=True)
+    assert (report.malformed, report.follows_created) == (1, 2)
+
+
+def test_a_follow_across_a_block_is_left_out(world, tmp_path):
+    world.people(1, 2)
+    world.block(1, 2)
+    file = tmp_path / "graph.txt"
+    file.write_text("2 1\n3 1\n")
+    report = import_graph(world.stores, file, skip_malformed=False)
+    assert (report.refused, report.follows_created, report.repeats) == (1, 1, 0)
+    with world.stores.sql.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(Block)) == 1
+
+
+@pytest.mark.parametrize("content", [gzip.compress(b"1 2\n" * 5000)[:-20], b"\x1f\x8bnonsense", None], ids=["cut", "nonsense", "missing"])
+def test_a_file_that_cannot_be_read_to_its_end_imports_nothing(stores, tmp_path, content):
+    file = tmp_path / "graph.gz"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(GraphUnreadable):
+        import_graph(stores, file, skip_malformed=True)
+    with stores.sql.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(Follow)) == 0
+
+
+def test_a_generated_graph_is_the_same_for_a_seed_and_has_no_bad_edges():
+    edges = list(generate.generate_edges(500, 7))
+    assert edges == list(generate.generate_edges(500, 7))
+    assert edges != list(generate.generate_edges(500, 8))
+    assert len(edges) == len(set(edges))
+    assert all(follower != followee and 1 <= follower <= 500 for follower, followee in edges)
+
+
+def test_a_generated_graph_is_spread_as_published():
+    accounts_, followers, following = 20_000, {}, {}
+    for follower, followee in generate.generate_edges(accounts_, 1):
+        followers[followee] = followers.get(followee, 0) + 1
+        following[follower] = following.get(follower, 0) + 1
+    spread = sorted(followers.get(account, 0) for account in range(1, accounts_ + 1))
+    assert spread[accounts_ // 2] == 1
+    assert 0.15 < sum(count > 20 for count in spread) / accounts_ < 0.17
+    assert 0.01 < spread[-1] / accounts_ <= 0.07
+    assert 0.18 < sum(count > 20 for count in following.values()) / accounts_ < 0.26
+    assert 10 < sum(spread) / accounts_ < 17
+
+
+def test_a_generated_graph_is_loaded_with_its_counts(stores):
+    generate.load(stores, 300, 1)
+    stats = graph_stats(stores)
+    assert stats.accounts == 300
+    with stores.sql.reading() as connection:
+        assert stats.follows == connection.scalar(sa.select(sa.func.sum(Account.follower_count)))
+        assert stats.follows == connection.scalar(sa.select(sa.func.sum(Account.following_count)))
+    assert sum(stats.by_decade.values()) == 300
+    assert stats.percentiles["median"] == 1

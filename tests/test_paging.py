@@ -1,0 +1,120 @@
+"""Cursors, and walks over any list of posts under them: pure."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedsvc.errors import BadCursor
+from feedsvc.feed import merge, walk
+from feedsvc.feed.walk import Item
+from feedsvc.paging import Kind, Newer, Older, decode, encode
+from feedsvc.store.redis.lists import FloorList
+
+ids = st.integers(0, 2**62)
+cursors = st.one_of(ids.map(Older), st.builds(Newer, ids))
+
+
+class Posts:
+    """A list of posts in memory."""
+
+    def __init__(self, visible):
+        self.visible = set(visible)
+
+    def below(self, position, count):
+        return [Item(i, str(i).encode()) for i in sorted(self.visible, reverse=True) if i < position][:count]
+
+    def above(self, position, shown, count):
+        return [Item(i, str(i).encode()) for i in sorted(self.visible) if i > position and i not in shown][:count]
+
+    def ids_between(self, above, upto):
+        return [i for i in sorted(self.visible) if above < i <= upto]
+
+
+def page(posts, cursor, limit, settled):
+    return walk.page(posts, Kind.FEED, cursor, limit, settled)
+
+
+@given(st.sampled_from(Kind), cursors, st.sets(st.integers(1, 10**6)))
+def test_a_cursor_reads_back_as_it_was_made(kind, cursor, steps):
+    if isinstance(cursor, Newer):
+        cursor = Newer(cursor.position, tuple(sorted(cursor.position + step for step in steps)))
+    assert decode(kind, encode(kind, cursor)) == cursor
+
+
+@given(st.sampled_from(Kind), cursors, st.data())
+def test_a_cursor_that_was_tampered_with_is_refused(kind, cursor, data):
+    text = encode(kind, cursor)
+    at = data.draw(st.integers(0, len(text) - 1))
+    tampered = data.draw(st.sampled_from([text[:at], text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :], text + "AAAA"]))
+    with suppress(BadCursor):
+        assert decode(kind, tampered) == cursor, "only bits that carry nothing may differ"
+
+
+@given(cursors)
+def test_another_lists_cursor_is_refused(cursor):
+    with pytest.raises(BadCursor):
+        decode(Kind.FEED, encode(Kind.PROFILE, cursor))
+
+
+@given(st.text())
+def test_any_text_is_a_cursor_or_refused(text):
+    with pytest.raises(BadCursor):
+        decode(Kind.FEED, text)
+
+
+@given(st.sets(st.integers(1, 60)), st.integers(1, 7), st.integers(0, 70))
+def test_a_walk_down_shows_each_once_in_order_and_every_page_but_the_last_is_full(visible, limit, settled):
+    posts, shown, cursor = Posts(visible), [], None
+    while True:
+        found = page(posts, cursor, limit, settled)
+        shown += map(int, found.items)
+        cursor = found.next_cursor
+        if cursor is None:
+            break
+        assert len(found.items) == limit
+    assert shown == sorted(visible, reverse=True)
+
+
+@given(st.lists(st.sets(st.integers(1, 60), max_size=6), min_size=1, max_size=8), st.integers(1, 4), st.data())
+def test_polling_up_shows_what_commits_late_once(commits, limit, data):
+    """Ids up to the settled mark can no longer appear; above it they appear in any order."""
+    posts, settled = Posts(commits[0]), 0
+    found = page(posts, None, limit, settled)
+    below = {i for i in posts.visible if i < min(map(int, found.items), default=0)}
+    shown = list(map(int, found.items))
+    for batch in commits[1:]:
+        posts.visible |= {i for i in batch if i > settled}
+        settled = data.draw(st.integers(settled, 60))
+        found = page(posts, found.prev_cursor, limit, settled)
+        shown += map(int, found.items)
+    while found.items:
+        found = page(posts, found.prev_cursor, limit, settled)
+        shown += map(int, found.items)
+    assert sorted(shown) == sorted(posts.visible - below)
+
+
+@given(st.sets(st.integers(1, 60), min_size=1), st.integers(1, 5))
+def test_a_page_reached_upwards_is_the_one_left_downwards(visible, limit):
+    posts = Posts(visible)
+    first = page(posts, None, limit, 60)
+    if first.next_cursor is not None:
+        second = page(posts, first.next_cursor, limit, 60)
+        back = page(posts, second.prev_cursor, limit, 60)
+        assert back.items == first.items
+        assert back.next_cursor == first.next_cursor
+
+
+lists = st.builds(FloorList, st.lists(st.integers(1, 50)), st.integers(0, 50))
+
+
+@given(st.lists(lists, min_size=1, max_size=5))
+def test_a_merge_is_every_id_above_the_horizon_once_in_order(sources):
+    found = merge.merged(sources)
+    assert found == sorted(set(found), reverse=True)
+    horizon = merge.horizon(sources)
+    assert set(found) == {i for source in sources for i in source.ids if i > horizon}
+    assert all(source.floor <= horizon for source in sources)

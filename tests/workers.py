@@ -1,0 +1,41 @@
+"""Real Celery workers for tests: processes on the test's own stores and broker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.engines import die_with_parent
+
+ROOT = Path(__file__).parents[1]
+
+
+def environment(settings):
+    """The settings of `create_app` as a process takes them."""
+    return {**os.environ, **{f"FEEDSVC_{name.upper()}": str(value) for name, value in settings.items()}}
+
+
+@contextmanager
+def processes(settings, *roles):
+    """Processes in these roles (`worker NAME`, `beat`), ended at the end of the block."""
+    started = [start(settings, *role.split()) for role in roles]
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def start(settings, *role):
+    return subprocess.Popen(
+        [sys.executable, "-m", "feedsvc.supervise.work", *role],
+        cwd=ROOT,
+        env=environment(settings),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
+    )
