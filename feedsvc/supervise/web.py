@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
 _THREADS = 8
-_DRAIN_SECONDS = 10
+_DRAIN_SECONDS = 5
 
 
 def make_app() -> Flask:
