@@ -63,7 +63,8 @@ def _around_requests(app: Flask, authenticator: Authenticator) -> None:
     @app.before_request
     def authenticate() -> None:
         # Before the address is judged: what exists under /v1 is nobody's business without a token.
-        if request.path.startswith("/v1/") or request.path == "/v1":
+        asks_leave = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers  # a browser's preflight
+        if request.path.startswith("/v1") and not asks_leave:
             g.caller = authenticator.caller(request.authorization)
 
     @app.after_request

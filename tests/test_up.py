@@ -107,7 +107,7 @@ class Up:
 
 
 def pids():
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
 @pytest.fixture(scope="module")

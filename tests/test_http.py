@@ -1,0 +1,455 @@
+"""The HTTP contract: who may, what is accepted, and how it says no."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import time
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from feedsvc import create_app
+from feedsvc.paging import Kind, Older, encode
+
+URL = "https://img.example/1.jpg"
+BIG = 2**63 - 1
+BAD_IDS = ["0", "-1", "+1", "01", "1.0", "1e3", "abc", "1_0", "%D9%A3", "%EF%BC%91", "9223372036854775808", "1%00", "%20%31"]
+
+
+def is_problem(answer, status, location=None, field=None):
+    assert answer.status_code == status, (answer.status_code, answer.text)
+    assert answer.content_type == "application/problem+json"
+    body = answer.json
+    assert {"type", "title", "status", "detail", "request_id"} <= body.keys()
+    assert body["status"] == status
+    assert body["request_id"] == answer.headers["X-Request-ID"]
+    assert "Traceback" not in answer.text
+    if location:
+        assert list(body["errors"]) == [location], body
+    if field:
+        assert field in body["errors"][location], body
+    return True
+
+
+@pytest.fixture
+def nine(client, auth):
+    """Account 9, and how many posts it has."""
+    client.put("/v1/accounts/9", headers=auth(9))
+    return lambda: len(client.get("/v1/accounts/9/posts", headers=auth(9)).json["data"])
+
+
+def post(client, auth, body, **more):
+    options = {"content_type": "application/json", "headers": auth(9), **more}
+    return client.post("/v1/posts", data=body if isinstance(body, str | bytes) else json.dumps(body), **options)
+
+
+# Tokens
+
+
+@pytest.mark.parametrize("path", ["/v1/feed", "/v1/nothing", "/v1/accounts/abc", "/v1/posts?ids=x", "/v1"])
+@pytest.mark.parametrize("header", [None, "Basic YTpi", "Bearer", "Bearer ", "Bearer x.y.z", "bearer", "Bearer " + "A" * 5000])
+def test_without_a_token_that_counts_there_is_nothing_under_v1(client, path, header):
+    answer = client.get(path, headers={"Authorization": header} if header else {})
+    assert is_problem(answer, 401)
+    assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="feedsvc"')
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": int(time.time()) - 60},
+        {"exp": None},
+        {"sub": None},
+        {"scope": None},
+        {"scope": ["feed"]},
+        {"sub": "0"},
+        {"sub": "me"},
+        {"sub": str(2**63)},
+        {"exp": "soon"},
+        {"secret": "another secret that is long enough for HS256"},
+        {"algorithm": "HS512"},
+        {"nbf": int(time.time()) + 600},
+    ],
+)
+def test_a_token_that_does_not_count_is_refused(client, auth, claims):
+    answer = client.get("/v1/feed", headers=auth(9, **claims))
+    assert is_problem(answer, 401)
+    assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+
+
+def test_a_token_without_a_signature_is_refused(client):
+    token = jwt.encode({"sub": "9", "scope": "feed", "exp": time.time() + 60}, None, "none")
+    assert is_problem(client.get("/v1/feed", headers={"Authorization": f"Bearer {token}"}), 401)
+
+
+def test_a_token_may_be_a_few_seconds_late_and_no_more(client, auth):
+    assert client.get("/v1/feed", headers=auth(9, exp=int(time.time()) - 1)).status_code == 200
+    assert is_problem(client.get("/v1/feed", headers=auth(9, exp=int(time.time()) - 7)), 401)
+
+
+def test_keys_of_a_jwks_file_count_each_for_its_own_algorithm(settings, tmp_path):
+    keys = {
+        "RS256": (rsa.generate_private_key(65537, 2048), RSAAlgorithm),
+        "ES256": (ec.generate_private_key(ec.SECP256R1()), ECAlgorithm),
+        "EdDSA": (ed25519.Ed25519PrivateKey.generate(), OKPAlgorithm),
+    }
+    published = [json.loads(kind.to_jwk(key.public_key())) | {"kid": name, "alg": name} for name, (key, kind) in keys.items()]
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": published}))
+    app = create_app(**settings, jwt_jwks=str(tmp_path / "jwks.json"))
+    client, claims = app.test_client(), {"sub": "9", "scope": "feed", "exp": time.time() + 60}
+
+    def ask(token):
+        return client.get("/v1/feed", headers={"Authorization": f"Bearer {token}"})
+
+    for name, (key, _) in keys.items():
+        assert ask(jwt.encode(claims, key, name, {"kid": name})).status_code == 200
+    public = keys["RS256"][0].public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    assert is_problem(ask(forged(claims, public)), 401)
+    assert is_problem(ask(jwt.encode(claims, settings["jwt_secret"], "HS256")), 401)
+    assert is_problem(ask(jwt.encode(claims, keys["ES256"][0], "ES256", {"kid": "RS256"})), 401)
+    assert is_problem(ask(jwt.encode(claims, keys["ES256"][0], "ES256", {"kid": "nobody"})), 401)
+    app.extensions["feedsvc"].close()
+
+
+def forged(claims, public_key):
+    """A token signed with the public key as if it were a shared secret, which no honest library makes."""
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in ({"alg": "HS256", "kid": "RS256"}, claims)]
+    signature = hmac.digest(public_key, b".".join(parts), "sha256")
+    return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
+
+
+# Scopes
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("GET", "/v1/feed", "admin:read"),
+        ("GET", "/v1/feed?limit=x&cursor=", ""),
+        ("POST", "/v1/posts", "admin:write"),
+        ("PUT", "/v1/accounts/abc", "admin:read"),
+        ("POST", "/v1/follows/batch", "feed"),
+        ("GET", "/v1/admin/threshold", "feed service"),
+        ("PUT", "/v1/admin/threshold", "admin:read"),
+        ("PUT", "/v1/admin/accounts/x/route", "admin:read feed service"),
+    ],
+)
+def test_the_scope_is_judged_before_everything_but_the_token(client, auth, method, path, scope):
+    assert is_problem(client.open(path, method=method, headers=auth(9, scope)), 403)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/v1/accounts/8"),
+        ("DELETE", "/v1/accounts/8"),
+        ("POST", "/v1/accounts/8/posts"),
+        ("GET", "/v1/accounts/8/feed"),
+        ("PUT", "/v1/accounts/8/following/9"),
+        ("DELETE", "/v1/accounts/8/following/9"),
+        ("DELETE", "/v1/accounts/8/followers/9"),
+        ("PUT", "/v1/accounts/8/mutes/9"),
+        ("GET", "/v1/accounts/8/mutes"),
+        ("DELETE", "/v1/accounts/8/blocks/9"),
+        ("GET", "/v1/accounts/8/blocks"),
+    ],
+)
+def test_another_accounts_things_are_for_it_and_for_the_backend(client, auth, method, path):
+    for account in (8, 9):
+        client.put(f"/v1/accounts/{account}", headers=auth(1, "service"))
+    body = {"json": {"photo_url": URL}} if method == "POST" else {}
+    assert is_problem(client.open(path, method=method, headers=auth(9), **body), 403)
+    assert client.open(path, method=method, headers=auth(1, "service"), **body).status_code < 300
+
+
+def test_somebody_elses_post_cannot_be_changed_but_by_the_backend(client, auth, nine):
+    made = post(client, auth, {"photo_url": URL}).json
+    path = f"/v1/posts/{made['id']}"
+    assert is_problem(client.delete(path, headers=auth(8)), 403)
+    assert is_problem(client.patch(path, json={"description": "x"}, headers=auth(8)), 403)
+    assert client.get(path, headers=auth(8)).json == made
+    assert client.patch(path, json={"description": "x"}, headers=auth(1, "service")).json["description"] == "x"
+    assert [client.delete(path, headers=auth(9)).status_code for _ in range(2)] == [204, 204]
+    assert is_problem(client.delete(path, headers=auth(8)), 403)
+    assert is_problem(client.get(path, headers=auth(9)), 404)
+
+
+def test_whom_an_account_blocks_it_is_not_there_for(client, auth, nine):
+    made = post(client, auth, {"photo_url": URL}).json
+    client.put("/v1/accounts/8", headers=auth(8))
+    client.put("/v1/accounts/me/blocks/8", headers=auth(9))
+    for path in (f"/v1/posts/{made['id']}", "/v1/accounts/9", "/v1/accounts/9/posts", "/v1/accounts/9/followers"):
+        assert is_problem(client.get(path, headers=auth(8)), 404)
+        assert client.get(path, headers=auth(1, "service")).status_code == 200
+    assert client.get(f"/v1/posts?ids={made['id']}", headers=auth(8)).json["data"] == []
+    assert is_problem(client.put("/v1/accounts/me/following/9", headers=auth(8)), 403)
+
+
+# Bodies
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("", 400),
+        ("{", 400),
+        ("nonsense", 400),
+        (b"\xff\xfe", 400),
+        (b'{"photo_url": "\xff"}', 400),
+        ('{"photo_url": NaN}', 400),
+        ('{"photo_url": ' + "9" * 10_000 + "}", 400),
+        ("[" * 200_000, 400),
+        ('{"a":' * 100_000, 400),
+        ("null", 422),
+        ("[]", 422),
+        ('"text"', 422),
+        ("{}", 422),
+        ({"photo_url": 5}, 422),
+        ({"photo_url": None}, 422),
+        ({"photo_url": [URL]}, 422),
+        ({"photo_url": URL, "more": 1}, 422),
+        ({"photo_url": URL, "\ud800": 1}, 422),
+        ({"photo_url": URL, "description": 5}, 422),
+        ({"photo_url": URL, "description": None}, 422),
+        ({"photo_url": URL, "description": "x" * 2201}, 422),
+        ({"photo_url": URL, "description": "a\x00b"}, 422),
+        ('{"photo_url": "https://x/y", "description": "\\ud800"}', 422),
+        ({"photo_url": "ftp://x/y"}, 422),
+        ({"photo_url": "//x/y"}, 422),
+        ({"photo_url": "https://"}, 422),
+        ({"photo_url": "https:///path"}, 422),
+        ({"photo_url": "https://x y/"}, 422),
+        ({"photo_url": "https://x/\n"}, 422),
+        ({"photo_url": "https://x:port/"}, 422),
+        ({"photo_url": "javascript:alert(1)"}, 422),
+        ({"photo_url": "https://x/" + "y" * 2039}, 422),
+        ("x" * 1_048_577, 413),
+    ],
+)
+def test_a_bad_upload_is_refused_and_changes_nothing(client, auth, nine, body, status):
+    assert is_problem(post(client, auth, body), status, "json" if status == 422 else None)
+    assert nine() == 0
+
+
+@pytest.mark.parametrize(
+    "body", [{"photo_url": "https://x/" + "y" * 2038}, {"photo_url": "http://localhost:8000/a?b#c", "description": "x" * 2200}]
+)
+def test_the_longest_of_everything_is_accepted(client, auth, nine, body):
+    assert post(client, auth, body).status_code == 201
+
+
+def test_any_unicode_comes_back_as_it_was_sent(client, auth, nine):
+    text = "🌇 ﷽ \u0007 \u2028 \U0010ffff e\u0301 </script>"
+    assert post(client, auth, {"photo_url": URL, "description": text}).json["description"] == text
+    assert client.get("/v1/feed", headers=auth(9)).json["data"][0]["description"] == text
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/xml", "nonsense"])
+def test_a_body_that_does_not_say_it_is_json_is_refused(client, auth, nine, content_type):
+    assert is_problem(post(client, auth, {"photo_url": URL}, content_type=content_type), 415)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"promote_at": 5, "demote_at": 6, "reason": "x"},
+        {"promote_at": 5, "demote_at": 0, "reason": "x"},
+        {"promote_at": "5", "demote_at": 5, "reason": "x"},
+        {"promote_at": 5.0, "demote_at": 5, "reason": "x"},
+        {"promote_at": True, "demote_at": True, "reason": "x"},
+        {"promote_at": 2**63, "demote_at": 5, "reason": "x"},
+        {"promote_at": 5, "demote_at": 5},
+        {"promote_at": 5, "demote_at": 5, "reason": ""},
+        {"promote_at": 5, "demote_at": 5, "reason": "x", "rollout_percent": 101},
+    ],
+)
+def test_a_bad_threshold_is_refused_and_changes_nothing(client, auth, body):
+    headers = {**auth(1, "admin:write"), "If-Match": "*"}
+    assert is_problem(client.put("/v1/admin/threshold", json=body, headers=headers), 422, "json")
+    assert client.get("/v1/admin/threshold", headers=auth(1, "admin:read")).json["version"] == 1
+
+
+@pytest.mark.parametrize("count", [0, 1001])
+def test_a_batch_has_1_to_1000_lines(client, auth, count):
+    line = {"follower": "1", "followee": "2", "action": "follow"}
+    assert is_problem(client.post("/v1/follows/batch", json=[line] * count, headers=auth(1, "service")), 422, "json")
+    line["action"] = "block"
+    assert is_problem(client.post("/v1/follows/batch", json=[line], headers=auth(1, "service")), 422, "json")
+
+
+# Addresses and queries
+
+
+@pytest.mark.parametrize("bad", BAD_IDS)
+def test_an_id_that_is_none_is_refused_wherever_it_stands(client, auth, nine, bad):
+    for path in (f"/v1/accounts/{bad}", f"/v1/posts/{bad}", f"/v1/accounts/me/following/{bad}"):
+        assert is_problem(client.get(path, headers=auth(9)), 422, "path")
+    assert is_problem(client.get(f"/v1/posts?ids=1,{bad}", headers=auth(9)), 422, "query", "ids")
+    line = {"follower": bad, "followee": "2", "action": "follow"}
+    assert is_problem(client.post("/v1/follows/batch", json=[line], headers=auth(1, "service")), 422, "json")
+
+
+def test_the_largest_id_is_an_id(client, auth):
+    assert client.put(f"/v1/accounts/{BIG}", headers=auth(BIG)).json["id"] == str(BIG)
+    assert client.get(f"/v1/posts/{BIG}", headers=auth(BIG)).status_code == 404
+
+
+@pytest.mark.parametrize("limit", ["", "abc", "1_0", "+5", "%205", "%D9%A5", "0", "-1", "101", "1.0", "9" * 30, "5&limit=6"])
+def test_a_limit_out_of_range_is_refused(client, auth, limit):
+    for path in ("/v1/feed", "/v1/accounts/me/following"):
+        assert is_problem(client.get(f"{path}?limit={limit}", headers=auth(9)), 422, "query", "limit")
+
+
+@pytest.mark.parametrize("query", ["more=1", "Limit=5", "cursor=x&cursor=y"])
+def test_a_query_that_is_not_known_is_refused(client, auth, query):
+    assert is_problem(client.get(f"/v1/feed?{query}", headers=auth(9)), 422, "query")
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "%00", "AAAA", "ü", encode(Kind.PROFILE, Older(5)), encode(Kind.FEED, Older(5))[:-1], "A" * 9000]
+)
+def test_a_cursor_of_nobody_or_of_another_list_is_refused(client, auth, cursor):
+    assert is_problem(client.get("/v1/feed", query_string={"cursor": cursor}, headers=auth(9)), 400)
+
+
+@pytest.mark.parametrize("ids", ["", ",", "1,", "1 2", ",".join(map(str, range(1, 102)))])
+def test_bad_lists_of_ids_are_refused(client, auth, ids):
+    assert is_problem(client.get("/v1/posts", query_string={"ids": ids}, headers=auth(9)), 422, "query", "ids")
+
+
+def test_what_is_not_there_is_a_404_and_the_wrong_method_a_405(client, auth):
+    assert is_problem(client.get("/v1/nothing", headers=auth(9)), 404)
+    assert is_problem(client.get("/nothing", headers={"Accept": "text/html"}), 404)
+    answer = client.post("/v1/feed", headers=auth(9))
+    assert is_problem(answer, 405)
+    assert "GET" in answer.headers["Allow"]
+    for path in ("/v1/accounts/8", "/v1/accounts/8/posts", "/v1/accounts/8/followers", "/v1/accounts/me/following/8"):
+        assert is_problem(client.get(path, headers=auth(9)), 404)
+    assert is_problem(client.put("/v1/accounts/me/following/8", headers=auth(9)), 404)
+    assert is_problem(client.put("/v1/accounts/me/following/9", headers=auth(9)), 422)
+
+
+@pytest.mark.parametrize("given", ["abc-1.2_3", "x" * 128])
+def test_a_sane_request_id_is_kept(client, given):
+    assert client.get("/healthz", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "a b", "ü", "<script>"])
+def test_another_request_id_is_replaced(client, given):
+    answer = client.get("/nothing", headers={"X-Request-ID": given})
+    assert answer.headers["X-Request-ID"] not in ("", given)
+
+
+# Answers
+
+
+def test_the_threshold_is_changed_only_by_who_has_seen_it(client, auth):
+    read, write, path = auth(1, "admin:read"), auth(1, "admin:write"), "/v1/admin/threshold"
+    body = {"promote_at": 5, "demote_at": 3, "reason": "x"}
+    assert client.get(path, headers=read).headers["ETag"] == '"1"'
+    assert is_problem(client.put(path, json=body, headers=write), 428)
+    for stale in ('"2"', "1", 'W/"1"', "nonsense", '"١"'):
+        assert is_problem(client.put(path, json=body, headers={**write, "If-Match": stale.encode().decode("latin-1")}), 412)
+    changed = client.put(path, json=body, headers={**write, "If-Match": '"1"'})
+    assert (changed.status_code, changed.headers["ETag"], changed.json["changed_by"]) == (200, '"2"', "1")
+    assert is_problem(client.put(path, json=body, headers={**write, "If-Match": '"1"'}), 412)
+    back = client.post(f"{path}/rollback", json={"version": 1, "reason": "back"}, headers={**write, "If-Match": "*"})
+    assert (back.json["version"], back.json["promote_at"]) == (3, 1000)
+    assert [version["version"] for version in client.get(f"{path}/history", headers=read).json["data"]] == [3, 2, 1]
+    unknown = client.post(f"{path}/rollback", json={"version": 9, "reason": "x"}, headers={**write, "If-Match": "*"})
+    assert is_problem(unknown, 422, "json", "version")
+
+
+def test_a_pin_is_set_listed_and_taken_away(client, auth, nine):
+    read, write, path = auth(1, "admin:read"), auth(1, "admin:write"), "/v1/admin/accounts/9/route"
+    assert client.get(path, headers=read).json["route"] == "push"
+    pinned = client.put(path, json={"route": "pull", "reason": "x", "expires_at": "2099-01-01T00:00:00Z"}, headers=write)
+    assert (pinned.status_code, pinned.json["route"], pinned.json["pin"]["expires_at"]) == (200, "pull", "2099-01-01T00:00:00.000Z")
+    assert [pin["account_id"] for pin in client.get("/v1/admin/pins", headers=read).json["data"]] == ["9"]
+    made = post(client, auth, {"photo_url": URL}).json
+    assert client.get(f"/v1/admin/fanouts/{made['id']}", headers=read).json["state"] == "done"
+    assert client.delete(path, headers=write).status_code == 204
+    assert client.get(path, headers=read).json["pin"] is None
+    for bad in ({"route": "x", "reason": "y"}, {"route": "pull"}, {"route": "pull", "reason": "x", "expires_at": "2001-01-01T00:00:00Z"}):
+        assert is_problem(client.put(path, json=bad, headers=write), 422, "json")
+
+
+def test_an_upload_with_a_key_is_answered_once_more_the_same(client, auth, nine):
+    first = post(client, auth, {"photo_url": URL}, headers={**auth(9), "Idempotency-Key": "k"})
+    again = post(client, auth, f'{{ "photo_url":  "{URL}" }}', headers={**auth(9), "Idempotency-Key": "k"})
+    assert (again.status_code, again.json, again.headers["Idempotency-Replayed"]) == (201, first.json, "true")
+    assert again.headers["Location"] == first.headers["Location"] == f"/v1/posts/{first.json['id']}"
+    assert "Idempotency-Replayed" not in first.headers
+    other = post(client, auth, {"photo_url": URL, "description": "x"}, headers={**auth(9), "Idempotency-Key": "k"})
+    assert is_problem(other, 422, "headers", "Idempotency-Key")
+    for bad in ("", "x" * 256):
+        answer = post(client, auth, {"photo_url": URL}, headers={**auth(9), "Idempotency-Key": bad})
+        assert is_problem(answer, 422, "headers", "Idempotency-Key")
+    assert nine() == 1
+
+
+def test_pages_are_linked_and_walk_both_ways(client, auth, nine):
+    made = [post(client, auth, {"photo_url": URL}).json for _ in range(5)][::-1]
+    first = client.get("/v1/feed?limit=2", headers=auth(9))
+    assert first.json["data"] == made[:2]
+    links = dict(reversed(part.split("; ")) for part in first.headers["Link"].split(", "))
+    following = client.get(links['rel="next"'].strip("<>"), headers=auth(9))
+    assert following.json["data"] == made[2:4]
+    assert "limit=2" in links['rel="prev"']
+    last = client.get("/v1/feed", query_string={"limit": 2, "cursor": following.json["page"]["next_cursor"]}, headers=auth(9)).json
+    assert (last["data"], last["page"]["next_cursor"]) == (made[4:], None)
+    back = client.get("/v1/feed", query_string={"limit": 2, "cursor": following.json["page"]["prev_cursor"]}, headers=auth(9)).json
+    assert back["data"] == made[:2]
+
+
+def test_an_account_exists_from_its_first_call_and_a_put_says_whether_it_was_new(client, auth):
+    assert [client.put("/v1/accounts/me", headers=auth(5)).status_code for _ in range(2)] == [201, 200]
+    assert client.get("/v1/feed", headers=auth(6)).json["data"] == []
+    assert client.get("/v1/accounts/6", headers=auth(5)).json == {"id": "6", "follower_count": 0, "following_count": 0, "route": "push"}
+    assert client.delete("/v1/accounts/me", headers=auth(6)).status_code == 202
+    assert is_problem(client.get("/v1/accounts/6", headers=auth(5)), 404)
+    assert is_problem(client.get("/v1/accounts/77/feed", headers=auth(1, "service")), 404)
+
+
+def test_posts_are_given_in_the_order_asked(client, auth, nine):
+    one, two = (post(client, auth, {"photo_url": URL}).json for _ in range(2))
+    asked = f"{two['id']},5,{one['id']},{two['id']}"
+    assert client.get(f"/v1/posts?ids={asked}", headers=auth(9)).json["data"] == [two, one]
+
+
+def test_without_a_token_there_are_health_metrics_and_documents(client):
+    assert client.get("/healthz").json["status"] == "ok"
+    assert client.get("/readyz").json["status"] == "ready"
+    assert "feedsvc_http_requests_total{" in client.get("/metrics").text
+    with client.get("/docs") as page, client.get("/docs/static/swagger-ui/swagger-ui-bundle.js") as script:
+        assert "https://" not in page.text, "no CDN"
+        assert script.status_code == 200
+
+
+def test_browsers_are_let_in_only_from_the_origins_that_are_set(settings, auth):
+    app = create_app(**settings, cors_origins="https://app.example")
+    client = app.test_client()
+    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    good = client.options("/v1/feed", headers={"Origin": "https://app.example", **asked})
+    assert good.status_code == 200
+    assert good.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    answer = client.get("/v1/feed", headers={**auth(9), "Origin": "https://evil.example"})
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    app.extensions["feedsvc"].close()
+
+
+def test_two_applications_in_one_process_share_nothing(tmp_path, auth):
+    apps = [create_app(data_dir=str(tmp_path / name), jwt_secret="x" * 40) for name in "ab"]
+    token = jwt.encode({"sub": "9", "scope": "feed", "exp": time.time() + 60}, "x" * 40, "HS256")
+    headers = {"Authorization": f"Bearer {token}"}
+    one, two = (app.test_client() for app in apps)
+    assert one.post("/v1/posts", json={"photo_url": URL}, headers=headers).status_code == 201
+    assert len(one.get("/v1/feed", headers=headers).json["data"]) == 1
+    assert two.get("/v1/feed", headers=headers).json["data"] == []
+    for app in apps:
+        app.extensions["feedsvc"].close()
