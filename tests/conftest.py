@@ -117,3 +117,8 @@ def auth(settings):
 @pytest.fixture
 def world(stores):
     return World(stores)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest test first, so that it does not run alone at the end."""
+    items.sort(key=lambda item: item.path.stem != "test_higgs")

@@ -8,15 +8,13 @@ says nothing yet, but takes pushes. The marker also keeps an empty list in exist
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from feedsvc.store.redis import keys
-from feedsvc.store.redis.scripts import DELIVER_SLICE, FINISH_LIST, OPEN_LIST, PUT_POST, TAKE_OFF_POST, fresh_token, in_one_trip
+from feedsvc.store.redis.scripts import DELIVER_SLICE, FINISH_LIST, OPEN_LIST, PUT_POST, TAKE_OFF_POST, fresh_token, streamed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from redis.client import Pipeline
+    from collections.abc import Iterator, Sequence
 
     from feedsvc.store import Limits
     from feedsvc.store.redis.client import Redis
@@ -92,17 +90,16 @@ def deliver(redis: Redis, post_id: int, author: int, batch: Sequence[Slice], lim
     lengths = limits.feed_cap + limits.feed_slack - shortest + 1
     fixed = (post_id, limits.feed_cap, shortest, lengths, fresh_token())
 
-    def queue(pipe: Pipeline) -> None:
+    def calls() -> Iterator[tuple[list[str], tuple[Any, ...]]]:
         for number, part in enumerate(batch):
             own = part.start == START
             touched = [keys.fanout(post_id), *([keys.homefeed(author)] if own else ())]
             touched += [keys.HOMEFEED_PREFIX + follower for follower in part.followers]
-            first = 1 if number == 0 else 0
-            DELIVER_SLICE.queue(pipe, touched, part.start, part.end, *fixed, "1" if own else "0", first, PROGRESS_TTL_SECONDS)
+            yield touched, (part.start, part.end, *fixed, "1" if own else "0", 1 if number == 0 else 0, PROGRESS_TTL_SECONDS)
 
-    at = part_end = batch[0].start
-    for part, answer in zip(batch, in_one_trip(redis, queue), strict=True):
-        part_end, at = part.end, answer.decode()
-        if at != part_end:
+    at = batch[0].start
+    for part, answer in zip(batch, streamed(redis, DELIVER_SLICE, calls), strict=True):
+        at = answer.decode()
+        if at != part.end:
             break
     return at

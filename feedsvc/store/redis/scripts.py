@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import NoScriptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from redis.client import Pipeline
 
     from feedsvc.store.redis.client import Redis
+
+    # keys, arguments
+    Call = tuple[Sequence[str], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,39 @@ def in_one_trip(redis: Redis, queue: Callable[[Pipeline], None]) -> list[Any]:
         return _execute(redis, queue)
 
 
+def streamed(redis: Redis, script: Script, calls: Callable[[], Iterable[Call]]) -> list[Any]:
+    """Run a script once for each call that `calls` makes, in order, in one round trip; returns the answers.
+
+    Each call is sent as soon as it is made, and no answer is awaited in between: the server works on one while the next is made
+    (docs/decisions/0004 has what that buys). Every call may run twice.
+    """
+    try:
+        return _stream(redis, script, calls())
+    except NoScriptError:
+        redis.script_load(script.text)
+        return _stream(redis, script, calls())
+
+
 def fresh_token() -> str:
     """A token that no other builder has."""
     return secrets.token_hex(8)
+
+
+def _stream(redis: Redis, script: Script, calls: Iterable[Call]) -> list[Any]:
+    pool = redis.connection_pool
+    connection = pool.get_connection()
+    sent = 0
+    try:
+        for keys, args in calls:
+            connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
+            sent += 1
+        answers = [connection.read_response() for _ in range(sent)]
+    except BaseException:
+        connection.disconnect()  # type: ignore[no-untyped-call] # answers may still be under way: nobody else may read them
+        raise
+    finally:
+        pool.release(connection)
+    return answers
 
 
 def _execute(redis: Redis, queue: Callable[[Pipeline], None]) -> list[Any]:
