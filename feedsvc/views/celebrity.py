@@ -46,12 +46,7 @@ def take_off(stores: Stores, author: int, post_id: int) -> None:
 
 def rebuild(stores: Stores, author: int) -> FloorList:
     """The author's list, read from SQL now; stored, unless something has changed meanwhile."""
-    key = keys.celebrity_posts(author)
-    marker = lists.open_to_build(stores.redis, key, stores.limits.feed_ttl_seconds)
-    read = _from_sql(stores, author)
-    if marker is not None:
-        lists.finish(stores.redis, key, marker, read, stores.limits)
-    return read
+    return lists.build(stores.redis, keys.celebrity_posts(author), stores.limits, lambda: _from_sql(stores, author))
 
 
 def reload_authors(stores: Stores) -> Known:
@@ -70,8 +65,7 @@ def reload_authors(stores: Stores) -> Known:
 def _from_sql(stores: Stores, author: int) -> FloorList:
     cap = stores.limits.feed_cap
     with stores.sql.reading() as connection:
-        ids = timeline.listed(connection, author, cap + 1)
-    return FloorList(ids[:cap], ids[cap] if len(ids) > cap else 0)
+        return FloorList.of_newest(timeline.listed(connection, author, cap + 1), cap)
 
 
 def _is_listed(stores: Stores, post_id: int) -> bool:

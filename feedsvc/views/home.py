@@ -1,8 +1,4 @@
-"""`homefeed:<viewer>`: the ids pushed to one viewer, and the rebuild of a feed that is absent.
-
-A rebuild creates the list first, so that pushes land on it, and reads SQL then: read the other way round, a post that commits in
-between would be neither pushed nor read.
-"""
+"""`homefeed:<viewer>`: the ids pushed to one viewer, and the rebuild of a feed that is absent."""
 
 from __future__ import annotations
 
@@ -18,16 +14,10 @@ if TYPE_CHECKING:
 
 def rebuild(stores: Stores, viewer: int) -> FloorList:
     """The viewer's home feed, read from SQL now; stored, unless something has changed meanwhile."""
-    key = keys.homefeed(viewer)
-    marker = lists.open_to_build(stores.redis, key, stores.limits.feed_ttl_seconds)
-    read = _from_sql(stores, viewer)
-    if marker is not None:
-        lists.finish(stores.redis, key, marker, read, stores.limits)
-    return read
-
-
-def _from_sql(stores: Stores, viewer: int) -> FloorList:
     cap = stores.limits.feed_cap
-    with stores.sql.reading() as connection:
-        ids = timeline.pushed(stores, connection, viewer, cap + 1)
-    return FloorList(ids[:cap], ids[cap] if len(ids) > cap else 0)
+
+    def read_sql() -> FloorList:
+        with stores.sql.reading() as connection:
+            return FloorList.of_newest(timeline.pushed(stores, connection, viewer, cap + 1), cap)
+
+    return lists.build(stores.redis, keys.homefeed(viewer), stores.limits, read_sql)

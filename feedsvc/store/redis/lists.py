@@ -14,7 +14,7 @@ from feedsvc.store.redis import keys
 from feedsvc.store.redis.scripts import DELIVER_SLICE, FINISH_LIST, OPEN_LIST, PUT_POST, TAKE_OFF_POST, fresh_token, streamed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from feedsvc.store import Limits
     from feedsvc.store.redis.client import Redis
@@ -33,6 +33,11 @@ class FloorList:
 
     ids: list[int]
     floor: int
+
+    @classmethod
+    def of_newest(cls, ids: list[int], cap: int) -> FloorList:
+        """The first `cap` of the newest ids, of which one more was read, if there is one: that is the floor."""
+        return cls(ids[:cap], ids[cap] if len(ids) > cap else 0)
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,19 @@ def finish(redis: Redis, key: str, marker: str, read: FloorList, limits: Limits)
     """Make the list valid with what was read from SQL, highest id first. False if the marker no longer stands: nothing is stored."""
     args = (marker, read.floor, limits.feed_cap, limits.feed_ttl_seconds, *read.ids)
     return bool(FINISH_LIST.run(redis, [key], *args))
+
+
+def build(redis: Redis, key: str, limits: Limits, read_sql: Callable[[], FloorList]) -> FloorList:
+    """A list as SQL has it now; stored, unless something has changed meanwhile.
+
+    The list is made first, so that pushes land on it, and SQL is read then: read the other way round, a post that commits in
+    between would be neither pushed nor read.
+    """
+    marker = open_to_build(redis, key, limits.feed_ttl_seconds)
+    found = read_sql()
+    if marker is not None:
+        finish(redis, key, marker, found, limits)
+    return found
 
 
 def put(redis: Redis, key: str, post_id: int, limits: Limits) -> str | None:
