@@ -1,0 +1,137 @@
+"""A process that dies between any two steps leaves nothing that a sweep and a read do not mend."""
+
+from __future__ import annotations
+
+import pytest
+
+from feedsvc import changes
+from feedsvc.fanout import chain
+from feedsvc.feed import reader
+from feedsvc.store.redis import celebrities, keys, leases, lists
+from feedsvc.views import bodies, celebrity, relations
+
+
+class Killed(BaseException):
+    """Nothing of ours catches this."""
+
+
+@pytest.fixture
+def dies_before(monkeypatch):
+    """Makes a step the one before which the process dies, once."""
+
+    def arrange(module, name):
+        real = getattr(module, name)
+
+        def step(*args, **options):
+            monkeypatch.setattr(module, name, real)
+            raise Killed
+
+        monkeypatch.setattr(module, name, step)
+
+    return arrange
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """The sweep waits for nobody."""
+    monkeypatch.setattr(changes, "_GRACE", -changes._GRACE)
+
+
+UPLOAD = [(lists, "put"), (celebrities, "put"), (lists, "finish"), (changes, "_cross_out")]
+
+
+@pytest.mark.parametrize(("module", "name"), UPLOAD)
+def test_an_upload_cut_short_after_its_commit_is_mended_by_the_sweep(world, dies_before, at_once, module, name):
+    world.crowd(9, range(1, 5))
+    world.is_exact(*range(1, 5))
+    dies_before(module, name)
+    with pytest.raises(Killed):
+        world.post(9)
+    world.sweep()
+    [post] = world.read(9)
+    world.oracle.post(9, post)
+    assert world.is_exact(*range(1, 5), 9)
+    world.drain()
+    world.sweep()
+    assert world.is_exact(*range(1, 5), 9)
+    assert world.sweep().changes == 0
+
+
+CHANGES = [
+    lambda world: world.follow(1, 8),
+    lambda world: world.unfollow(1, 9),
+    lambda world: world.mute(1, 9),
+    lambda world: world.block(9, 1),
+    lambda world: world.delete(9, world.first),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=["follow", "unfollow", "mute", "block", "delete"])
+def test_a_change_cut_short_after_its_commit_is_applied_by_the_sweep(world, monkeypatch, at_once, change):
+    world.crowd(9, [1])
+    world.people(8)
+    world.first = world.post(9)
+    world.post(8)
+    world.drain()
+    world.is_exact(1, 8, 9)
+    applied = dict(changes.EFFECTS)
+    for kind in applied:
+        monkeypatch.setitem(changes.EFFECTS, kind, lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        change(world)
+    changes.EFFECTS.update(applied)
+    assert world.sweep().changes >= 1
+    change(world)
+    assert world.is_exact(1, 8, 9)
+
+
+REBUILD = [(lists, "open_to_build"), (lists, "finish")]
+
+
+@pytest.mark.parametrize(("module", "name"), REBUILD)
+def test_a_rebuild_cut_short_is_taken_over_by_the_next_reader(world, dies_before, module, name):
+    world.crowd(9, [1])
+    world.post(9)
+    dies_before(module, name)
+    with pytest.raises(Killed):
+        world.read(1)
+    world.post(9)
+    world.drain()
+    world.sweep()
+    assert world.is_exact(1)
+    assert lists.read(world.stores.redis, keys.homefeed(1)) is not None
+
+
+@pytest.mark.parametrize(("module", "name"), [(relations, "_read"), (leases, "_store"), (bodies, "_from_sql"), (celebrity, "_from_sql")])
+def test_a_view_cut_short_while_it_is_filled_is_filled_by_the_next_reader(world, dies_before, module, name):
+    world.crowd(9, [1])
+    world.post(9)
+    world.stores.redis.flushdb()
+    dies_before(module, name)
+    with pytest.raises(Killed):
+        reader.home_page(world.stores, 1, None, 10)
+    assert world.is_exact(1)
+
+
+LINK = [(chain, "_read_batch"), (lists, "deliver"), (chain, "_note_progress"), (chain, "_finish")]
+
+
+@pytest.mark.parametrize(("module", "name"), LINK)
+@pytest.mark.parametrize("nth", [0, 1, 2])
+def test_a_link_cut_short_anywhere_is_carried_on_by_the_sweep(world, dies_before, module, name, nth):
+    world.crowd(9, range(1, 8))
+    world.is_exact(*range(1, 8))
+    post = world.post(9)
+    for _ in range(nth):
+        world.run_link()
+    dies_before(module, name)
+    while world.queue:
+        try:
+            world.run_link()
+        except Killed:
+            assert world.is_exact(*range(1, 8), 9)
+            world.sweep()
+    world.sweep()
+    assert world.is_exact(*range(1, 8), 9)
+    for follower in range(1, 8):
+        assert lists.read(world.stores.redis, keys.homefeed(follower)).ids == [post]
