@@ -22,7 +22,6 @@ LARGEST = 88
 @pytest.mark.skipif(
     not os.environ.get("CI") and not GRAPH.exists(), reason="the Higgs graph is not here; set FEEDSVC_HIGGS_GRAPH to its file"
 )
-@pytest.mark.skipif(os.environ.get("FEEDSVC_TEST_DATABASE", "sqlite") != "sqlite", reason="once, on one database")
 def test_an_upload_reaches_14060_feeds_in_two_links_and_in_none_when_pulled(make_stores):
     stores = make_stores(feed_cap=800, feed_slack=100, fanout_batch=10_000, fanout_slice=1_000, promote_at=100_000, demote_at=80_000)
     world = World(stores)
