@@ -15,6 +15,7 @@ from feedsvc import logs
 from feedsvc.api import metrics, problems, service
 from feedsvc.api.auth import Authenticator
 from feedsvc.api.openapi import GROUPS
+from feedsvc.api.operations import MAX_BODY_BYTES
 from feedsvc.services import open_services
 from feedsvc.settings import load_settings
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from feedsvc.settings import Settings
 
-_MAX_BODY_BYTES = 1_048_576
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _EXPOSED = ["Link", "Location", "ETag", "Retry-After", "X-Request-ID", "Idempotency-Replayed", "WWW-Authenticate"]
 
@@ -39,7 +39,8 @@ def create_app(**settings: Any) -> Flask:
     services = open_services(loaded)
     atexit.register(services.close)
     app = Flask("feedsvc", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+    # One byte more than is accepted: a chunked body is cut there, not refused, and must be seen to be too long.
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     app.extensions["feedsvc"] = services
     app.extensions["feedsvc.metrics"] = metrics.Metrics()
     app.url_map.strict_slashes = False

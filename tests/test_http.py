@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import io
 import json
 import time
 
@@ -247,6 +248,13 @@ def test_any_unicode_comes_back_as_it_was_sent(client, auth, nine):
     text = "🌇 ﷽ \u0007 \u2028 \U0010ffff e\u0301 </script>"
     assert post(client, auth, {"photo_url": URL, "description": text}).json["description"] == text
     assert client.get("/v1/feed", headers=auth(9)).json["data"][0]["description"] == text
+
+
+@pytest.mark.parametrize(("length", "status"), [(1_048_576, 400), (1_048_577, 413), (3_000_000, 413)])
+def test_a_chunked_body_is_measured_too(client, auth, nine, length, status):
+    sent = {"input_stream": io.BytesIO(b" " * length), "environ_base": {"wsgi.input_terminated": True}}
+    headers = {**auth(9), "Transfer-Encoding": "chunked", "Content-Type": "application/json"}
+    assert is_problem(client.post("/v1/posts", headers=headers, **sent), status)
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/xml", "nonsense"])

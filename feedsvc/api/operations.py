@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, current_app, g, request
 from marshmallow import Schema, ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from feedsvc.api.ids import ACCEPTED, parse_id
 from feedsvc.api.problems import BadRequest, InvalidFields, UnsupportedMediaType
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from feedsvc.services import Services
 
 BATCH = 1_000
+MAX_BODY_BYTES = 1_048_576
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,10 @@ def _query(schema: Schema) -> dict[str, Any]:
 def _body(schema: Schema) -> Any:
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("The body must be JSON: send Content-Type: application/json.")
-    loaded = _load(schema, _json(request.get_data()), "json")
+    raw = request.get_data()
+    if len(raw) > MAX_BODY_BYTES:
+        raise RequestEntityTooLarge
+    loaded = _load(schema, _json(raw), "json")
     if schema.many and not 1 <= len(loaded) <= BATCH:
         raise InvalidFields("json", {"_schema": [f"Must be a list of 1 to {BATCH} items."]})
     return loaded

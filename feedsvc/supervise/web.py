@@ -10,6 +10,9 @@ from granian.server import Server
 from feedsvc.supervise import orphans
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
     from flask import Flask
 
 _THREADS = 8
@@ -21,7 +24,15 @@ def make_app() -> Flask:
     from feedsvc.app import create_app  # noqa: PLC0415 -- only the workers need it
 
     orphans.watch()
-    return create_app()
+    app = create_app()
+    answer = app.wsgi_app
+
+    def terminated(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        # This server ends the input where a chunked body ends; without the word of one, Werkzeug reads none of it.
+        return answer({**environ, "wsgi.input_terminated": True}, start_response)
+
+    app.wsgi_app = terminated  # type: ignore[method-assign]
+    return app
 
 
 def main() -> None:
