@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 # Follower ids of 13 digits, so that the load generator's zero-padded 12 digits behind a 1 are the same keys.
 _FIRST = 10**12
 _AUTHOR = 7
+# As long as the ids of real posts, and lower than any.
+_OLD_POST = 1 << 48
 _ROOT = Path(__file__).parents[1]
 
 
@@ -49,7 +51,7 @@ def fan_out(server: Server, followers: int, rounds: int) -> dict[str, Any]:
         with worker(services):
             _deliver(services, followers)  # the worker's first task loads code and scripts
             for _ in tqdm(range(rounds), desc="fan-out", unit=" rounds", leave=False, disable=None):
-                limit = server.limit(f"{keys.HOMEFEED_PREFIX}1", followers, 1 << 40, 2 * followers)
+                limit = server.limit(f"{keys.HOMEFEED_PREFIX}1", followers, _OLD_POST, 2 * followers)
                 seconds = _deliver(services, followers)
                 rows.append({"limit": limit, "deliveries_per_second": followers / seconds, "seconds": seconds})
         memory = services.stores.redis.info("memory")["used_memory"]
@@ -124,7 +126,7 @@ def worker(services: Services) -> Iterator[None]:
 def _fill(services: Services, followers: int) -> None:
     """Every feed is full, and as long as feeds are that have been trimmed often: between the cap and its own trim length."""
     limits = services.stores.limits
-    ids = list(range(limits.feed_cap + limits.feed_slack, 0, -1))
+    ids = list(range(_OLD_POST, _OLD_POST - limits.feed_cap - limits.feed_slack, -1))
     pipe = services.stores.redis.pipeline(transaction=False)
     for number in tqdm(range(followers), desc="fill", unit=" feeds", leave=False, disable=None):
         length = limits.feed_cap + number * 7919 % (3 * limits.feed_slack // 4)
