@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from benchmarks.server import Server
     from feedsvc.services import Services
 
-# Follower ids of 13 digits, so that the load generator's zero-padded 12 digits behind a 1 are the same keys.
 _FIRST = 10**12
+# The limit is taken on lists of its own, as many and as long: it does not trim, and its pushes are not for us to trim.
+_LIMIT_PREFIX = "limit:"
 _AUTHOR = 7
 # As long as the ids of real posts, and lower than any.
 _OLD_POST = 1 << 48
@@ -51,7 +52,7 @@ def fan_out(server: Server, followers: int, rounds: int) -> dict[str, Any]:
         with worker(services):
             _deliver(services, followers)  # the worker's first task loads code and scripts
             for _ in tqdm(range(rounds), desc="fan-out", unit=" rounds", leave=False, disable=None):
-                limit = server.limit(f"{keys.HOMEFEED_PREFIX}1", followers, _OLD_POST, 2 * followers)
+                limit = server.limit(_LIMIT_PREFIX, followers, _OLD_POST, 2 * followers)
                 seconds = _deliver(services, followers)
                 rows.append({"limit": limit, "deliveries_per_second": followers / seconds, "seconds": seconds})
         memory = services.stores.redis.info("memory")["used_memory"]
@@ -130,7 +131,8 @@ def _fill(services: Services, followers: int) -> None:
     pipe = services.stores.redis.pipeline(transaction=False)
     for number in tqdm(range(followers), desc="fill", unit=" feeds", leave=False, disable=None):
         length = limits.feed_cap + number * 7919 % (3 * limits.feed_slack // 4)
-        pipe.rpush(keys.homefeed(_FIRST + number), *ids[-length:], "f0")
+        for key in (keys.homefeed(_FIRST + number), f"{_LIMIT_PREFIX}{number:012d}"):
+            pipe.rpush(key, *ids[-length:], "f0")
         if number % 1_000 == 999:
             pipe.execute()
     pipe.execute()
@@ -149,7 +151,7 @@ def _deliver(services: Services, followers: int, author: int = _AUTHOR) -> float
 
 def _until(condition: Any) -> Any:
     while not (answer := condition()):
-        time.sleep(0.002)
+        time.sleep(0.005)
     return answer
 
 
