@@ -25,7 +25,7 @@ run: .venv/ready ## Start the whole service with a demo graph (PORT=8000 to choo
 	@exec $(BIN)/python -m feedsvc up --demo --port $(PORT)
 
 test: .venv/ready ## Run the tests on embedded servers (ARGS="-k feed" to choose)
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: .venv/ready ## Lint, format, types and import contracts
 	@$(BIN)/ruff check --quiet .

@@ -9,9 +9,6 @@ from feedsvc.worker import QUEUES
 from tests import workers
 from tests.engines import wait_until
 
-# One after the other: on an AMQP server they share their queues.
-pytestmark = pytest.mark.xdist_group("broker")
-
 FOLLOWERS = list(range(2**62, 2**62 + 8))
 AUTHOR = 7
 
