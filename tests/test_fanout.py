@@ -112,7 +112,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_batch_is_resumed_from_the_cursor(
 
 def test_a_worker_that_dies_before_done_is_written_is_finished_by_the_sweep(crowd, monkeypatch):
     post = crowd.post(9)
-    monkeypatch.setattr(chain, "_finish", lambda *_: None)
+    monkeypatch.setattr(chain, "_finish", lambda *_: END)
     crowd.drain()
     monkeypatch.undo()
     assert crowd.sweep().redriven == 1

@@ -53,8 +53,8 @@ def run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cu
         return
     at = _deliver_batch(stores, post_id, row.author_id, cursor)
     if at == END:
-        _finish(stores, post_id, started)
-    elif generation >= row.generation:
+        at = _finish(stores, post_id, started)
+    if at != END and generation >= row.generation:
         _note_progress(stores, post_id, started)
         enqueue(post_id, generation, at, row.followers)
 
@@ -93,11 +93,11 @@ def _note_progress(stores: Stores, post_id: int, started: dt.datetime) -> None:
         connection.execute(update(Fanout).where(Fanout.post_id == post_id, Fanout.state != "done").values(values))
 
 
-def _finish(stores: Stores, post_id: int, started: dt.datetime) -> None:
-    """Write `done`, after a look at the cursor itself: a Redis that was lost meanwhile has lost the pushes as well."""
+def _finish(stores: Stores, post_id: int, started: dt.datetime) -> str:
+    """Write `done`, after a look at the cursor itself, which is returned: a Redis that was lost meanwhile has lost the pushes as well."""
     reached = progress.read(stores.redis, post_id)
     if reached.cursor != END:
-        return
+        return reached.cursor
     done = {
         "state": "done",
         "followers": reached.delivered + reached.skipped,
@@ -114,3 +114,4 @@ def _finish(stores: Stores, post_id: int, started: dt.datetime) -> None:
             connection.execute(update(Post).where(Post.id == post_id).values(pushed_at=now()))
     if is_first:
         _log.info("fanout.done", post_id=post_id, delivered=reached.delivered, skipped=reached.skipped, batches=reached.batches)
+    return END
