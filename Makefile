@@ -7,7 +7,7 @@ PORT ?= $(shell $(BIN)/python -c 'import socket; from itertools import count; \
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench clean
+.PHONY: help setup run test soak chaos planted check format bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,15 @@ run: .venv/ready ## Start the whole service with a demo graph (PORT=8000 to choo
 test: .venv/ready ## Run the tests on embedded servers (ARGS="-k feed" to choose)
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
+soak: .venv/ready ## Search for an operation that makes a feed wrong, for half an hour (ARGS="--minutes 5")
+	@$(BIN)/python -m tests.soak $(ARGS)
+
+chaos: .venv/ready ## Kill everything while clients use it, and check every read (needs RabbitMQ installed)
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+planted: .venv/ready ## Plant errors by hand and see that the tests catch each (ARGS="cursor" to choose)
+	@$(BIN)/python -m tests.planted $(ARGS)
+
 check: .venv/ready ## Lint, format, types and import contracts
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
@@ -36,8 +45,8 @@ check: .venv/ready ## Lint, format, types and import contracts
 format: .venv/ready ## Format the code
 	@$(BIN)/ruff format .
 
-bench: .venv/ready ## Measure fan-out and reads (ARGS="--json" for JSON)
-	@$(BIN)/python -m benchmarks $(ARGS)
+bench: .venv/ready ## Measure everything, for an hour (ARGS="fanout" to choose, "all --scale 0.01" for a smoke run)
+	@$(BIN)/python -m benchmarks $(or $(ARGS),all)
 
 clean: ## Remove .venv, caches and the demo's data
 	rm -rf .venv .feedsvc .mypy_cache .ruff_cache .pytest_cache .hypothesis

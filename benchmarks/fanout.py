@@ -1,159 +1,90 @@
-"""Fan-out to full feeds through a real Celery worker, everything charged, beside the limit of the server, in one interleaved run."""
+"""P1 to P3: fan-out to full feeds through Celery, everything charged, beside the server's limit and what others do, in turn."""
 
 from __future__ import annotations
 
-import os
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from contextlib import contextmanager
-from pathlib import Path
+from collections import Counter
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
 from tqdm import tqdm
 
-from feedsvc.embedded.valkey import die_with_parent
-from feedsvc.fanout import progress, status
+from benchmarks import feeds, peers
+from benchmarks.processor import Meter, per_unit
+from benchmarks.service import opened, workers
 from feedsvc.graph.load import load_edges
-from feedsvc.posts import publish
-from feedsvc.services import open_services
-from feedsvc.settings import load_settings
-from feedsvc.store.redis import keys
-from feedsvc.store.redis.lists import END
-from feedsvc.store.sql import migrate
-from feedsvc.store.sql.database import Database
-from feedsvc.store.sql.tables import Fanout
-from feedsvc.views import home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-    from benchmarks.server import Server
-    from feedsvc.services import Services
+    from benchmarks.options import Options
+    from benchmarks.service import Bench
 
-_FIRST = 10**12
-# The limit is taken on lists of its own, as many and as long: it does not trim, and its pushes are not for us to trim.
-_LIMIT_PREFIX = "limit:"
-_AUTHOR = 7
-# As long as the ids of real posts, and lower than any.
-_OLD_POST = 1 << 48
-_ROOT = Path(__file__).parents[1]
+_FOLLOWERS = 100_000
+# One more than processors: while two wait for the queue or SQL, the third pushes.
+_WORKERS = 3
+# Rates of the peers do not depend on it, and 800 entries of a sorted set are 100 kB.
+_PEER_FOLLOWERS = 20_000
 
 
-def fan_out(server: Server, followers: int, rounds: int) -> dict[str, Any]:
-    """Deliveries a second to `followers` full feeds, and the limit, `rounds` times in turn."""
-    with opened(server) as services:
-        load_edges(services.stores, ((_FIRST + number, _AUTHOR) for number in range(followers)))
-        _fill(services, followers)
-        rows = []
-        with worker(services):
-            _deliver(services, followers)  # the worker's first task loads code and scripts
-            for _ in tqdm(range(rounds), desc="fan-out", unit=" rounds", leave=False, disable=None):
-                limit = server.limit(_LIMIT_PREFIX, followers, _OLD_POST, 2 * followers)
-                seconds = _deliver(services, followers)
-                rows.append({"limit": limit, "deliveries_per_second": followers / seconds, "seconds": seconds})
-        memory = services.stores.redis.info("memory")["used_memory"]
-    for row in rows:
-        row["ratio"] = row["deliveries_per_second"] / row["limit"]
-    spread = {name: _spread([row[name] for row in rows]) for name in rows[0]}
-    return {"followers": followers, "cap": 800, "rounds": rounds, "server": server.name, "memory_bytes": memory, **spread}
+def measure(options: Options, *, with_peers: bool = True) -> dict[str, Any]:
+    """Deliveries a second to full feeds: ours, the limit's, and the peers'."""
+    count, peer_count = options.scaled(_FOLLOWERS), options.scaled(_PEER_FOLLOWERS, 10)
+    with ExitStack() as stack:
+        bench = stack.enter_context(opened())
+        post_ids = prepare(bench, count)
+        others: dict[str, Callable[[], float]] = {}
+        if with_peers:
+            peers.make_environment()
+            peers.fill_tutorials(bench, peer_count, post_ids)
+            others["tutorial"] = stack.enter_context(peers.tutorials(bench, peer_count))
+            others["tutorial, unix socket and hiredis"] = stack.enter_context(peers.tutorials(bench, peer_count, "fastest"))
+            others["stream-framework"] = stack.enter_context(peers.stream_frameworks(bench, peer_count, 1))
+            others["stream-framework, two processes"] = stack.enter_context(peers.stream_frameworks(bench, peer_count, 2))
+        pool = stack.enter_context(workers(bench, _WORKERS))
+        meter = Meter({"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]})
+        feeds.deliver(bench, count)  # the first task of a worker loads code and scripts
+        rounds, spent = [], Counter[str]()
+        for _ in tqdm(range(options.rounds), desc="fan-out", unit=" rounds", leave=False, disable=None):
+            row = {"limit": bench.server.limit(count, 2 * count)}
+            meter.start()
+            row["ours"] = count / feeds.deliver(bench, count)
+            spent.update(meter.spent())
+            row |= {name: peer_count / deliver() for name, deliver in others.items()}
+            rounds.append(row)
+    return _result(bench, rounds, per_unit(spent, count * options.rounds)) | {"settings": _settings(bench, count, peer_count)}
 
 
-def higgs(server: Server, graph: Path) -> dict[str, Any]:
-    """The largest account of a real graph posts; all of its followers' feeds are materialised."""
-    from feedsvc.graph.importer import import_graph  # noqa: PLC0415
+def prepare(bench: Bench, count: int) -> list[int]:
+    """An account with so many followers, their feeds full, and as many lists for the limit; returns the posts in them."""
+    load_edges(bench.stores, ((follower, feeds.AUTHOR) for follower in feeds.followers(count)))
+    post_ids = feeds.old_posts(bench, feeds.AUTHOR, feeds.enough_posts(bench))
+    feeds.fill(bench, feeds.followers(count), post_ids)
+    feeds.fill_limit(bench, count, post_ids)
+    return post_ids
 
-    with opened(server) as services:
-        report = import_graph(services.stores, graph, skip_malformed=False)
-        with services.stores.sql.reading() as connection:
-            largest = sa.text("SELECT id FROM accounts ORDER BY follower_count DESC LIMIT 1")
-            author = connection.scalar(largest)
-            viewers = list(connection.scalars(sa.text("SELECT follower_id FROM follows WHERE followee_id = :author"), {"author": author}))
-        for viewer in tqdm(viewers, desc="materialise", unit=" feeds", leave=False, disable=None):
-            home.rebuild(services.stores, viewer)
-        with worker(services):
-            _deliver(services, len(viewers), author)
-            seconds = [_deliver(services, len(viewers), author) for _ in range(5)]
-            with services.stores.sql.reading() as connection:
-                post = connection.scalar(sa.select(sa.func.max(Fanout.post_id)))
-            done = _until(lambda: (found := status.status(services.stores, post)).state == "done" and found)
-    return {
-        "import_seconds": report.seconds,
-        "followers": len(viewers),
-        "links": done.batches,
-        "delivered": done.delivered,
-        "seconds_to_last_follower": _spread(seconds),
-        "deliveries_per_second": _spread([len(viewers) / each for each in seconds]),
+
+def _result(bench: Bench, rounds: list[dict[str, float]], processor: dict[str, float]) -> dict[str, Any]:
+    series = {f"{name}, deliveries/s": [row[name] for row in rounds] for name in rounds[0]}
+    against = {
+        "P1": "limit",
+        "P2": "tutorial",
+        "P2 tuned": "tutorial, unix socket and hiredis",
+        "P3": "stream-framework",
+        "P3 doubled": "stream-framework, two processes",
     }
+    rows = {name: [row["ours"] / row[other] for row in rounds] for name, other in against.items() if other in rounds[0]}
+    return {"rows": rows, "series": series, "processor": {"µs per delivery": processor}, "server": bench.server.name}
 
 
-@contextmanager
-def opened(server: Server) -> Iterator[Services]:
-    """Services on this server, with a new SQLite database."""
-    server.client.flushall()
-    with tempfile.TemporaryDirectory() as folder:
-        named = {"data_dir": folder, "database_url": f"sqlite:///{folder}/f.db", "redis_url": server.url, "broker_url": server.broker_url}
-        database = Database(named["database_url"])
-        migrate.upgrade(database)
-        database.close()
-        services = open_services(load_settings({}, **named, promote_at=10**9, demote_at=10**9))
-        yield services
-        services.close()
-
-
-@contextmanager
-def worker(services: Services) -> Iterator[None]:
-    """One Celery worker process."""
-    settings = services.settings
-    named = {name: str(getattr(settings, name)) for name in ("data_dir", "database_url", "redis_url", "broker_url")}
-    environment = {**os.environ, **{f"FEEDSVC_{name.upper()}": value for name, value in named.items()}}
-    command = [sys.executable, "-m", "feedsvc.supervise.work", "worker", "bench"]
-    process = subprocess.Popen(
-        command,
-        cwd=_ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=die_with_parent,  # noqa: PLW1509
-    )
-    yield
-    process.kill()
-    process.wait()
-
-
-def _fill(services: Services, followers: int) -> None:
-    """Every feed is full, and as long as feeds are that have been trimmed often: between the cap and its own trim length."""
-    limits = services.stores.limits
-    ids = list(range(_OLD_POST, _OLD_POST - limits.feed_cap - limits.feed_slack, -1))
-    pipe = services.stores.redis.pipeline(transaction=False)
-    for number in tqdm(range(followers), desc="fill", unit=" feeds", leave=False, disable=None):
-        length = limits.feed_cap + number * 7919 % (3 * limits.feed_slack // 4)
-        for key in (keys.homefeed(_FIRST + number), f"{_LIMIT_PREFIX}{number:012d}"):
-            pipe.rpush(key, *ids[-length:], "f0")
-        if number % 1_000 == 999:
-            pipe.execute()
-    pipe.execute()
-
-
-def _deliver(services: Services, followers: int, author: int = _AUTHOR) -> float:
-    """Seconds from before the upload until the last follower has the post."""
-    started = time.perf_counter()
-    made = publish.publish(services.stores, services.enqueue, author, photo_url="https://img.example/1.jpg", description="")
-    _until(lambda: progress.read(services.stores.redis, made.post_id).cursor == END)
-    seconds = time.perf_counter() - started
-    reached = progress.read(services.stores.redis, made.post_id)
-    assert (reached.delivered, reached.skipped) == (followers, 0), reached
-    return seconds
-
-
-def _until(condition: Any) -> Any:
-    while not (answer := condition()):
-        time.sleep(0.005)
-    return answer
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+def _settings(bench: Bench, count: int, peer_count: int) -> dict[str, Any]:
+    limits = bench.stores.limits
+    return {
+        "followers": count,
+        "followers of the peers": peer_count,
+        "cap": limits.feed_cap,
+        "slack": limits.feed_slack,
+        "batch": limits.fanout_batch,
+        "workers": _WORKERS,
+        "broker": "Redis, a server of its own",
+        "database": bench.stores.sql.engine.dialect.name,
+    }

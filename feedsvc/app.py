@@ -16,6 +16,7 @@ from feedsvc.api import metrics, problems, service
 from feedsvc.api.auth import Authenticator
 from feedsvc.api.openapi import GROUPS
 from feedsvc.api.operations import MAX_BODY_BYTES
+from feedsvc.console.site import make_site
 from feedsvc.services import open_services
 from feedsvc.settings import load_settings
 
@@ -42,11 +43,14 @@ def create_app(**settings: Any) -> Flask:
     # One byte more than is accepted: a chunked body is cut there, not refused, and must be seen to be too long.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     app.extensions["feedsvc"] = services
-    app.extensions["feedsvc.metrics"] = metrics.Metrics()
+    app.extensions["feedsvc.metrics"] = services.metrics
     app.url_map.strict_slashes = False
-    _around_requests(app, Authenticator(loaded, services.jwt_secret))
+    authenticator = Authenticator(loaded, services.jwt_secret)
+    app.extensions["feedsvc.authenticator"] = authenticator
+    _around_requests(app, authenticator)
     problems.register(app)
     app.register_blueprint(service.blueprint)
+    app.register_blueprint(make_site())
     for group in GROUPS:
         group.register(app)
     _allow_origins(app, loaded)

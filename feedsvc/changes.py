@@ -15,9 +15,10 @@ import structlog
 from sqlalchemy import delete, insert, select
 
 from feedsvc.store.redis import keys
+from feedsvc.store.redis.client import throw_everything_away
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Change
-from feedsvc.views import celebrity
+from feedsvc.views import bodies, celebrity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ _log = structlog.get_logger()
 # Younger changes are most likely being applied by the process that made them.
 _GRACE = dt.timedelta(seconds=1)
 _SWEEP_ROWS = 1_000
+# Of more posts than this a list is not rid one by one.
+_FEW_POSTS = 16
 
 
 @dataclass
@@ -44,6 +47,29 @@ class Changing:
         """Note an effect of `EFFECTS`, to be applied after the commit, whether or not a row has changed."""
         assert kind in EFFECTS, kind
         self.owed.append((kind, ids))
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What is committed and may not hold in Redis yet."""
+
+    ids: frozenset[int]
+    concerns_all: bool
+
+    def concerns(self, *ids: int) -> bool:
+        """Whether any of these accounts and posts is among what was changed."""
+        return self.concerns_all or not self.ids.isdisjoint(ids)
+
+    def and_also(self, other: Pending) -> Pending:
+        """What is pending here or there."""
+        return Pending(self.ids | other.ids, self.concerns_all or other.concerns_all)
+
+
+def pending(stores: Stores) -> Pending:
+    """The changes whose effects are being applied now, or were left owing by a crash."""
+    with stores.sql.reading() as connection:
+        noted = list(connection.scalars(select(Change.ids)))
+    return Pending(frozenset(ident for ids in noted for ident in ids), concerns_all=[] in noted)
 
 
 @contextmanager
@@ -75,6 +101,15 @@ def sweep(stores: Stores) -> int:
     return len(rows)
 
 
+def settle(stores: Stores, account: int) -> None:
+    """Apply what is still owed for an account: once its rows are gone, nothing could owe it again."""
+    with stores.sql.reading() as connection:
+        rows = [row for row in connection.execute(select(Change.id, Change.kind, Change.ids)) if row.ids[:1] == [account]]
+    for row in rows:
+        _REPEATS.get(row.kind, EFFECTS[row.kind])(stores, *row.ids)
+    _cross_out(stores, [row.id for row in rows])
+
+
 def _write_down(change: Changing) -> list[int]:
     if not change.owed:
         return []
@@ -89,32 +124,49 @@ def _cross_out(stores: Stores, rows: list[int]) -> None:
 
 
 def _relations_changed(stores: Stores, *accounts: int) -> None:
-    stores.redis.delete(*map(keys.relations, accounts))
+    stores.redis.delete(*map(stores.keys.relations, accounts))
 
 
 def _followed(stores: Stores, *followers: int) -> None:
     # The rebuild is the backfill: it brings the old posts of whoever is followed now.
-    stores.redis.delete(*map(keys.homefeed, followers), *map(keys.relations, followers))
+    stores.redis.delete(*map(stores.keys.homefeed, followers), *map(stores.keys.relations, followers))
+
+
+def _posted(stores: Stores, author: int, post_id: int) -> None:
+    _is_a_post(stores, post_id)
+    celebrity.put(stores, author, post_id)
+
+
+def _posted_again(stores: Stores, author: int, post_id: int) -> None:
+    _is_a_post(stores, post_id)
+    celebrity.put_if_listed(stores, author, post_id)
+
+
+def _is_a_post(stores: Stores, post_id: int) -> None:
+    # Somebody may have asked for the id before it was a post, and have been told, and stored, that there is none.
+    stores.redis.delete(keys.post(post_id))
 
 
 def _post_edited(stores: Stores, *post_ids: int) -> None:
-    if post_ids:
-        stores.redis.delete(*map(keys.post, post_ids))
+    bodies.forget(stores, post_ids)
 
 
 def _post_deleted(stores: Stores, author: int, *post_ids: int) -> None:
     _post_edited(stores, *post_ids)
+    if len(post_ids) > _FEW_POSTS:
+        stores.redis.delete(keys.celebrity_posts(author))  # whoever reads it next makes it again
+        return
     for post_id in post_ids:
         celebrity.take_off(stores, author, post_id)
 
 
 def _everything_is_cold(stores: Stores) -> None:
-    stores.redis.flushdb()
+    throw_everything_away(stores.redis)
 
 
 EFFECTS: dict[str, Callable[..., None]] = {
-    "posted": celebrity.put,
-    "posted again": celebrity.put_if_listed,
+    "posted": _posted,
+    "posted again": _posted_again,
     "post edited": _post_edited,
     "post deleted": _post_deleted,
     "followed": _followed,
@@ -123,4 +175,4 @@ EFFECTS: dict[str, Callable[..., None]] = {
 }
 
 # What the sweep does instead, because time has passed since.
-_REPEATS: dict[str, Callable[..., None]] = {"posted": celebrity.put_if_listed}
+_REPEATS: dict[str, Callable[..., None]] = {"posted": _posted_again}

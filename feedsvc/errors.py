@@ -55,15 +55,24 @@ class Conflict(FeedsvcError):
     title = "Conflict"
 
 
+class Refused(Conflict):
+    """A guardrail forbids this change. `broken`: each limit that it would break, with the numbers."""
+
+    def __init__(self, broken: list[dict[str, Any]]) -> None:
+        self.broken = broken
+        what = "; ".join(each["detail"] for each in broken)
+        super().__init__(f"The guardrails refuse this change: {what}. Change less, or force it and give the reason.")
+
+
 class StaleVersion(FeedsvcError):
     """`If-Match` names a version that is no longer the current one."""
 
     status = 412
     title = "Precondition failed"
 
-    def __init__(self, current: int) -> None:
+    def __init__(self, current: int, what: str = "threshold has") -> None:
         self.current = current
-        super().__init__(f'The threshold has changed: its version is now {current}. Read it again and send If-Match: "{current}".')
+        super().__init__(f'The {what} changed: its version is now {current}. Read it again and send If-Match: "{current}".')
 
 
 class Invalid(FeedsvcError):
@@ -88,7 +97,10 @@ class BadCursor(FeedsvcError):
 
 
 class StoreUnavailable(FeedsvcError):
-    """A store that the answer needs is down, or too slow; the same request works once it is back."""
+    """A store that the answer needs is down, or too slow; the same request works once it is back.
+
+    A store that went down in the middle may have committed what was asked: so may the answer's message not deny it.
+    """
 
     status = 503
     title = "Service unavailable"
@@ -96,4 +108,4 @@ class StoreUnavailable(FeedsvcError):
 
     def __init__(self, store: str) -> None:
         self.store = store
-        super().__init__(f"The {store} cannot be reached. Nothing was changed; try again in a moment.")
+        super().__init__(f"The {store} cannot be reached. Try again in a moment: that is safe, for an upload with its Idempotency-Key.")

@@ -88,7 +88,8 @@ def decode(kind: Kind, text: str) -> Cursor:
         raise BadCursor("it belongs to another list")
     direction, *steps = _numbers(body[2:]) or [0]
     position, *shown = accumulate(steps or [LARGEST + 2])
-    if max(position, *shown, 0) > LARGEST + 1:
+    lowest, highest = (1, LARGEST + 1) if direction == 0 else (0, LARGEST)
+    if position < lowest or max(position, *shown, 0) > highest:
         raise BadCursor("it is not one of ours")
     return Older(position) if direction == 0 else Newer(position, tuple(shown))
 

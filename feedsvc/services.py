@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from feedsvc.embedded import datadir
 from feedsvc.embedded.valkey import EmbeddedValkey, attach_or_start
 from feedsvc.errors import BadSettings, FeedsvcError
+from feedsvc.metrics import Metrics
 from feedsvc.store import Stores, open_stores
+from feedsvc.store.redis.client import check_url
 from feedsvc.store.sql import migrate
 from feedsvc.worker import enqueuer, make_celery
 
@@ -48,6 +50,7 @@ class Services:
     stores: Stores
     celery: Celery
     enqueue: Enqueue
+    metrics: Metrics
     jwt_secret: str
     valkey: EmbeddedValkey | None
 
@@ -72,30 +75,42 @@ def open_services(settings: Settings, *, check_schema: bool = True) -> Services:
         migrate.upgrade(stores.sql)
     elif check_schema:
         _require_schema(stores)
-    celery = make_celery(stores, at.broker)
-    return Services(settings, stores, celery, enqueuer(celery), settings.jwt_secret or datadir.secret(folder), valkey)
+    metrics = Metrics()
+    celery = make_celery(stores, at.broker, metrics)
+    secret = settings.jwt_secret or datadir.secret(folder)
+    return Services(settings, stores, celery, enqueuer(celery, stores), metrics, secret, valkey)
 
 
 def addresses(settings: Settings, folder: Path, valkey: EmbeddedValkey | None) -> Addresses:
     """Where the parts are: as the settings say, else in the data folder. Raises `BadSettings`."""
-    database = _database_url(settings, folder)
+    database = database_url(settings, folder)
     if valkey is not None:
         return Addresses(database, valkey.url(), settings.broker_url or valkey.broker_url())
     assert settings.redis_url is not None, "without an embedded server there is one that was named"
-    return Addresses(database, settings.redis_url, settings.broker_url or _next_database(settings.redis_url))
+    try:
+        check_url(settings.redis_url)
+        return Addresses(database, settings.redis_url, settings.broker_url or _next_database(settings.redis_url))
+    except ValueError:
+        accepted = "redis://host:6379/0, rediss://host, unix:///path or redis+cluster://host:port,host:port"
+        raise BadSettings({"redis_url": [f"is not a Redis URL, like {accepted}"]}) from None
 
 
-def _database_url(settings: Settings, folder: Path) -> str:
+def database_url(settings: Settings, folder: Path) -> str:
+    """Where the database is: as the setting says, else in the data folder. Raises `BadSettings`."""
     if settings.database_url is None:
         return URL.create("sqlite", database=str(folder / "feedsvc.db")).render_as_string()
     try:
         url = make_url(settings.database_url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise BadSettings({"database_url": ["is not a database URL, like postgresql+psycopg://user@host/name"]}) from None
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise BadSettings({"database_url": ["must be of SQLite or PostgreSQL"]})
+    try:
+        url.get_dialect().import_dbapi()
+    except (ImportError, NoSuchModuleError):
+        raise BadSettings({"database_url": [f"needs a driver that is not installed: {url.drivername}; use postgresql+psycopg"]}) from None
     return url.render_as_string(hide_password=False)
 
 

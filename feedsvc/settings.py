@@ -37,7 +37,7 @@ class Settings:
     feed_slack: int = 100
     feed_ttl_seconds: int = 2_592_000
     fanout_batch: int = 10_000
-    fanout_slice: int = 1_000
+    fanout_slice: int = 250
     promote_at: int = 100_000
     demote_at: int = 80_000
     cors_origins: tuple[str, ...] = ()

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
 import uuid
 from pathlib import Path
 
+import hypothesis
 import jwt
 import pytest
 
-from feedsvc import create_app
+from feedsvc import create_app, logs
 from feedsvc.settings import load_settings
 from feedsvc.store import open_stores
-from tests.engines import Databases, Valkey
+from tests import cluster
+from tests.engines import Databases
+from tests.rabbitmq import RabbitMQ
 from tests.world import World
 
-# The largest scenario runs once, on one database.
-collect_ignore = [] if os.environ.get("FEEDSVC_TEST_DATABASE", "sqlite") == "sqlite" else ["test_higgs.py"]
+# Transactions meet only on PostgreSQL. The largest scenario runs once, on one database; real processes are killed where the
+# production engines are.
+collect_ignore = [
+    *(["test_locks.py"] if os.environ.get("FEEDSVC_TEST_DATABASE", "sqlite") == "sqlite" else []),
+    *([] if os.environ.get("FEEDSVC_TEST_DATABASE", "sqlite") == "sqlite" else ["test_higgs.py"]),
+    *([] if os.environ.get("FEEDSVC_TEST_BROKER") == "rabbitmq" else ["test_chaos.py", "test_rabbitmq.py"]),
+]
+# No test is about how fast it ran: a machine may be busy.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
+
+LONG = ("test_higgs", "test_chaos", "test_machine")
 
 TINY = {
     "feed_cap": 10,
@@ -31,6 +45,17 @@ TINY = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def logging_is_set_up():
+    """As a command does it: what a test prints is not mixed with what it logs, whichever test comes first."""
+    logs.configure(logging.WARNING)
+
+
+@pytest.fixture(autouse=True)
+def no_upload_is_given_up_for_a_busy_machine(monkeypatch):
+    monkeypatch.setattr("feedsvc.posts.publish.GIVE_UP_SECONDS", 60.0)
+
+
 @pytest.fixture(scope="session")
 def databases():
     with tempfile.TemporaryDirectory(prefix="fsd") as folder:
@@ -41,7 +66,7 @@ def databases():
 
 @pytest.fixture(scope="session")
 def valkey():
-    server = Valkey()
+    server = cluster.asked_for()
     yield server
     server.close()
 
@@ -73,11 +98,18 @@ def stores(make_stores):
     return make_stores()
 
 
+@pytest.fixture(scope="session")
+def rabbitmq():
+    node = RabbitMQ()
+    yield node
+    node.close()
+
+
 @pytest.fixture
-def broker_url(valkey):
-    """The broker that was asked for; on an AMQP server, a virtual host of its own is CI's business."""
-    asked = os.environ.get("FEEDSVC_TEST_BROKER", "valkey")
-    return valkey.broker_url if asked == "valkey" else asked
+def broker_url(request, valkey):
+    """The broker that was asked for."""
+    broker = os.environ.get("FEEDSVC_TEST_BROKER", "valkey")
+    return request.getfixturevalue("rabbitmq").url if broker == "rabbitmq" else valkey.broker_url
 
 
 @pytest.fixture
@@ -118,10 +150,16 @@ def auth(settings):
 
 
 @pytest.fixture
+def everything_is_settled(monkeypatch):
+    """The audit leaves no post for being young."""
+    monkeypatch.setattr("feedsvc.feed.compare.settled_mark", lambda: 2**62)
+
+
+@pytest.fixture
 def world(stores):
     return World(stores)
 
 
 def pytest_collection_modifyitems(items):
-    """The longest test first, so that it does not run alone at the end."""
-    items.sort(key=lambda item: item.path.stem != "test_higgs")
+    """The longest tests first, so that none runs alone at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONG)

@@ -1,7 +1,8 @@
 """The servers that the tests run on: real ones, embedded by default, named by the environment in CI.
 
 `FEEDSVC_TEST_DATABASE`: `sqlite` (default), `postgresql` (from a wheel), or the URL of a PostgreSQL server.
-`FEEDSVC_TEST_BROKER`: `valkey` (default, the embedded one), or the URL of an AMQP server.
+`FEEDSVC_TEST_BROKER`: `valkey` (default, the embedded one), or `rabbitmq` (a node of the test process's own, from the system's package).
+`FEEDSVC_TEST_REDIS`: `valkey` (default, the embedded one), or `cluster` (three nodes from the same wheel, tests/cluster.py).
 A server that is asked for and missing is a failure, never a skip.
 """
 
@@ -11,6 +12,7 @@ import ctypes
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -32,8 +34,9 @@ _DEADLINE_SECONDS = 15
 class Valkey:
     """An embedded Valkey on a unix socket, which a test may kill and start again."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, port: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fsv"))
+        self.port = free_port() if port else 0  # a replica finds its primary by port only
         self.socket = self.folder / "s"
         self.url = f"unix://{self.socket}?db=0"
         self.broker_url = f"redis+socket://{self.socket}?virtual_host=1"
@@ -41,7 +44,18 @@ class Valkey:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        options = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no", "--dir", str(self.folder)]
+        options = [
+            "--port",
+            str(self.port),
+            "--unixsocket",
+            str(self.socket),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            str(self.folder),
+        ]
         self.process = subprocess.Popen(
             [str(get_binary_path()), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent
         )
@@ -55,6 +69,27 @@ class Valkey:
         self.process.wait()
         self.socket.unlink(missing_ok=True)
 
+    def snapshot(self) -> None:
+        """Write what it holds to its folder: a restart comes back with that, and with nothing that was written since."""
+        client = redis.Redis(unix_socket_path=str(self.socket))
+        client.save()
+        client.close()
+
+    def restart(self) -> None:
+        """Kill it and start it again, with the latest snapshot if there is one."""
+        self.kill()
+        self.start()
+
+    def flush(self) -> None:
+        """Empty it, as an operator would."""
+        client = redis.Redis(unix_socket_path=str(self.socket))
+        client.flushall()
+        client.close()
+
+    def forget_snapshot(self) -> None:
+        """From now on a restart comes back empty."""
+        (self.folder / "dump.rdb").unlink(missing_ok=True)
+
     def close(self) -> None:
         """End it and remove its folder."""
         self.kill()
@@ -64,9 +99,9 @@ class Valkey:
 class Databases:
     """Where a test gets an empty, migrated database from, quickly."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, default: str = "sqlite") -> None:
         self._folder = folder
-        asked = os.environ.get("FEEDSVC_TEST_DATABASE", "sqlite")
+        asked = os.environ.get("FEEDSVC_TEST_DATABASE", default)
         self._server = None if asked == "sqlite" else _postgresql(folder) if asked == "postgresql" else sa.make_url(asked)
         self._template = self._make("template")
 
@@ -124,6 +159,12 @@ def wait_until(condition, seconds: float = _DEADLINE_SECONDS):
             return answer
         assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
         time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _postgresql(folder: Path) -> sa.URL:

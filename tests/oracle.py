@@ -4,8 +4,12 @@ from __future__ import annotations
 
 
 class Oracle:
-    def __init__(self):
+    """The operations so far, each a name of a method below and its arguments, replayed."""
+
+    def __init__(self, operations=()):
         self.posts, self.follows, self.mutes, self.blocks = {}, set(), set(), set()
+        for name, *arguments in operations:
+            getattr(self, name)(*arguments)
 
     def post(self, author, post_id):
         self.posts[post_id] = author

@@ -1,10 +1,17 @@
-"""The set of celebrities and a process's copy of it: a superset at any time, never a miss."""
+"""The set of celebrities, a process's copies of it and of the lists behind it: a superset at any time, never a miss."""
 
 from __future__ import annotations
 
-from feedsvc.store.redis import celebrities
-from feedsvc.store.redis.celebrities import CelebrityCopy
-from feedsvc.store.redis.keys import CELEBRITIES
+import pytest
+
+from feedsvc.feed import reader
+from feedsvc.store.redis import celebrities, copies, keys, lists, recent
+from feedsvc.store.redis.copies import Copies
+from feedsvc.store.redis.keys import CELEBRITIES, RECENT
+from feedsvc.store.redis.known import held
+from feedsvc.store.redis.lists import FloorList
+
+POST = 1 << 48
 
 
 def make_valid(stores, *authors):
@@ -18,44 +25,95 @@ def ask(stores, copy):
         return asked, pipe.execute()[0]
 
 
+def told(stores, copy):
+    """What a reader knows by its first trip alone; None if it has to copy everything."""
+    return copy.learn(*ask(stores, copy))
+
+
 def known(stores, copy):
-    found = copy.learn(*ask(stores, copy))
-    return found if found is not None else copy.reload(stores.redis)
+    found = told(stores, copy)
+    if found is not None:
+        return found
+    at = recent.latest(stores.redis)
+    return copy.reload(*at, celebrities.read(stores.redis))
+
+
+def among(known, *authors):
+    return set(known.among(frozenset(authors)))
+
+
+def ids_of(known, author):
+    [found] = known.held([author])
+    return found and list(found.ids)
+
+
+@pytest.fixture
+def copy(stores):
+    """Of a valid set without authors."""
+    make_valid(stores)
+    made = Copies(longest=5)
+    known(stores, made)
+    return made
 
 
 def test_an_absent_set_is_not_an_empty_one(stores):
-    assert known(stores, CelebrityCopy()) is None
+    assert celebrities.read(stores.redis) is None
 
 
 def test_a_put_into_an_absent_set_does_not_make_it_valid(stores):
     celebrities.put(stores.redis, 7)
-    assert known(stores, CelebrityCopy()) is None
+    assert celebrities.read(stores.redis) is None
     make_valid(stores, 5)
-    assert set(known(stores, CelebrityCopy()).among([5, 6, 7])) == {5, 7}
+    assert celebrities.read(stores.redis) == {5, 7}
 
 
-def test_a_copy_learns_what_was_put_since_it_asked_last(stores):
-    make_valid(stores)
-    copy = CelebrityCopy()
-    assert known(stores, copy).among([7]) == {}
-    celebrities.put(stores.redis, 7)
+def test_a_copy_learns_what_was_put_since_it_asked_last(stores, copy):
+    assert among(known(stores, copy), 7) == set()
+    celebrities.put(stores.redis, 7, POST)
     _, answer = ask(stores, copy)
-    assert len(answer) == 3, "the author, the counter, the marker"
-    assert set(known(stores, copy).among([7])) == {7}
+    assert len(answer) == 3, "the put, the counter, the marker"
+    found = told(stores, copy)
+    assert among(found, 7, 8) == {7}
+    assert [put[1:] for put in found.news] == [(7, POST)]
     _, answer = ask(stores, copy)
     assert len(answer) == 1, "nothing but the marker is new"
 
 
-def test_a_copy_of_a_lost_set_is_not_trusted(stores):
-    make_valid(stores, 7)
-    copy = CelebrityCopy()
+@pytest.mark.parametrize("then_put", [True, False])
+def test_a_copy_is_not_trusted_once_the_set_of_recent_puts_was_lost(stores, copy, then_put):
+    stores.redis.delete(RECENT)
+    if then_put:
+        celebrities.put(stores.redis, 8, POST)
+    assert told(stores, copy) is None
+    assert among(known(stores, copy), 7, 8) == ({8} if then_put else set())
+    assert told(stores, copy) is not None
+
+
+def test_a_copy_is_not_trusted_once_the_set_was_lost_with_a_put_and_begun_anew(stores, copy):
+    celebrities.put(stores.redis, 7, POST)
+    stores.redis.delete(RECENT)
+    recent.latest(stores.redis)
+    assert told(stores, copy) is None
+
+
+def test_a_copy_that_missed_a_put_is_not_trusted(stores, copy, monkeypatch):
+    monkeypatch.setattr(recent, "_KEPT", 3)
+    for author in (5, 6, 7):
+        celebrities.put(stores.redis, author, POST)
+    assert among(told(stores, copy), 5, 6, 7) == {5, 6, 7}
+    for author in (1, 2, 3, 4):
+        celebrities.put(stores.redis, author, POST)
+    assert told(stores, copy) is None
+    assert among(known(stores, copy), *range(8)) == set(range(1, 8))
+
+
+def test_a_copy_outlives_a_lost_set_of_celebrities(stores, copy):
+    """Every put is told all the same."""
+    celebrities.put(stores.redis, 7, POST)
     known(stores, copy)
     stores.redis.delete(CELEBRITIES)
-    assert known(stores, copy) is None
-    celebrities.put(stores.redis, 8)
-    assert known(stores, copy) is None
-    make_valid(stores, 9)
-    assert set(known(stores, copy).among([7, 8, 9])) == {8, 9}
+    celebrities.put(stores.redis, 8, POST)
+    assert among(told(stores, copy), 7, 8, 9) == {7, 8}
 
 
 def test_an_author_that_was_put_again_is_not_removed(stores):
@@ -69,47 +127,153 @@ def test_an_author_that_was_put_again_is_not_removed(stores):
     assert celebrities.number_of(stores.redis, 7) is None
 
 
-def test_a_reader_that_asked_before_an_author_was_forgotten_still_knows_it(stores):
+def test_a_reader_that_asked_before_an_author_was_forgotten_still_knows_it(stores, copy):
     """Its home feed was read in the same trip: it may not have the post that was moved since."""
-    make_valid(stores, 7)
-    copy = CelebrityCopy()
-    numbers = known(stores, copy).among([7])
+    celebrities.put(stores.redis, 7, POST)
+    found = known(stores, copy)
     asked, answer = ask(stores, copy)
-    copy.forget(numbers)
-    assert set(copy.learn(asked, answer).among([7])) == {7}
-    assert known(stores, copy).among([7]) == {}
+    copy.forget(found, [7])
+    assert among(copy.learn(asked, answer), 7) == {7}
+    assert among(known(stores, copy), 7) == set()
 
 
-def test_an_author_put_again_is_not_forgotten(stores):
-    make_valid(stores, 7)
-    copy = CelebrityCopy()
-    numbers = known(stores, copy).among([7])
-    celebrities.put(stores.redis, 7)
+def test_an_author_put_again_is_not_forgotten(stores, copy):
+    celebrities.put(stores.redis, 7, POST)
+    found = known(stores, copy)
+    celebrities.put(stores.redis, 7, POST + 1)
     known(stores, copy)
-    copy.forget(numbers)
-    assert set(known(stores, copy).among([7])) == {7}
+    copy.forget(found, [7])
+    assert among(known(stores, copy), 7) == {7}
 
 
-def test_a_reload_that_was_overtaken_does_not_take_the_copy_back(stores):
+def test_a_reader_that_learns_late_does_not_take_an_authors_number_back(stores, copy):
+    """Else a third one, which found the list empty before the second put, would drop the author for good."""
+    celebrities.put(stores.redis, 7, POST)
+    late = ask(stores, copy)
+    found_empty = known(stores, copy)
+    celebrities.put(stores.redis, 7, POST + 1)
+    known(stores, copy)
+    copy.learn(*late)
+    copy.forget(found_empty, [7])
+    assert among(known(stores, copy), 7) == {7}
+
+
+def test_a_reload_that_was_overtaken_does_not_take_the_copy_back(stores, copy):
+    slow = recent.latest(stores.redis), celebrities.read(stores.redis)
+    celebrities.put(stores.redis, 7, POST)
+    known(stores, copy)
+    copy.reload(*slow[0], slow[1])
+    assert among(told(stores, copy), 7) == {7}
+
+
+def test_a_list_is_held_and_learns_what_is_put_onto_it(stores, copy):
+    celebrities.put(stores.redis, 7, POST)
+    found = known(stores, copy)
+    assert ids_of(found, 7) is None
+    copy.hold(found, {7: held(FloorList([POST, POST], 9))})
+    celebrities.put(stores.redis, 7, POST + 2)
+    celebrities.put(stores.redis, 7, POST + 1)
+    assert ids_of(known(stores, copy), 7) == [POST, POST + 1, POST + 2]
+
+
+def test_a_list_that_comes_late_learns_what_was_put_since_it_was_read(stores, copy):
+    slow = known(stores, copy)
+    celebrities.put(stores.redis, 7, POST)
+    known(stores, copy)
+    copy.hold(slow, {7: held(FloorList([], 0))})
+    assert ids_of(known(stores, copy), 7) == [POST]
+
+
+def test_a_list_that_comes_so_late_that_puts_are_forgotten_is_not_held(stores, copy, monkeypatch):
+    slow = known(stores, copy)
+    monkeypatch.setattr(copy, "_news", copy._news.__class__(maxlen=1))
+    for number in range(2):
+        celebrities.put(stores.redis, 7, POST + number)
+        known(stores, copy)
+    copy.hold(slow, {7: held(FloorList([], 0))})
+    assert ids_of(known(stores, copy), 7) is None
+
+
+def test_a_list_that_was_read_for_a_set_that_is_lost_is_not_held(stores, copy):
+    slow = known(stores, copy)
+    stores.redis.delete(RECENT)
+    known(stores, copy)
+    copy.hold(slow, {7: held(FloorList([], 0))})
+    assert ids_of(known(stores, copy), 7) is None
+
+
+def test_a_list_that_was_copied_after_a_reader_asked_is_not_for_that_reader(stores, copy):
+    """What it lacks may have moved into the reader's home list since that was read."""
+    found = known(stores, copy)
+    early, answer = ask(stores, copy)
+    copy.hold(found, {7: held(FloorList([], 0))})
+    assert ids_of(copy.learn(early, answer), 7) is None
+    assert ids_of(known(stores, copy), 7) == []
+
+
+@pytest.mark.parametrize("what", ["is made anew", "grows too long"])
+def test_a_list_that_is_trimmed_or_made_anew_is_read_again(stores, copy, what):
+    copy.hold(known(stores, copy), {7: held(FloorList(list(range(1, 5)), 0))})
+    if what == "is made anew":
+        celebrities.put(stores.redis, 7)
+    else:
+        for number in range(2):
+            celebrities.put(stores.redis, 7, POST + number)
+    assert ids_of(known(stores, copy), 7) is None
+
+
+def test_lists_are_held_up_to_a_bound_the_latest_ones(stores, monkeypatch):
+    monkeypatch.setattr(copies, "_IDS_AROUND", 1)
     make_valid(stores)
-    copy, slow = CelebrityCopy(), stores.redis
+    copy = Copies(longest=100, ids=20)
+    for author in range(1, 9):
+        copy.hold(known(stores, copy), {author: held(FloorList(list(range(1, 6)), 0))})
+    found = known(stores, copy)
+    assert [author for author in range(1, 9) if ids_of(found, author)] == [6, 7, 8]
+    celebrities.put(stores.redis, 7, POST)
+    celebrities.put(stores.redis, 8, POST)
+    celebrities.put(stores.redis, 8, POST + 1)
+    found = known(stores, copy)
+    assert sum(len(each.ids) + 1 for each in found.lists.values()) == copy._weight
 
-    class Overtaken:
-        """A client whose answer arrives after another thread has learned more."""
 
-        def pipeline(self, **options):
-            pipe = slow.pipeline(**options)
-            execute = pipe.execute
+def test_authors_with_nothing_on_their_list_any_more_are_forgotten_when_they_are_many(stores, copy, monkeypatch):
+    monkeypatch.setattr(copies, "_FEW_AUTHORS", 3)
+    for author in range(1, 5):
+        assert not copy.are_many()
+        celebrities.put(stores.redis, author, POST)
+        known(stores, copy)
+    assert copy.are_many()
+    copy.keep_only(known(stores, copy), frozenset([2]))
+    assert not copy.are_many()
+    assert among(known(stores, copy), *range(5)) == {2}
 
-            def late():
-                answer = execute()
-                celebrities.put(slow, 7)
-                known(stores, copy)
-                return answer
 
-            pipe.execute = late
-            return pipe
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_celebrity_list_that_is_lost_is_not_an_empty_one(world, is_new):
+    world.crowd(9, [1])
+    world.is_exact(1, 9)
+    world.post(9)
+    world.post(9)
+    if is_new:
+        world.stores = world.stores.without_copies()
+    world.stores.redis.delete(keys.celebrity_posts(9))
+    assert world.is_exact(1, 9)
 
-    known(stores, copy)
-    copy.reload(Overtaken())
-    assert set(known(stores, copy).among([7])) == {7}
+
+def test_a_list_that_is_copied_in_the_middle_of_a_put_lacks_nothing(world, monkeypatch):
+    world.crowd(9, [1])
+    world.post(9)
+    assert world.is_exact(1)
+    world.stores = world.stores.without_copies()
+    real = lists.put
+
+    def slowly(*args):
+        reader.home_page(world.stores, 1, None, 10)
+        answer = real(*args)
+        reader.home_page(world.stores, 1, None, 10)
+        return answer
+
+    monkeypatch.setattr(lists, "put", slowly)
+    world.post(9)
+    assert world.is_exact(1, 9)

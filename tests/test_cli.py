@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+from pathlib import Path
 
 import jwt
 import pytest
@@ -43,6 +44,8 @@ def is_one_line(err):
 @pytest.mark.parametrize(
     "words",
     [
+        (),
+        ("feed",),
         ("nonsense",),
         ("up", "--port", "x"),
         ("up", "--port", "70000"),
@@ -57,6 +60,23 @@ def is_one_line(err):
         ("graph", "generate", "--accounts", "1"),
         ("threshold", "set", "--promote-at", "5"),
         ("threshold", "rollback", "x"),
+        ("threshold", "rollback", "0", "--reason", "x"),
+        ("threshold", "rollback", str(2**63), "--reason", "x"),
+        ("threshold", "rollback", "1", "--reason", ""),
+        ("threshold", "set", "--promote-at", "5", "--demote-at", "5", "--reason", "\udcff"),
+        ("threshold", "guardrails"),
+        ("threshold", "guardrails", "set", "--max-promote-at", "5"),
+        ("threshold", "guardrails", "set", "--reason", "x"),
+        ("threshold", "guardrails", "set", "--max-promote-at", "5.5", "--reason", "x"),
+        ("threshold", "guardrails", "set", "--max-moved-percent", "nan", "--reason", "x"),
+        ("threshold", "guardrails", "set", "--max-moved-percent", "x", "--reason", "x"),
+        ("threshold", "guardrails", "set", "--max-promote-at", "5", "--reason", ""),
+        ("threshold", "simulate", "--promote-at", "0"),
+        ("threshold", "simulate", "--events", "0"),
+        ("threshold", "simulate", "--reads-per-second", "0"),
+        ("threshold", "simulate", "--workers", "0"),
+        ("threshold", "simulate", "--days", "1", "--events", "5"),
+        ("threshold", "simulate", "--days", "1", "--recorded", "f"),
         ("fanout", "status", "abc"),
         ("fanout", "status", "٣"),
         ("feed", "rebuild"),
@@ -77,6 +97,8 @@ def test_misuse_is_one_line_and_exit_2(run, words):
         ("graph", "import", "/"),
         ("threshold", "set", "--promote-at", "5", "--demote-at", "6", "--reason", "x"),
         ("threshold", "rollback", "9", "--reason", "x"),
+        ("threshold", "guardrails", "set", "--min-promote-at", "5", "--max-promote-at", "4", "--reason", "x"),
+        ("threshold", "simulate"),
         ("fanout", "status", "77"),
         ("feed", "rebuild", "77"),
     ],
@@ -98,6 +120,30 @@ def test_bad_settings_are_named(run, monkeypatch):
     assert is_one_line(err)
     assert "feed_cap" in err
     assert "demote_at" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("redis_url", "nonsense"),
+        ("redis_url", "http://host"),
+        ("redis_url", "redis://host:port"),
+        ("redis_url", "redis://host/name"),
+        ("redis_url", "redis+cluster://host"),
+        ("database_url", "nonsense"),
+        ("database_url", "postgresql+asyncpg://host/name"),
+        ("database_url", "postgresql+nonsense://host/name"),
+        ("database_url", "postgresql://host:port/name"),
+    ],
+)
+def test_an_address_that_cannot_be_read_is_named(run, monkeypatch, name, url):
+    monkeypatch.setenv(f"FEEDSVC_{name.upper()}", url)
+    if "cluster" not in url:
+        monkeypatch.delenv("FEEDSVC_BROKER_URL", raising=False)
+    code, _, err = run("graph", "stats")
+    assert code == 1
+    assert is_one_line(err)
+    assert f"{name}: is not" in err or f"{name}: needs a driver" in err
 
 
 def test_a_token_is_signed_with_the_services_key(run, settings):
@@ -148,29 +194,75 @@ def test_the_threshold_is_shown_set_listed_and_rolled_back(run):
     assert "a test" in run("threshold", "history")[1]
 
 
+def test_guardrails_are_set_one_by_one_and_taken_away(run):
+    def limits(*words):
+        code, out, _ = run("threshold", "guardrails", *words, "--json")
+        assert code == 0
+        return json.loads(out)
+
+    assert limits("show")["max_promote_at"] is None
+    limits("set", "--max-promote-at", "50", "--reason", "x")
+    both = limits("set", "--max-moved-percent", "2.5", "--reason", "y")
+    assert (both["version"], both["max_promote_at"], both["max_moved_percent"], both["reason"]) == (3, 50, 2.5, "y")
+    limits("set", "--max-moved-percent", "none", "--reason", "z")
+    asked = ("threshold", "set", "--promote-at", "60", "--demote-at", "60", "--reason", "x")
+    code, out, err = run(*asked)
+    assert (code, out) == (1, "")
+    assert "promote_at 60 is above its bound of 50" in err
+    assert json.loads(run(*asked, "--force", "--json")[1])["forced"] is True
+    assert "command line, forced: x" in run("threshold", "history")[1]
+    assert "promote at 1000, demote at 1000, rollout percent 100" in run("threshold", "show")[1]
+    assert "50" in run("threshold", "guardrails", "show")[1]
+
+
 def test_a_fan_out_is_shown_and_swept(run, post):
     assert json.loads(run("fanout", "status", str(post), "--json")[1])["state"] == "pending"
     assert json.loads(run("fanout", "sweep", "--json")[1]) == {"changes": 0, "redriven": 0, "taken_off": 0}
 
 
-def test_a_feed_is_rebuilt_and_audited(run, post, stores):
+def test_a_feed_is_rebuilt_audited_and_repaired(run, post, stores, everything_is_settled):
     from feedsvc.fanout import chain
-    from feedsvc.store.redis import keys
 
-    assert json.loads(run("feed", "rebuild", "9", "--json")[1]) == {"account": "9", "posts": 1, "floor": "0"}
     chain.run_link(stores, lambda *_: None, post, 0, "0")
+    assert json.loads(run("feed", "rebuild", "9", "--json")[1]) == {"account": "9", "posts": 1, "floor": "0"}
     assert run("feed", "audit")[:2] == (0, "1 accounts, 1 stored feeds, 0 differences\n")
-    stores.redis.lrem(keys.homefeed(9), 0, str(post))
+    stores.redis.lrem(stores.keys.homefeed(9), 0, str(post))
     code, out, _ = run("feed", "audit", "--sample", "5")
     assert code == 1
-    assert f"account 9 lacks post {post}" in out
+    assert f"account 9 lacks post {post} (author 9, route push, policy version 1, fan-out done, batch 1)" in out
+    assert "account 9: repaired" in out
     run("feed", "rebuild", "9")
-    assert run("feed", "audit", "--json")[0] == 0
+    code, out, _ = run("feed", "audit", "--json")
+    clean = {"accounts": 1, "stored_feeds": 1, "differences": 0, "missing": [], "extra": [], "twice": 0, "repaired": []}
+    assert (code, json.loads(out)) == (0, clean)
+
+
+def test_an_audit_passes_repeats_and_names_differences_in_json(run, post, stores, everything_is_settled):
+    from feedsvc.fanout import chain
+
+    run("feed", "rebuild", "9")
+    chain.run_link(stores, lambda *_: None, post, 0, "0")
+    code, out, _ = run("feed", "audit")
+    assert (code, out.splitlines()[1:]) == (0, ["1 ids held more than once", "account 9: repaired, its next read makes the feed again"])
+    run("feed", "rebuild", "9")
+    stores.redis.lrem(stores.keys.homefeed(9), 0, str(post))
+    code, out, _ = run("feed", "audit", "--json")
+    hole = {"account": "9", "post_id": str(post), "kind": "missing", "author_id": "9"}
+    hole |= {"route": "push", "policy_version": 1, "state": "done", "batch": 1}
+    assert (code, json.loads(out)["missing"], json.loads(out)["repaired"]) == (1, [hole], ["9"])
 
 
 def test_the_database_is_migrated(run):
     code, out, _ = run("db", "upgrade", "--json")
-    assert (code, json.loads(out)) == (0, {"found": "0001", "revision": "0001"})
+    newest = max(path.name[:4] for path in (Path(__file__).parents[1] / "migrations/versions").glob("0*.py"))
+    assert (code, json.loads(out)) == (0, {"found": newest, "revision": newest})
+
+
+def test_an_embedded_database_is_migrated_without_a_redis(run, monkeypatch):
+    for name in ("DATABASE_URL", "REDIS_URL", "BROKER_URL"):
+        monkeypatch.delenv(f"FEEDSVC_{name}", raising=False)
+    code, out, _ = run("db", "upgrade", "--json")
+    assert (code, json.loads(out)["found"]) == (0, None)
 
 
 def test_a_database_that_was_never_migrated_is_named(run, monkeypatch, tmp_path):
@@ -182,8 +274,58 @@ def test_a_database_that_was_never_migrated_is_named(run, monkeypatch, tmp_path)
     assert run("graph", "stats")[0] == 0
 
 
-@pytest.mark.parametrize("group", [(), ("graph",), ("threshold",), ("fanout",), ("feed",), ("db",), ("up",)])
+@pytest.mark.parametrize("group", [(), ("graph",), ("threshold",), ("threshold", "guardrails"), ("fanout",), ("feed",), ("db",), ("up",)])
 def test_help_says_what_there_is(run, group):
     code, out, _ = run(*group, "--help")
     assert code == 0
     assert out.startswith("Usage: python -m feedsvc")
+
+
+def test_a_link_to_the_console_is_printed(run):
+    code, out, _ = run("console", "--account", "7", "--url", "http://127.0.0.1:9000/")
+    assert code == 0
+    assert out.startswith("http://127.0.0.1:9000/console/sign-in#")
+    assert run("console", "--account", "0")[0] == 2
+
+
+def test_thresholds_are_compared_and_the_same_seed_says_the_same(run):
+    run("graph", "generate", "--accounts", "300")
+    words = ("threshold", "simulate", "--promote-at", "10", "--promote-at", "10", "--events", "2000", "--posts-per-second", "5")
+    code, out, err = run(*words, "--json")
+    assert (code, err) == (0, "")
+    assert run(*words, "--json")[1] == out
+    assert run(*words, "--seed", "2", "--json")[1] != out
+    found = json.loads(out)
+    assert (found["accounts"], found["source"], found["seed"], found["workers"]) == (300, "generated", 1, 2)
+    pulled, pushed = found["thresholds"]
+    assert [(row["promote_at"], row["is_today"]) for row in (pulled, pushed)] == [(10, False), (1000, True)]
+    assert pulled["posts"] + pulled["reads"] == 2000
+    assert pulled["pulled_accounts"] > pushed["pulled_accounts"] == 0
+    assert pulled["deliveries"] < pushed["deliveries"]
+    assert pulled["lists_per_read"]["mean"] > pushed["lists_per_read"]["mean"]
+    code, out, _ = run(*words)
+    assert code == 0
+    assert "1,000 (today)" in out
+
+
+def test_a_recording_is_replayed_and_a_bad_one_is_misuse(run, tmp_path, post, world):
+    world.crowd(9, [1])
+    good, bad = tmp_path / "good.txt", tmp_path / "bad.txt"
+    good.write_text("0 post 9\n1 read 1\n60 read 1\n60 read 404\n")
+    bad.write_text("0 post 9\noops\n")
+    code, out, _ = run("threshold", "simulate", "--recorded", str(good), "--json")
+    [row] = json.loads(out)["thresholds"]
+    assert (code, json.loads(out)["of_unknown_accounts"]) == (0, 1)
+    assert (row["posts"], row["reads"], row["deliveries"], row["lists_per_read"]["mean"]) == (1, 2, 1, 0.5)
+    assert "not in the database: 1" in run("threshold", "simulate", "--recorded", str(good))[1]
+    for path in (bad, tmp_path / "none"):
+        code, out, err = run("threshold", "simulate", "--recorded", str(path))
+        assert (code, out) == (2, "")
+        assert is_one_line(err)
+    assert "line 2" in run("threshold", "simulate", "--recorded", str(bad))[2]
+
+
+def test_the_posts_of_the_last_days_are_replayed(run, post):
+    code, out, _ = run("threshold", "simulate", "--days", "1", "--json")
+    [row] = json.loads(out)["thresholds"]
+    assert (code, json.loads(out)["source"], row["posts"], row["reads"]) == (0, "database", 1, 100)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from feedsvc import changes
-from feedsvc.fanout import chain
+from feedsvc.fanout import chain, done
 from feedsvc.feed import reader
-from feedsvc.store.redis import celebrities, keys, leases, lists
+from feedsvc.store.redis import celebrities, delivery, leases, lists
 from feedsvc.views import bodies, celebrity, relations
+from tests import steps
 
 
 class Killed(BaseException):
@@ -99,7 +100,7 @@ def test_a_rebuild_cut_short_is_taken_over_by_the_next_reader(world, dies_before
     world.drain()
     world.sweep()
     assert world.is_exact(1)
-    assert lists.read(world.stores.redis, keys.homefeed(1)) is not None
+    assert lists.read(world.stores.redis, world.stores.keys.homefeed(1)) is not None
 
 
 @pytest.mark.parametrize(("module", "name"), [(relations, "_read"), (leases, "_store"), (bodies, "_from_sql"), (celebrity, "_from_sql")])
@@ -113,7 +114,7 @@ def test_a_view_cut_short_while_it_is_filled_is_filled_by_the_next_reader(world,
     assert world.is_exact(1)
 
 
-LINK = [(chain, "_read_batch"), (lists, "deliver"), (chain, "_note_progress"), (chain, "_finish")]
+LINK = [(chain, "_read_batch"), (delivery, "deliver"), (chain, "_note_progress"), (done, "write")]
 
 
 @pytest.mark.parametrize(("module", "name"), LINK)
@@ -134,4 +135,24 @@ def test_a_link_cut_short_anywhere_is_carried_on_by_the_sweep(world, dies_before
     world.sweep()
     assert world.is_exact(*range(1, 8), 9)
     for follower in range(1, 8):
-        assert lists.read(world.stores.redis, keys.homefeed(follower)).ids == [post]
+        assert lists.read(world.stores.redis, world.stores.keys.homefeed(follower)).ids == [post]
+
+
+def test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_once(world, monkeypatch):
+    everybody = range(1, 10)
+    world.crowd(9, range(1, 9))
+    world.is_exact(*everybody)
+    with steps.visible(monkeypatch):
+        for after in range(100):
+            post = world.post(9)
+            answer, _ = steps.dies(world.run_link, after)
+            world.sweep()
+            world.drain()
+            assert [follower for follower in everybody if _pushed(world, follower).count(post) != 1] == [], f"dead before step {after}"
+            if answer:
+                break
+    assert after > 3, "a link has steps"
+
+
+def _pushed(world, follower):
+    return lists.read(world.stores.redis, world.stores.keys.homefeed(follower)).ids

@@ -65,7 +65,7 @@ def test_workers_move_posts_into_the_feeds_and_off_the_celebrity_list(service, s
         redis = service.services.stores.redis
         wait_until(lambda: redis.zscore(keys.CELEBRITIES, AUTHOR) is None, 30)
         service.everybody_has(posts[::-1])
-        stored = redis.lrange(keys.homefeed(FOLLOWERS[0]), 0, -1)
+        stored = redis.lrange(service.services.stores.keys.homefeed(FOLLOWERS[0]), 0, -1)
         assert sorted(map(bytes.decode, stored[:-1])) == posts, "each was pushed once"
 
 
@@ -81,7 +81,7 @@ def test_a_worker_killed_in_the_middle_of_a_chain_costs_nobody_a_post(service, s
     post = service.post()
     redis = service.services.stores.redis
     with workers.processes(settings, "worker one") as [worker]:
-        wait_until(lambda: redis.hget(keys.fanout(post), "cursor") is not None, 30)
+        wait_until(lambda: redis.hget(service.services.stores.keys.fanout(post, 0, 0), "cursor") is not None, 30)
         worker.kill()
         worker.wait()
     service.everybody_has([post])
@@ -90,7 +90,7 @@ def test_a_worker_killed_in_the_middle_of_a_chain_costs_nobody_a_post(service, s
     service.everybody_has([post])
     assert service.fanout(post)["delivered"] == 8
     for follower in FOLLOWERS:
-        assert redis.lrange(keys.homefeed(follower), 0, -1).count(post.encode()) == 1
+        assert redis.lrange(service.services.stores.keys.homefeed(follower), 0, -1).count(post.encode()) == 1
 
 
 def test_valkey_flushed_in_the_middle_of_everything_costs_nobody_a_post(service, settings):

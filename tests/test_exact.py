@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from feedsvc.threshold import policies
+from feedsvc.threshold import change
 
 ACCOUNTS = [2**62 + number for number in range(8)]
 
@@ -85,7 +85,7 @@ class Chaos:
 
     def change_threshold(self):
         line = self.dice.randrange(1, 6)
-        policies.change(
+        change.change(
             self.world.stores,
             promote_at=line + self.dice.randrange(3),
             demote_at=line,
@@ -111,5 +111,5 @@ def test_every_feed_is_the_oracles_whatever_happens(world, seed):
     world.drain()
     assert world.is_exact(*ACCOUNTS)
     for account in ACCOUNTS:
-        feed = world.stores.redis.llen(f"homefeed:{account}")
+        feed = world.stores.redis.llen(world.stores.keys.homefeed(account))
         assert feed <= world.stores.limits.feed_cap + world.stores.limits.feed_slack + 1

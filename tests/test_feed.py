@@ -6,17 +6,19 @@ import pytest
 import redis
 
 from feedsvc.errors import BadCursor, NotFound
-from feedsvc.feed import profile, reader
+from feedsvc.feed import profile, reader, walk
 from feedsvc.paging import Kind, Newer, encode
+from feedsvc.posts import ids, read
 from feedsvc.store.redis import keys, lists
-from feedsvc.threshold import policies
+from feedsvc.threshold import change
+from tests.cluster import single_server
 from tests.world import post_id
 
 BIG = 2**62
 
 
 def pull_from(stores, followers):
-    policies.change(stores, promote_at=followers, demote_at=followers, rollout_percent=100, reason="test", changed_by="test", if_match=None)
+    change.change(stores, promote_at=followers, demote_at=followers, rollout_percent=100, reason="test", changed_by="test", if_match=None)
 
 
 def test_a_post_is_in_every_followers_feed_before_any_worker_has_run(world):
@@ -128,6 +130,16 @@ def test_a_deleted_post_is_gone_from_every_feed_at_once_also_in_the_middle_of_it
     assert world.read(7) == [kept]
 
 
+def test_a_post_whose_id_was_asked_for_before_it_was_one_is_in_every_feed(world, monkeypatch):
+    world.crowd(9, [1])
+    world.post(9)
+    coming = ids.make(2_000_000_000_000, 7)
+    assert read.many(world.stores, 1, [coming]) == []
+    monkeypatch.setattr(ids, "draw", lambda *_: coming)
+    assert world.post(9) == coming
+    assert world.is_exact(1, 9)
+
+
 def test_a_rebuild_keeps_what_is_pushed_and_followed_meanwhile(world, monkeypatch):
     world.crowd(9, [1])
     world.people(8)
@@ -158,9 +170,9 @@ def test_a_post_that_moves_between_the_two_reads_is_seen(world, monkeypatch):
     real = reader.in_one_trip
     trips = []
 
-    def moving(redis, queue):
-        trips.append(queue)
-        answers = real(redis, queue)
+    def moving(redis, *stages):
+        trips.append(stages)
+        answers = real(redis, *stages)
         if len(trips) == 1:
             world.drain()
             world.sweep()
@@ -170,14 +182,20 @@ def test_a_post_that_moves_between_the_two_reads_is_seen(world, monkeypatch):
     assert world.read(1) == world.oracle.feed(1)
 
 
-def test_a_first_page_without_celebrities_is_two_round_trips_and_no_sql(world, monkeypatch):
+@single_server
+@pytest.mark.parametrize(("posts", "limit"), [(4, 20), (10, 2)], ids=["a short list", "the head of a long one"])
+@pytest.mark.parametrize("are_moved", [True, False])
+def test_a_first_page_is_one_round_trip_and_no_sql(world, monkeypatch, are_moved, posts, limit):
     world.crowd(9, [1])
-    for _ in range(4):
+    for _ in range(posts):
         world.post(9)
-    world.drain()
-    world.sweep()
+    if are_moved:
+        world.drain()
+        world.sweep()
     world.is_exact(1)
     world.is_exact(1)
+    monkeypatch.setattr(reader, "settled_mark", lambda: walk.TOP)  # the posts are not of the last seconds
+    reader.home_page(world.stores, 1, None, limit)
     trips = []
     connection = redis.UnixDomainSocketConnection
     send = connection.send_packed_command
@@ -188,8 +206,8 @@ def test_a_first_page_without_celebrities_is_two_round_trips_and_no_sql(world, m
 
     monkeypatch.setattr(connection, "send_packed_command", counted)
     monkeypatch.setattr(type(world.stores.sql), "reading", lambda _: pytest.fail("asked SQL"))
-    assert len(reader.home_page(world.stores, 1, None, 20).items) == 4
-    assert len(trips) == 2
+    assert len(reader.home_page(world.stores, 1, None, limit).items) == min(posts, limit)
+    assert len(trips) == 1
 
 
 def test_an_unknown_viewer_and_a_foreign_cursor_are_refused(world):
@@ -205,8 +223,6 @@ def test_polling_upwards_returns_each_new_post_once_also_one_with_a_lower_id(wor
     world.post(9)
     page = reader.home_page(world.stores, 1, None, 2)
     seen = [post_id(body) for body in page.items]
-    from feedsvc.posts import ids
-
     late = ids.draw
     for number in range(7):
         lower = min(seen) - 1
@@ -219,6 +235,29 @@ def test_polling_upwards_returns_each_new_post_once_also_one_with_a_lower_id(wor
         page = reader.home_page(world.stores, 1, page.prev_cursor, 2)
         seen += [post_id(body) for body in page.items]
     assert sorted(seen) == sorted(world.oracle.feed(1))
+
+
+@pytest.mark.parametrize("step", ["below", "above"])
+def test_polling_a_profile_misses_no_post_that_commits_while_a_page_is_made(world, monkeypatch, step):
+    """It commits after the page was read, with a lower id than the page shows, before the page's cursor is made."""
+    world.people(1, 9)
+    early = world.post(9)
+    page = profile.profile_page(world.stores, 1, 9, None, 5)
+    if step == "above":
+        world.post(9)
+    read_page = getattr(profile._Profile, step)
+
+    def commits_late(self, *args):
+        found = read_page(self, *args)
+        monkeypatch.undo()
+        monkeypatch.setattr(ids, "draw", lambda *_: early - 1)
+        world.post(9)
+        return found
+
+    monkeypatch.setattr(profile._Profile, step, commits_late)
+    page = profile.profile_page(world.stores, 1, 9, page.prev_cursor if step == "above" else None, 5)
+    page = profile.profile_page(world.stores, 1, 9, page.prev_cursor, 5)
+    assert [post_id(body) for body in page.items] == [early - 1]
 
 
 def test_an_empty_feed_has_a_cursor_to_poll_with(world):

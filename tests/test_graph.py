@@ -6,13 +6,17 @@ import gzip
 import threading
 
 import pytest
+import redis
 import sqlalchemy as sa
 
+from feedsvc import changes
 from feedsvc.errors import Forbidden, Invalid, NotFound
-from feedsvc.graph import accounts, follows, generate, hiding
+from feedsvc.feed import reader
+from feedsvc.graph import accounts, follows, generate, hiding, sample
 from feedsvc.graph.follows import FollowChange
 from feedsvc.graph.importer import GraphMalformed, GraphUnreadable, import_graph
 from feedsvc.graph.stats import graph_stats
+from feedsvc.posts import read
 from feedsvc.store.sql.tables import Account, Block, Follow
 
 BIG = 2**63 - 1
@@ -190,3 +194,74 @@ def test_a_generated_graph_is_loaded_with_its_counts(stores):
         assert stats.follows == connection.scalar(sa.select(sa.func.sum(Account.following_count)))
     assert sum(stats.by_decade.values()) == 300
     assert stats.percentiles["median"] == 1
+
+
+def test_a_sample_holds_each_account_once_and_no_more_than_there_are(world, stores):
+    assert sample.draw(stores, 3) == []
+    ids = [1, 2, 3, 5, 8, 2**62, 2**62 + 1, 2**63 - 1]
+    world.people(*ids)
+    assert sorted(sample.draw(stores, 50)) == sample.draw(stores, None) == ids
+
+
+def test_every_account_has_its_turn_in_a_sample(world, stores):
+    ids = [1, 2, 3, 5, 8, 2**62, 2**62 + 1, 2**63 - 1]
+    world.people(*ids)
+    drawn = [sample.draw(stores, 3) for _ in range(300)]
+    assert all(len(set(each)) == 3 for each in drawn)
+    assert {account for each in drawn for account in each} == set(ids)
+
+
+def test_a_sample_drawn_in_runs_holds_each_account_once(world, stores):
+    ids = [1, 2, 3, 5, 8, 2**62, 2**62 + 1, 2**63 - 1]
+    world.people(*ids)
+    assert sorted(sample.draw(stores, 50, 3)) == ids
+    assert all(len(set(sample.draw(stores, 5, 3))) == 5 for _ in range(50))
+
+
+def test_a_sample_is_drawn_without_scanning_the_accounts(world, stores):
+    world.people(*range(1, 20))
+    plans = []
+
+    def explain(connection, cursor, statement, parameters, context, executemany):
+        if statement.startswith("SELECT") and stores.sql.is_sqlite:
+            plans.extend(row[3] for row in cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
+
+    sa.event.listen(stores.sql.engine, "before_cursor_execute", explain)
+    sample.draw(stores, 5)
+    assert [plan for plan in plans if plan.startswith("SCAN")] == []
+
+
+@pytest.mark.parametrize("failing", [["post deleted"], ["post deleted", "relations"], ["followed"]])
+def test_a_deletion_that_is_asked_for_again_has_hidden_everything_when_it_is_answered(world, monkeypatch, failing):
+    world.crowd(9, [1])
+    post = world.post(9)
+    assert (world.read(1), world.read(9)) == ([post], [post])
+
+    def down(*_):
+        raise redis.ConnectionError("gone for a moment")
+
+    for kind in failing:
+        with monkeypatch.context() as patched:
+            patched.setitem(changes.EFFECTS, kind, down)
+            with pytest.raises(redis.ConnectionError):
+                accounts.delete(world.stores, 9)
+    try:
+        accounts.delete(world.stores, 9)
+    except NotFound:
+        assert failing == ["followed"], "its row goes last"
+    assert world.read(1) == []
+    for gone in (lambda: read.one(world.stores, 1, post), lambda: reader.home_page(world.stores, 9, None, 2)):
+        with pytest.raises(NotFound):
+            gone()
+
+
+def test_an_account_of_many_posts_is_deleted_in_steps_not_post_by_post(world, monkeypatch):
+    world.crowd(9, [1])
+    for _ in range(30):
+        world.post(9)
+    asked, real = [], type(world.stores.sql).reading
+    monkeypatch.setattr(type(world.stores.sql), "reading", lambda database: asked.append(1) or real(database))
+    accounts.delete(world.stores, 9)
+    assert len(asked) < 10
+    monkeypatch.undo()
+    assert world.read(1) == []

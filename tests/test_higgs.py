@@ -11,7 +11,7 @@ from feedsvc.fanout import status
 from feedsvc.feed import reader
 from feedsvc.graph import followers
 from feedsvc.graph.importer import import_graph
-from feedsvc.threshold import policies
+from feedsvc.threshold import change
 from feedsvc.views import home
 from tests.world import World, post_id
 
@@ -43,7 +43,7 @@ def test_an_upload_reaches_14060_feeds_in_two_links_and_in_none_when_pulled(make
     assert (links, done.batches, done.delivered, done.skipped, done.state) == (2, 2, 14_060, 0, "done")
     assert all(first_page(stores, viewer) == [pushed] for viewer in viewers)
 
-    policies.change(stores, promote_at=5_000, demote_at=5_000, rollout_percent=100, reason="test", changed_by="test", if_match=None)
+    change.change(stores, promote_at=5_000, demote_at=5_000, rollout_percent=100, reason="test", changed_by="test", if_match=None)
     pulled = world.post(LARGEST)
     assert world.queue == []
     assert all(first_page(stores, viewer) == [pulled, pushed] for viewer in viewers)

@@ -461,3 +461,22 @@ def test_two_applications_in_one_process_share_nothing(tmp_path, auth):
     assert two.get("/v1/feed", headers=headers).json["data"] == []
     for app in apps:
         app.extensions["feedsvc"].close()
+
+
+def test_everything_in_the_openapi_document_has_an_example(client):
+    document = client.get("/openapi.json").get_json()
+    referring = {"$ref", "allOf", "anyOf", "enum", "example"}
+    fields = [
+        (name, field)
+        for name, schema in document["components"]["schemas"].items()
+        for field, about in schema.get("properties", {}).items()
+        if referring.isdisjoint({*about, *about.get("items", {})})
+    ]
+    calls = [call for path in document["paths"].values() for call in path.values()]
+    parameters = [
+        (call["operationId"], each["name"])
+        for call in calls
+        for each in call.get("parameters", [])
+        if "example" not in {*each, *each.get("schema", {})}
+    ]
+    assert (fields, parameters) == ([], [])

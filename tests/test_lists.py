@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from feedsvc.store.redis import keys, lists
-from feedsvc.store.redis.lists import END, START, FloorList, Slice
+from feedsvc.store.redis import delivery, keys, lists
+from feedsvc.store.redis.delivery import END, START, Slice
+from feedsvc.store.redis.keys import CLUSTER_BUCKETS
+from feedsvc.store.redis.lists import FloorList
 
 POST = 1 << 40
+# In the same bucket as account 1, also on a cluster.
+NEXT = 1 + CLUSTER_BUCKETS
 
 
 def build(stores, account, ids=(), floor=0):
-    key = keys.homefeed(account)
+    key = stores.keys.homefeed(account)
     marker = lists.open_to_build(stores.redis, key, 60)
     assert lists.finish(stores.redis, key, marker, FloorList(list(ids), floor), stores.limits)
 
 
 def stored(stores, account):
-    return lists.read(stores.redis, keys.homefeed(account))
+    return lists.read(stores.redis, stores.keys.homefeed(account))
 
 
 def deliver(stores, post_id, followers, start=START, end=END, author=999):
-    return lists.deliver(stores.redis, post_id, author, [Slice(start, end, [str(follower) for follower in followers])], stores.limits)
+    """All in the bucket of the first follower; returns the cursor reached there."""
+    bucket = stores.keys.bucket(followers[0])
+    part = Slice(start, end, [str(follower) for follower in followers], bucket)
+    return delivery.deliver(stores, post_id, author, [part])[bucket]
 
 
 def test_an_absent_list_and_one_being_built_say_nothing(stores):
     assert stored(stores, 1) is None
-    lists.open_to_build(stores.redis, keys.homefeed(1), 60)
+    lists.open_to_build(stores.redis, stores.keys.homefeed(1), 60)
     assert stored(stores, 1) is None
     build(stores, 1)
     assert stored(stores, 1) == FloorList([], 0)
@@ -38,12 +45,17 @@ def test_an_empty_feed_exists_and_takes_pushes(stores):
 
 def test_a_feed_that_does_not_exist_is_skipped_and_stays_absent(stores):
     assert deliver(stores, POST, [1]) == END
-    assert not stores.redis.exists(keys.homefeed(1))
-    assert stores.redis.hgetall(keys.fanout(POST)) == {b"cursor": b"end", b"delivered": b"0", b"skipped": b"1", b"batches": b"1"}
+    assert not stores.redis.exists(stores.keys.homefeed(1))
+    assert stores.redis.hgetall(stores.keys.fanout(POST, stores.keys.bucket(1), 0)) == {
+        b"cursor": b"end",
+        b"delivered": b"0",
+        b"skipped": b"1",
+        b"batches": b"1",
+    }
 
 
 def test_what_is_pushed_while_a_feed_is_built_stays_on_top(stores):
-    key = keys.homefeed(1)
+    key = stores.keys.homefeed(1)
     marker = lists.open_to_build(stores.redis, key, 60)
     deliver(stores, POST, [1])
     assert lists.finish(stores.redis, key, marker, FloorList([POST - 1, POST - 2], 7), stores.limits)
@@ -61,7 +73,7 @@ def test_a_feed_is_trimmed_to_its_cap_and_its_floor_is_the_highest_id_cut(stores
 
 
 def test_a_trim_of_a_feed_being_built_gives_it_a_new_token(stores):
-    key = keys.homefeed(1)
+    key = stores.keys.homefeed(1)
     marker = lists.open_to_build(stores.redis, key, 60)
     for number in range(15):
         deliver(stores, POST + number, [1])
@@ -71,7 +83,7 @@ def test_a_trim_of_a_feed_being_built_gives_it_a_new_token(stores):
 
 
 def test_what_finds_no_room_when_a_feed_is_finished_is_below_its_floor(stores):
-    key = keys.homefeed(1)
+    key = stores.keys.homefeed(1)
     marker = lists.open_to_build(stores.redis, key, 60)
     for number in range(4):
         deliver(stores, POST + number, [1])
@@ -87,21 +99,21 @@ def test_a_slice_run_twice_is_delivered_once(stores):
     assert deliver(stores, POST, [1]) == END
     assert deliver(stores, POST, [1]) == END
     assert stored(stores, 1).ids == [POST]
-    assert stores.redis.hget(keys.fanout(POST), "delivered") == b"1"
+    assert stores.redis.hget(stores.keys.fanout(POST, stores.keys.bucket(1), 0), "delivered") == b"1"
 
 
 def test_a_slice_from_elsewhere_pushes_nothing_and_says_where_the_fan_out_is(stores):
-    build(stores, 2)
+    build(stores, NEXT)
     deliver(stores, POST, [1], end="1")
-    assert deliver(stores, POST, [2], start=START) == "1"
-    assert deliver(stores, POST, [2], start="77") == "1"
-    assert stored(stores, 2).ids == []
+    assert deliver(stores, POST, [NEXT], start=START) == "1"
+    assert deliver(stores, POST, [NEXT], start="77") == "1"
+    assert stored(stores, NEXT).ids == []
 
 
 def test_later_slices_of_a_trip_push_nothing_once_one_does_not_fit(stores):
     build(stores, 3)
     parts = [Slice("5", "2", ["2"]), Slice("2", "3", ["3"])]
-    assert lists.deliver(stores.redis, POST, 999, parts, stores.limits) == START
+    assert delivery.deliver(stores, POST, 999, parts) == {0: START}
     assert stored(stores, 3).ids == []
 
 
@@ -109,17 +121,18 @@ def test_account_ids_that_tie_as_doubles_are_told_apart(stores):
     """2^53 + 1 is no double: compared as numbers the two cursors would be the same."""
     low, high = str(2**53), str(2**53 + 1)
     build(stores, int(high))
-    assert lists.deliver(stores.redis, POST, 999, [Slice(START, low, [low])], stores.limits) == low
-    assert lists.deliver(stores.redis, POST, 999, [Slice(high, END, [high])], stores.limits) == low
+    assert delivery.deliver(stores, POST, 999, [Slice(START, low, [low])]) == {0: low}
+    assert delivery.deliver(stores, POST, 999, [Slice(high, END, [high])]) == {0: low}
     assert stored(stores, int(high)).ids == []
 
 
 def test_the_authors_own_feed_takes_the_post_and_is_not_counted(stores):
-    build(stores, 999)
+    author = NEXT + CLUSTER_BUCKETS
+    build(stores, author)
     build(stores, 1)
-    deliver(stores, POST, [1, 2])
-    assert stored(stores, 999).ids == [POST]
-    assert stores.redis.hmget(keys.fanout(POST), "delivered", "skipped") == [b"1", b"1"]
+    deliver(stores, POST, [1, NEXT], author=author)
+    assert stored(stores, author).ids == [POST]
+    assert stores.redis.hmget(stores.keys.fanout(POST, stores.keys.bucket(1), 0), "delivered", "skipped") == [b"1", b"1"]
 
 
 def test_scripts_are_loaded_again_by_a_server_that_lost_them(stores):

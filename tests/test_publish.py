@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from feedsvc.errors import Conflict, Forbidden, Invalid, NotFound, StoreUnavailable
+from feedsvc.fanout import status
 from feedsvc.graph import accounts
 from feedsvc.posts import edit, ids, publish, read
 from feedsvc.store.sql.tables import Account, Change, Follow, Post
@@ -182,3 +183,12 @@ def test_a_deletion_that_was_cut_short_can_be_asked_for_again(world, monkeypatch
     accounts.delete(world.stores, 9)
     assert count(world.stores, Follow) == 0
     assert count(world.stores, Account) == 2
+
+
+def test_a_fan_out_that_ended_before_its_post_was_deleted_still_says_when(world):
+    world.crowd(9, [1])
+    post = world.post(9)
+    world.drain()
+    before = status.status(world.stores, post)
+    world.delete(9, post)
+    assert status.status(world.stores, post) == before

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from feedsvc import create_app
-from tests.engines import Valkey, wait_until
+from tests import cluster
+from tests.engines import wait_until
 
 
 @pytest.fixture
 def own_valkey():
-    server = Valkey()
+    server = cluster.asked_for()
     yield server
     server.close()
 

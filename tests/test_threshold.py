@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from feedsvc.errors import Invalid, NotFound, StaleVersion
 from feedsvc.store.sql.database import now
+from feedsvc.threshold import change as changing
 from feedsvc.threshold import pins, policies
 from feedsvc.threshold.policy import Thresholds, bucket, decide, governing
 
@@ -18,7 +19,7 @@ routes = st.sampled_from([None, "push", "pull"])
 
 
 def change(stores, promote_at, demote_at=None, *, rollout_percent=100, if_match=None):
-    return policies.change(
+    return changing.change(
         stores,
         promote_at=promote_at,
         demote_at=demote_at or promote_at,
@@ -82,10 +83,10 @@ def test_the_lines_must_be_in_order(stores):
 def test_a_rollback_is_a_new_version_equal_to_an_old_one(stores):
     first = policies.current(stores)
     change(stores, 5)
-    back = policies.rollback(stores, version=1, reason="back", changed_by="test", if_match=2)
+    back = changing.rollback(stores, version=1, reason="back", changed_by="test", if_match=2)
     assert (back.version, back.promote_at, back.demote_at) == (3, first.promote_at, first.demote_at)
     with pytest.raises(Invalid):
-        policies.rollback(stores, version=9, reason="back", changed_by="test", if_match=None)
+        changing.rollback(stores, version=9, reason="back", changed_by="test", if_match=None)
 
 
 def test_the_history_comes_in_pages(stores):

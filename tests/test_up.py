@@ -16,7 +16,8 @@ from pathlib import Path
 import jwt
 import pytest
 
-from tests.engines import wait_until
+from tests import workers
+from tests.engines import free_port, wait_until
 
 ROOT = Path(__file__).parents[1]
 AUTHOR, FOLLOWER = 2**62 + 1, 2**62 + 2
@@ -195,6 +196,16 @@ def test_a_killed_up_leaves_nothing_and_its_folder_and_port_are_free(tmp_path):
     again.stdout.close()
     again.stderr.close()
     started.close()
+
+
+def test_a_web_worker_whose_server_dies_before_it_has_started_ends_too(settings):
+    """Found by `make chaos`: it asked for its parent when that was dead already, and served on, an orphan, for ever."""
+    server = workers.start_module(settings, "feedsvc.supervise.web", "127.0.0.1", str(free_port()), "1")
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+    [child] = wait_until(lambda: children.read_text().split())
+    server.kill()
+    server.wait()
+    wait_until(lambda: not Path(f"/proc/{child}").exists(), 20)
 
 
 def test_a_folder_that_cannot_be_written_is_refused(up, tmp_path):

@@ -31,8 +31,12 @@ def processes(settings, *roles):
 
 
 def start(settings, *role):
+    return start_module(settings, "feedsvc.supervise.work", *role)
+
+
+def start_module(settings, *words):
     return subprocess.Popen(
-        [sys.executable, "-m", "feedsvc.supervise.work", *role],
+        [sys.executable, "-m", *words],
         cwd=ROOT,
         env=environment(settings),
         stdout=subprocess.DEVNULL,

@@ -14,9 +14,13 @@ from feedsvc.fanout import chain, sweep
 from feedsvc.feed import reader
 from feedsvc.graph import accounts, follows, hiding
 from feedsvc.posts import edit, publish
+from feedsvc.store.redis import heads
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout
 from tests.oracle import Oracle
+
+# As tiny as the limits: a list of ten is longer than its head.
+heads.PAGE, heads.READ, heads.FIRST = 2, 8, 4
 
 
 class World:

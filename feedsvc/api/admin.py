@@ -1,4 +1,4 @@
-"""`/v1/admin`: the threshold and its record, pins, and how far a fan-out is."""
+"""`/v1/admin`: the threshold and its record, pins, how far a fan-out is, and why a post is in a feed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,29 @@ from flask import Response, request
 from feedsvc.api.operations import Call, Operations, answer_json, answer_nothing
 from feedsvc.api.pages import answer_page
 from feedsvc.api.problems import PreconditionRequired
-from feedsvc.api.schemas import FanoutAnswer, PinAnswer, PinBody, RollbackBody, RouteAnswer, ThresholdAnswer, ThresholdBody
+from feedsvc.api.record_schemas import GuardrailsAnswer, GuardrailsBody, ThresholdAnswer
+from feedsvc.api.schemas import (
+    ExplainQuery,
+    ExplanationAnswer,
+    FanoutAnswer,
+    PinAnswer,
+    PinBody,
+    RollbackBody,
+    RouteAnswer,
+    ThresholdBody,
+)
 from feedsvc.errors import StaleVersion
 from feedsvc.fanout import status
-from feedsvc.threshold import pins, policies
+from feedsvc.feed.explain import explain
+from feedsvc.threshold import limits, pins, policies, relief
+from feedsvc.threshold.change import change, rollback
+from feedsvc.threshold.guardrails import Guardrails
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from feedsvc.store import Stores
+    from feedsvc.threshold.limits import GuardrailsInfo
     from feedsvc.threshold.policies import PolicyInfo
 
 operations = Operations("Administration")
@@ -35,12 +52,18 @@ def get_threshold(call: Call) -> Response:
 
 
 @operations.declare(
-    "PUT", "/admin/threshold", scopes=_WRITE, body=ThresholdBody(), headers=("If-Match",), answers={200: ThresholdAnswer}, errors=(412, 428)
+    "PUT",
+    "/admin/threshold",
+    scopes=_WRITE,
+    body=ThresholdBody(),
+    headers=("If-Match",),
+    answers={200: ThresholdAnswer},
+    errors=(409, 412, 428),
 )
 def put_threshold(call: Call) -> Response:
     """Set a new version of the threshold."""
     stores = call.services.stores
-    return _threshold(policies.change(stores, **call.body, changed_by=str(call.caller.account), if_match=_if_match(call)))
+    return _threshold(change(stores, **call.body, changed_by=str(call.caller.account), if_match=_if_match(call, _stale)))
 
 
 @operations.declare_list("/admin/threshold/history", ThresholdAnswer, scopes=_READ)
@@ -62,7 +85,30 @@ def get_threshold_history(call: Call) -> Response:
 def post_threshold_rollback(call: Call) -> Response:
     """Set a new version equal to an old one."""
     stores = call.services.stores
-    return _threshold(policies.rollback(stores, **call.body, changed_by=str(call.caller.account), if_match=_if_match(call)))
+    return _threshold(rollback(stores, **call.body, changed_by=str(call.caller.account), if_match=_if_match(call, _stale)))
+
+
+@operations.declare("GET", "/admin/threshold/guardrails", scopes=_READ, answers={200: GuardrailsAnswer})
+def get_guardrails(call: Call) -> Response:
+    """The limits on changes of the threshold, with their ETag, and the relief that holds."""
+    return _guardrails(call, limits.current(call.services.stores))
+
+
+@operations.declare(
+    "PUT",
+    "/admin/threshold/guardrails",
+    scopes=_WRITE,
+    body=GuardrailsBody(),
+    headers=("If-Match",),
+    answers={200: GuardrailsAnswer},
+    errors=(412, 428),
+)
+def put_guardrails(call: Call) -> Response:
+    """Set all limits at once; one that is left out does not apply."""
+    stores, reason = call.services.stores, call.body.pop("reason")
+    if_match = _if_match(call, _stale_guardrails)
+    by = str(call.caller.account)
+    return _guardrails(call, limits.change(stores, Guardrails(**call.body), reason=reason, changed_by=by, if_match=if_match))
 
 
 @operations.declare("GET", "/admin/accounts/{id}/route", scopes=_READ, answers={200: RouteAnswer}, errors=(404,))
@@ -98,11 +144,30 @@ def get_fanout(call: Call) -> Response:
     return answer_json(FanoutAnswer().dump(status.status(call.services.stores, call.path["post_id"])))
 
 
+@operations.declare("GET", "/admin/explain", scopes=_READ, query=ExplainQuery, answers={200: ExplanationAnswer}, errors=(404,))
+def get_explain(call: Call) -> Response:
+    """Whether a post is in a feed, and why or why not."""
+    return answer_json(ExplanationAnswer().dump(explain(call.services.stores, call.query["viewer"], call.query["post"])))
+
+
 def _threshold(info: PolicyInfo) -> Response:
     return answer_json(_THRESHOLD.dump(info), ETag=f'"{info.version}"')
 
 
-def _if_match(call: Call) -> int | None:
+def _guardrails(call: Call, info: GuardrailsInfo) -> Response:
+    relieving = relief.current(call.services.stores)
+    return answer_json(GuardrailsAnswer().dump({**vars(info), **vars(info.guardrails), "relief": relieving}), ETag=f'"{info.version}"')
+
+
+def _stale(stores: Stores) -> StaleVersion:
+    return StaleVersion(policies.current(stores).version)
+
+
+def _stale_guardrails(stores: Stores) -> StaleVersion:
+    return StaleVersion(limits.current(stores).version, "guardrails have")
+
+
+def _if_match(call: Call, stale: Callable[[Stores], StaleVersion]) -> int | None:
     """The version that the caller has seen; None for `*`. What cannot be a version of ours is a stale one."""
     given = request.headers.get("If-Match")
     if given is None:
@@ -111,5 +176,5 @@ def _if_match(call: Call) -> int | None:
         return None
     version = _ETAG.fullmatch(given.strip())
     if version is None:
-        raise StaleVersion(policies.current(call.services.stores).version)
+        raise stale(call.services.stores)
     return int(version[1])

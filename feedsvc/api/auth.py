@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,15 +25,18 @@ if TYPE_CHECKING:
 SCOPES = ("feed", "service", "admin:read", "admin:write")
 
 _LEEWAY_SECONDS = 5
+_VERIFIED_SECONDS = 60
+_VERIFIED_TOKENS = 20_000
 _JWKS_ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """The account that a token speaks for, and what it may do."""
+    """The account that a token speaks for, what it may do, and until when, in seconds since 1970."""
 
     account: int
     scopes: frozenset[str]
+    expires_at: int
 
     @property
     def acts_for_anyone(self) -> bool:
@@ -76,25 +82,54 @@ class _KeySetByUrl:
             raise StoreUnavailable("key server") from error
 
 
+class _Verified:
+    """The callers of tokens that were verified within the last minute: so long a key that was revoked counts a little longer."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # By digest, so that no token lies about in memory; the latest last.
+        self._callers: dict[bytes, tuple[Caller, float]] = {}
+
+    def find(self, token: str) -> Caller | None:
+        """The caller, if the token was verified lately and has not expired since."""
+        caller, until = self._callers.get(_digest(token), (None, 0.0))
+        return caller if time.time() < until else None
+
+    def keep(self, token: str, caller: Caller) -> Caller:
+        """Remember who that is; of very many, those that were verified first are forgotten."""
+        until = min(time.time() + _VERIFIED_SECONDS, caller.expires_at + _LEEWAY_SECONDS)
+        with self._lock:
+            self._callers.pop(_digest(token), None)
+            self._callers[_digest(token)] = caller, until
+            if len(self._callers) > _VERIFIED_TOKENS:
+                del self._callers[next(iter(self._callers))]
+        return caller
+
+
 class Authenticator:
     """Turns an `Authorization` header into a caller."""
 
     def __init__(self, settings: Settings, secret: str) -> None:
         """With a JWKS if one is set, else with the secret. Raises `BadSettings`."""
         self._keys = _keys(settings.jwt_jwks, secret)
+        self._verified = _Verified()
 
     def caller(self, authorization: Authorization | None) -> Caller:
         """The caller. Raises `Unauthorized`."""
         if authorization is None or authorization.type != "bearer" or not authorization.token:
             raise Unauthorized("A bearer token is needed: Authorization: Bearer <JWT>", given=False)
-        claims = self._claims(authorization.token)
+        known = self._verified.find(authorization.token)
+        return known or self._verified.keep(authorization.token, self._verify(authorization.token))
+
+    def _verify(self, token: str) -> Caller:
+        claims = self._claims(token)
         account = parse_id(claims["sub"])
         if account is None:
             raise Unauthorized("The token's sub is not an account id", given=True)
         scope = claims["scope"]
         if not isinstance(scope, str):
             raise Unauthorized("The token's scope is not a string", given=True)
-        return Caller(account, frozenset(scope.split(" ")))
+        return Caller(account, frozenset(scope.split(" ")), int(claims["exp"]))
 
     def _claims(self, token: str) -> dict[str, Any]:
         try:
@@ -118,6 +153,10 @@ def _keys(jwks: str | None, secret: str) -> _Keys:
         return _KeySet(jwt.PyJWKSet.from_dict(json.loads(Path(jwks).read_text())))
     except (OSError, ValueError, jwt.PyJWTError) as error:
         raise BadSettings({"jwt_jwks": [f"cannot be read as a JWKS file: {error}"]}) from None
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
 
 
 def _pinned(key: jwt.PyJWK) -> tuple[Any, list[str]]:

@@ -15,6 +15,7 @@ MAX_URL = 2_048
 MAX_LIMIT = 100
 
 _URL_CHARACTERS = re.compile(r"[^\s\x00-\x20\x7f\"<>\\^`{|}]+")
+_DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?", re.ASCII)
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -62,6 +63,24 @@ class StrictInteger(fields.Integer):
         return super()._deserialize(value, attr, data, **more)
 
 
+class Flag(fields.Field[bool]):
+    """A JSON boolean, and nothing that could be taken for one."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("Must be true or false.")
+        return value
+
+
+class StrictNumber(fields.Float):
+    """A JSON number: no string, no boolean; finite."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValidationError("Must be a number.")
+        return super()._deserialize(value, attr, data, **more)
+
+
 class Limit(fields.Field[int]):
     """The `limit` of a list, spelled in the query."""
 
@@ -70,6 +89,25 @@ class Limit(fields.Field[int]):
         if not 1 <= number <= MAX_LIMIT:
             raise ValidationError(f"Must be an integer between 1 and {MAX_LIMIT}.")
         return number
+
+
+class QueryCount(fields.Field[int]):
+    """A whole number from 1 on, spelled in the query."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> int:
+        number = parse_id(value)
+        if number is None:
+            raise ValidationError("Must be an integer between 1 and 9223372036854775807.")
+        return number
+
+
+class QueryAmount(fields.Field[float]):
+    """A number above nought, spelled in the query."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> float:
+        if not _DECIMAL.fullmatch(value) or float(value) == 0:
+            raise ValidationError("Must be a number above 0, like 5 or 0.25.")
+        return float(value)
 
 
 class IdList(fields.Field[list[int]]):

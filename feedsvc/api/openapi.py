@@ -11,16 +11,17 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields
 
-from feedsvc.api import accounts, admin, posts
+from feedsvc.api import accounts, admin, posts, studio
 from feedsvc.api.auth import SCOPES
-from feedsvc.api.fields import MAX_LIMIT, Id, IdList, Limit, Moment
+from feedsvc.api.examples import EXAMPLES
+from feedsvc.api.fields import MAX_LIMIT, Flag, Id, IdList, Limit, Moment, QueryAmount, QueryCount
 from feedsvc.api.operations import BATCH
 from feedsvc.version import __version__
 
 if TYPE_CHECKING:
     from feedsvc.api.operations import Operation, Operations
 
-GROUPS: tuple[Operations, ...] = (posts.operations, accounts.operations, admin.operations)
+GROUPS: tuple[Operations, ...] = (posts.operations, accounts.operations, admin.operations, studio.operations)
 
 _ID = {"type": "string", "pattern": "^[1-9][0-9]{0,18}$", "maxLength": 19}
 _HEADERS = {
@@ -33,7 +34,7 @@ _MEANING = {
     401: "No token, or none that counts",
     403: "The scope is missing, or the account is not the caller's",
     404: "Not there, or hidden from the caller",
-    409: "In conflict with another request",
+    409: "In conflict with another request, or refused by a guardrail (`broken` has the numbers)",
     412: "If-Match names a version that is no longer current",
     413: "The body is larger than 1 MiB",
     415: "The body does not say that it is JSON",
@@ -41,6 +42,15 @@ _MEANING = {
     428: "If-Match is missing",
     503: "A store that the answer needs is down; Retry-After says when to ask again",
 }
+
+
+class BrokenSchema(Schema):
+    """A guardrail that a change would break."""
+
+    guardrail = fields.String(metadata={"example": "max_moved_percent"})
+    limit = fields.Float(metadata={"example": 20.0})
+    value = fields.Float(allow_none=True, metadata={"description": "Null: no figures, or no end.", "example": 31.5})
+    detail = fields.String(metadata={"example": "31.5 % of a day's deliveries moved, the limit is 20"})
 
 
 class ProblemSchema(Schema):
@@ -52,6 +62,7 @@ class ProblemSchema(Schema):
     detail = fields.String(required=True)
     request_id = fields.String(required=True)
     errors = fields.Dict(metadata={"description": "{location: {field: [message]}}, for 422"})
+    broken = fields.List(fields.Nested(BrokenSchema), metadata={"description": "The guardrails that refuse a change, for 409."})
 
 
 class PageSchema(Schema):
@@ -100,13 +111,19 @@ def _operation(tag: str, operation: Operation) -> dict[str, Any]:
 def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
     or_me = {"oneOf": [_ID, {"const": "me"}]}
     names = re.findall(r"{(\w+)}", operation.path)
-    return [{"in": "path", "name": name, "required": True, "schema": or_me if name == "id" else _ID} for name in names]
+    return [
+        {"in": "path", "name": name, "required": True, "schema": or_me if name == "id" else _ID, "example": EXAMPLES[name]}
+        for name in names
+    ]
 
 
 def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
     text = {"type": "string"}
     described = [(name, *_HEADERS[name]) for name in operation.headers]
-    return [{"in": "header", "name": name, "required": needed, "description": why, "schema": text} for name, needed, why in described]
+    return [
+        {"in": "header", "name": name, "required": needed, "description": why, "schema": text, "example": EXAMPLES[name]}
+        for name, needed, why in described
+    ]
 
 
 def _body(schema: Schema) -> dict[str, Any] | Schema:
@@ -137,14 +154,27 @@ def _map_fields(plugin: MarshmallowPlugin) -> None:
     plugin.map_to_openapi_type(Limit, "integer", None)  # type: ignore[no-untyped-call]
     plugin.map_to_openapi_type(Moment, "string", "date-time")  # type: ignore[no-untyped-call]
     plugin.map_to_openapi_type(Id, "string", None)  # type: ignore[no-untyped-call]
+    plugin.map_to_openapi_type(QueryCount, "integer", "int64")  # type: ignore[no-untyped-call]
+    plugin.map_to_openapi_type(QueryAmount, "number", None)  # type: ignore[no-untyped-call]
     plugin.map_to_openapi_type(IdList, "string", None)  # type: ignore[no-untyped-call]
+    plugin.map_to_openapi_type(Flag, "boolean", None)  # type: ignore[no-untyped-call]
     plugin.converter.add_attribute_function(_ids_and_limits)  # type: ignore[no-untyped-call]
+    plugin.converter.add_attribute_function(_example)  # type: ignore[no-untyped-call]
 
 
 def _ids_and_limits(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
     if isinstance(field, Id):
         return {key: value for key, value in _ID.items() if key != "type"}
+    if isinstance(field, QueryCount):
+        return {"minimum": 1, "maximum": 2**63 - 1}
+    if isinstance(field, QueryAmount):
+        return {"exclusiveMinimum": 0}
     return {"minimum": 1, "maximum": MAX_LIMIT} if isinstance(field, Limit) else {}
+
+
+def _example(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
+    """Of what has none of its own, by its name."""
+    return {"example": EXAMPLES[field.name]} if "example" not in field.metadata and field.name in EXAMPLES else {}
 
 
 def _name(schema: type[Schema] | Schema) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, current_app, g, request
@@ -21,7 +22,7 @@ from feedsvc.errors import Forbidden
 from feedsvc.graph import accounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from flask import Flask
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 BATCH = 1_000
 MAX_BODY_BYTES = 1_048_576
+_SHORT_QUERY = 64
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Call:
     services: Services
     caller: Caller
     path: dict[str, int]
-    query: dict[str, Any]
+    query: Mapping[str, Any]
     body: Any
 
     @property
@@ -103,7 +105,7 @@ class Operations:
         """Route every operation of the group."""
         for operation in self.declared:
             rule = "/v1" + operation.path.replace("{", "<").replace("}", ">")
-            app.add_url_rule(rule, operation.name, partial(_run, operation), methods=[operation.method])
+            app.add_url_rule(rule, operation.name, partial(_run, operation, operation.query()), methods=[operation.method])
 
 
 def services() -> Services:
@@ -125,7 +127,7 @@ def answer_nothing(status: int = 204) -> Response:
     return answer
 
 
-def _run(operation: Operation, **raw: str) -> Response:
+def _run(operation: Operation, query_schema: Schema, **raw: str) -> Response:
     caller: Caller = g.caller
     if not caller.scopes.intersection(operation.scopes):
         needed = " or ".join(operation.scopes)
@@ -133,7 +135,7 @@ def _run(operation: Operation, **raw: str) -> Response:
     path = _path(raw, caller)
     if operation.own and not caller.acts_for_anyone and path.get("id", caller.account) != caller.account:
         raise Forbidden("A token with the scope feed may act for its own account only: say me, or your own id.")
-    query = _query(operation.query())
+    query = _query(query_schema)
     body = _body(operation.body) if operation.body is not None else None
     call = Call(services(), caller, path, query, body)
     if operation.makes_account and "feed" in caller.scopes:
@@ -151,11 +153,24 @@ def _path(raw: dict[str, str], caller: Caller) -> dict[str, int]:
     return ids
 
 
-def _query(schema: Schema) -> dict[str, Any]:
-    repeated = [name for name in request.args if len(request.args.getlist(name)) > 1]
+def _query(schema: Schema) -> Mapping[str, Any]:
+    if len(request.query_string) <= _SHORT_QUERY:
+        return _short_query(schema, request.query_string)
+    return _judged_query(schema)
+
+
+@lru_cache(maxsize=1_000)
+def _short_query(schema: Schema, _: bytes) -> Mapping[str, Any]:
+    """Most queries are one of a few, and the same text is always the same query. One that is refused is judged anew each time."""
+    return MappingProxyType(_judged_query(schema))
+
+
+def _judged_query(schema: Schema) -> dict[str, Any]:
+    given = request.args.to_dict(flat=False)
+    repeated = [name for name, values in given.items() if len(values) > 1]
     if repeated:
         raise InvalidFields("query", {name: ["Must be given once."] for name in repeated})
-    query: dict[str, Any] = _load(schema, request.args.to_dict(), "query")
+    query: dict[str, Any] = _load(schema, {name: value for name, [value] in given.items()}, "query")
     return query
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 from flask import Response, request
 
@@ -27,10 +26,8 @@ def answer_posts(page: Page[bytes], limit: int) -> Response:
 def _answer(page: Page[Any], limit: int, items: list[bytes]) -> Response:
     cursors = json.dumps({"next_cursor": page.next_cursor, "prev_cursor": page.prev_cursor}).encode()
     body = b'{"data":[' + b",".join(items) + b'],"page":' + cursors + b"}"
+    # What is in the path of a list needs no quoting, nor does a cursor.
+    url = f"{request.scheme}://{request.host}{request.root_path}{request.path}?limit={limit}&cursor="
     links = [("next", page.next_cursor), ("prev", page.prev_cursor)]
-    link = ", ".join(_link(relation, cursor, limit) for relation, cursor in links if cursor is not None)
+    link = ", ".join(f'<{url}{cursor}>; rel="{relation}"' for relation, cursor in links if cursor is not None)
     return Response(body, headers={"Link": link}, content_type="application/json")
-
-
-def _link(relation: str, cursor: str, limit: int) -> str:
-    return f'<{request.base_url}?{urlencode({"limit": limit, "cursor": cursor})}>; rel="{relation}"'

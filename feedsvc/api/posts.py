@@ -9,7 +9,7 @@ from feedsvc.api.operations import Call, Operations, answer_nothing
 from feedsvc.api.pages import answer_posts
 from feedsvc.api.problems import InvalidFields
 from feedsvc.api.schemas import EditBody, IdsQuery, PostBody
-from feedsvc.errors import NotFound
+from feedsvc.errors import BadCursor, NotFound
 from feedsvc.feed import profile, reader
 from feedsvc.graph import accounts
 from feedsvc.posts import edit, publish, read
@@ -111,7 +111,7 @@ def _home(call: Call) -> Response:
     stores, cursor, limit = call.services.stores, call.query["cursor"], call.query["limit"]
     try:
         page = reader.home_page(stores, call.account, cursor, limit)
-    except NotFound:
+    except (NotFound, BadCursor):
         if "feed" not in call.caller.scopes or call.account != call.caller.account:
             raise
         accounts.ensure(stores, call.account)  # not before the read: a read that finds its account makes no SQL

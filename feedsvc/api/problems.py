@@ -10,7 +10,7 @@ import structlog
 from flask import Response, g
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
-from feedsvc.errors import FeedsvcError, Invalid, StoreUnavailable
+from feedsvc.errors import FeedsvcError, Invalid, Refused, StoreUnavailable
 from feedsvc.store.redis.client import UNAVAILABLE
 
 if TYPE_CHECKING:
@@ -77,15 +77,22 @@ def problem(status: int, title: str, detail: str, **more: Any) -> Response:
 
 def register(app: Flask) -> None:
     """Answer every error of this application with a problem."""
-    app.register_error_handler(FeedsvcError, _of_ours)
-    app.register_error_handler(HTTPException, _of_http)
-    app.register_error_handler(Exception, _unexpected)
-    for kind in UNAVAILABLE:
-        app.register_error_handler(kind, _redis_is_down)
+    app.register_error_handler(Exception, answer_to)
+
+
+def answer_to(error: Exception) -> Response:
+    """The problem that an error is to a client."""
+    if isinstance(error, FeedsvcError):
+        return _of_ours(error)
+    if isinstance(error, HTTPException):
+        return _of_http(error)
+    return _redis_is_down(error) if isinstance(error, UNAVAILABLE) else _unexpected(error)
 
 
 def _of_ours(error: FeedsvcError) -> Response:
-    more = {"errors": error.errors} if isinstance(error, Invalid | InvalidFields) else {}
+    more: dict[str, Any] = {"errors": error.errors} if isinstance(error, Invalid | InvalidFields) else {}
+    if isinstance(error, Refused):
+        more["broken"] = error.broken
     answer = problem(error.status, error.title, error.detail, **more)
     if isinstance(error, Unauthorized):
         answer.headers["WWW-Authenticate"] = error.challenge

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
 
-from feedsvc.api.fields import MAX_LIMIT, HttpUrl, Id, IdList, Limit, Moment, StrictInteger, Text
+from feedsvc.api.fields import MAX_LIMIT, Flag, HttpUrl, Id, IdList, Limit, Moment, StrictInteger, Text
 
 _LARGEST = 2**63 - 1
 _COUNT = validate.Range(min=1, max=_LARGEST)
@@ -39,6 +39,13 @@ class IdsQuery(Strict):
     ids = IdList(required=True, metadata={"description": "Up to 100 post ids, separated by commas.", "example": "12059062272,12059062273"})
 
 
+class ExplainQuery(Strict):
+    """Which post, in whose feed."""
+
+    viewer = Id(required=True, metadata={"description": "The account whose feed it is.", "example": "9007199254740993"})
+    post = Id(required=True, metadata={"description": "The post, deleted or not.", "example": "12059062272"})
+
+
 class PostBody(Strict):
     """An upload."""
 
@@ -67,6 +74,7 @@ class ThresholdBody(Strict):
     demote_at = StrictInteger(required=True, validate=_COUNT, metadata={"example": 80_000})
     rollout_percent = StrictInteger(load_default=100, validate=_PER_CENT)
     reason = Text(required=True, validate=validate.Length(min=1, max=500), metadata={"example": "Queue lag at peak"})
+    force = Flag(load_default=False, metadata={"description": "Change it although a guardrail refuses.", "example": False})
 
     @validates_schema
     def _in_order(self, data: dict[str, Any], **_: Any) -> None:
@@ -120,18 +128,6 @@ class FollowsAnswer(Schema):
     data = fields.List(fields.Nested(FollowResult))
 
 
-class ThresholdAnswer(Schema):
-    """One version of the threshold."""
-
-    version = fields.Integer()
-    promote_at = fields.Integer()
-    demote_at = fields.Integer()
-    rollout_percent = fields.Integer()
-    reason = fields.String()
-    changed_by = fields.String()
-    changed_at = Moment()
-
-
 class PinAnswer(Schema):
     """A pin."""
 
@@ -167,3 +163,52 @@ class FanoutAnswer(Schema):
     batches = fields.Integer()
     started_at = Moment(allow_none=True)
     finished_at = Moment(allow_none=True)
+
+
+class StoredListAnswer(Schema):
+    """A stored list as it was before the read."""
+
+    state = fields.String(validate=validate.OneOf(["absent", "building", "valid"]), metadata={"example": "valid"})
+    floor = fields.String(allow_none=True, metadata={"description": "Complete above this id; null unless valid.", "example": "0"})
+    holds_post = fields.Boolean(metadata={"example": True})
+
+
+class FanoutPositionAnswer(Schema):
+    """How far the fan-out is, and where in it the viewer is."""
+
+    state = fields.String(validate=validate.OneOf(["pending", "running", "done"]), metadata={"example": "running"})
+    batch = fields.Integer(allow_none=True, metadata={"description": "The viewer's, from 1; null if pulled or not followed.", "example": 3})
+    batches = fields.Integer(metadata={"description": "Batches that have run.", "example": 4})
+    has_passed = fields.Boolean(
+        allow_none=True, metadata={"description": "The viewer's batch has run; for the author, the first.", "example": True}
+    )
+
+
+class ExplanationAnswer(Schema):
+    """Whether a post is in a feed, and why."""
+
+    viewer = Id(metadata={"example": "9007199254740993"})
+    post_id = Id(metadata={"example": "12059062272"})
+    author_id = Id(metadata={"example": "9007199254740995"})
+    in_feed = fields.Boolean(metadata={"description": "Whether it belongs there, by the database.", "example": True})
+    served = fields.Boolean(metadata={"description": "Whether a read shows it.", "example": True})
+    why = fields.String(metadata={"example": "in the feed: pushed in batch 3 of the fan-out, above the feed's floor"})
+    source = fields.String(
+        allow_none=True,
+        validate=validate.OneOf(["celebrity list", "home feed", "database"]),
+        metadata={"description": "Where the reader takes it from; null if it is not served.", "example": "home feed"},
+    )
+    is_own = fields.Boolean(metadata={"example": False})
+    follows = fields.Boolean(metadata={"example": True})
+    followed_since = Moment(
+        allow_none=True, metadata={"description": "Null if not recorded, or not followed.", "example": "2026-11-23T22:00:00.000Z"}
+    )
+    hidden_by = fields.List(fields.String(validate=validate.OneOf(["mute", "block", "blocked by author"])), metadata={"example": []})
+    deleted_at = Moment(allow_none=True, metadata={"example": None})
+    route = fields.String(validate=_ROUTE, metadata={"example": "push"})
+    policy_version = fields.Integer(metadata={"description": "The threshold that gave the route.", "example": 1})
+    pushed_at = Moment(allow_none=True, metadata={"description": "When the last feed had it.", "example": None})
+    fanout = fields.Nested(FanoutPositionAnswer)
+    home = fields.Nested(StoredListAnswer, metadata={"description": "The viewer's home feed."})
+    celebrity_list = fields.Nested(StoredListAnswer, metadata={"description": "The author's celebrity list."})
+    horizon = fields.String(metadata={"description": "At and below this id the reader asks the database; 0: nowhere.", "example": "0"})

@@ -7,6 +7,8 @@ import logging
 import click
 
 from feedsvc import logs
+from feedsvc.cli import studio
+from feedsvc.cli.console import console
 from feedsvc.cli.db import db
 from feedsvc.cli.fanout import fanout
 from feedsvc.cli.feed import feed
@@ -25,8 +27,10 @@ def commands() -> None:
     logs.configure(logging.WARNING)
 
 
-for command in (up, token, graph, threshold, fanout, feed, db):
+for command in (up, console, token, graph, threshold, fanout, feed, db):
     commands.add_command(command)
+for command in studio.COMMANDS:
+    threshold.add_command(command)
 
 
 def main() -> None:

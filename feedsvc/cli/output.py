@@ -54,7 +54,9 @@ def show(answer: dict[str, Any], as_json: bool, lines: Callable[[], list[str]] |
         click.echo(json.dumps(answer))
         return
     width = max(map(len, answer), default=0)
-    for line in lines() if lines else [f"{name.replace('_', ' '):<{width}}  {value}" for name, value in answer.items()]:
+    for line in (
+        lines() if lines else [f"{name.replace('_', ' '):<{width}}  {'-' if value is None else value}" for name, value in answer.items()]
+    ):
         click.echo(line)
 
 
@@ -69,6 +71,8 @@ def run(command: click.Group) -> None:
     """Run the command line: 0 done, 1 failed, 2 misused; every failure is one line on stderr."""
     try:
         sys.exit(command.main(standalone_mode=False, prog_name="python -m feedsvc") or 0)
+    except click.exceptions.NoArgsIsHelpError as error:  # its message is the whole help
+        fail(f"Missing command. (see {error.ctx.command_path} --help)", 2)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "python -m feedsvc"
         fail(f"{error.format_message()} (see {where} --help)", 2)

@@ -5,17 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from marshmallow import ValidationError
 
-from feedsvc.api.schemas import ThresholdAnswer
+from feedsvc.api.record_schemas import ThresholdAnswer
+from feedsvc.api.schemas import RollbackBody
+from feedsvc.cli.guardrails import guardrails
 from feedsvc.cli.output import json_option, opened, show
-from feedsvc.threshold import policies
+from feedsvc.cli.simulate import simulate_command
+from feedsvc.threshold import change, policies
 
 if TYPE_CHECKING:
     from feedsvc.threshold.policies import PolicyInfo
 
 _COMMAND_LINE = "command line"
 _count = click.IntRange(1, 2**63 - 1)
-_reason = click.option("--reason", required=True, help="Why; kept in the record.")
+
+
+def _as_over_http(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """The value, if the HTTP calls take it; else misuse."""
+    try:
+        return RollbackBody().fields[str(param.name)].deserialize(value)
+    except ValidationError as error:
+        raise click.BadParameter(" ".join(error.messages), ctx, param) from None
+
+
+_reason = click.option("--reason", required=True, callback=_as_over_http, help="Why; kept in the record.")
 
 
 @click.group()
@@ -23,24 +37,29 @@ def threshold() -> None:
     """The celebrity threshold."""
 
 
+threshold.add_command(guardrails)
+threshold.add_command(simulate_command)
+
+
 @threshold.command(name="show")
 @json_option
 def show_command(as_json: bool) -> None:
     """The version that holds."""
     with opened() as services:
-        show(_dumped(policies.current(services.stores)), as_json)
+        _show(policies.current(services.stores), as_json)
 
 
 @threshold.command(name="set")
 @click.option("--promote-at", required=True, type=_count, help="Followers from which on an account is pulled.")
 @click.option("--demote-at", required=True, type=_count, help="Followers below which an account is pushed.")
 @click.option("--rollout-percent", default=100, show_default=True, type=click.IntRange(0, 100), help="Share of accounts that follow it.")
+@click.option("--force", is_flag=True, help="Change it although a guardrail refuses.")
 @_reason
 @json_option
 def set_command(as_json: bool, **values: Any) -> None:
     """Set a new version."""
     with opened() as services:
-        show(_dumped(policies.change(services.stores, **values, changed_by=_COMMAND_LINE, if_match=None)), as_json)
+        _show(change.change(services.stores, **values, changed_by=_COMMAND_LINE, if_match=None), as_json)
 
 
 @threshold.command()
@@ -53,14 +72,14 @@ def history(as_json: bool) -> None:
 
 
 @threshold.command()
-@click.argument("version", type=click.IntRange(1))
+@click.argument("version", type=int, callback=_as_over_http)
 @_reason
 @json_option
 def rollback(version: int, reason: str, as_json: bool) -> None:
     """Set a new version equal to an old one."""
     with opened() as services:
-        info = policies.rollback(services.stores, version=version, reason=reason, changed_by=_COMMAND_LINE, if_match=None)
-    show(_dumped(info), as_json)
+        info = change.rollback(services.stores, version=version, reason=reason, changed_by=_COMMAND_LINE, if_match=None)
+    _show(info, as_json)
 
 
 def _all(stores: Any) -> list[PolicyInfo]:
@@ -78,7 +97,23 @@ def _dumped(info: PolicyInfo) -> dict[str, Any]:
     return dumped
 
 
+def _show(info: PolicyInfo, as_json: bool) -> None:
+    version = _dumped(info)
+    show(version if as_json else _for_people(version), as_json)
+
+
+def _for_people(version: dict[str, Any]) -> dict[str, Any]:
+    """What there is of a version, each part in words."""
+    told = {name: value for name, value in version.items() if value is not None}
+    if "predicted" in told:
+        told["predicted"] = " ".join(told["predicted"]["words"])
+    for name in ("from", "watch", "measured"):
+        if name in told:
+            told[name] = ", ".join(f"{part.replace('_', ' ')} {value}" for part, value in told[name].items() if value is not None)
+    return told
+
+
 def _line(version: dict[str, Any]) -> str:
-    return "{version:>4}  {changed_at}  promote_at {promote_at}  demote_at {demote_at}  {rollout_percent} %  {changed_by}: {reason}".format(
-        **version
-    )
+    lines = "promote_at {promote_at}  demote_at {demote_at}  {rollout_percent} %".format(**version)
+    forced = ", forced" if version["forced"] else ""
+    return "{version:>4}  {changed_at}  {lines}  {changed_by}{forced}: {reason}".format(**{**version, "lines": lines, "forced": forced})

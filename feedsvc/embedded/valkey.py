@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import weakref
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ def attach_or_start(folder: Path) -> EmbeddedValkey:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 -- prctl only
+            # The kernel takes the thread for the parent: one that only starts us must not take the server with it.
+            preexec_fn=die_with_parent if threading.current_thread() is threading.main_thread() else None,  # noqa: PLW1509 -- prctl only
         )
         _wait(socket, process, folder)
     server = EmbeddedValkey(socket, process)

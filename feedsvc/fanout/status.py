@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from feedsvc.errors import NotFound
-from feedsvc.fanout import progress
+from feedsvc.fanout import done
 from feedsvc.store.sql.tables import Fanout, Post
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def status(stores: Stores, post_id: int) -> FanoutStatus:
         row = connection.execute(select(*columns).join(Post, Post.id == Fanout.post_id).where(Fanout.post_id == post_id)).first()
     if row is None:
         raise NotFound("fan-out of post", post_id)
-    counted = row if row.state == "done" else progress.read(stores.redis, post_id)
+    counted = row if row.state == "done" else done.total(done.progress(stores, {post_id: row.lane_bounds or ()}, {})[post_id])
     return FanoutStatus(
         post_id,
         row.route,

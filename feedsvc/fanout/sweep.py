@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import delete, select, update
 
 from feedsvc import changes
-from feedsvc.fanout import progress
-from feedsvc.fanout.chain import LOOK_AFTER
+from feedsvc.fanout import done
+from feedsvc.store.redis.delivery import END
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout, IdempotencyKey
 from feedsvc.views import celebrity
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
+    from collections.abc import Callable
+
+    from sqlalchemy import ColumnElement, Row
 
     from feedsvc.fanout.chain import Enqueue
     from feedsvc.store import Stores
@@ -29,7 +31,12 @@ _log = structlog.get_logger()
 
 IDEMPOTENCY_KEPT = dt.timedelta(hours=24)
 _ROWS = 1_000
-_MOST_DOUBLINGS = 8
+
+# How many messages a sweep fills the queues up to with fan-outs that it re-drives, the longest overdue first, and how long each then
+# has. A few that stalled go on within 30 s (the first look included); into a long queue, where most likely nothing was lost, it
+# sends nothing: repeats that workers cannot keep up with would never end (docs/decisions/0005).
+QUEUED = 200
+_LOOK_AGAIN_AFTER = dt.timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,13 @@ class Swept:
     taken_off: int
 
 
-def sweep(stores: Stores, enqueue: Enqueue) -> Swept:
-    """Sweep once."""
+def sweep(stores: Stores, enqueue: Enqueue, queued: Callable[[], int] = lambda: 0) -> Swept:
+    """Sweep once. `queued` says how many links wait for a worker already."""
     applied = changes.sweep(stores)
-    due = _due(stores)
-    redriven = sum(_redrive(stores, enqueue, row) for row in due if row.state != "done")
-    finished = [row for row in due if row.state == "done"]
+    stalled = _due(stores, Fanout.state != "done", QUEUED)
+    room = max(0, QUEUED - queued()) if stalled else 0
+    redriven = sum(_redrive(stores, enqueue, row) for row in stalled[:room])
+    finished = _due(stores, Fanout.state == "done", _ROWS)
     _take_off(stores, finished)
     _forget_old_keys(stores)
     swept = Swept(applied, redriven, len(finished))
@@ -55,31 +63,31 @@ def sweep(stores: Stores, enqueue: Enqueue) -> Swept:
     return swept
 
 
-def _due(stores: Stores) -> list[Row[int, int, str, int, int, int]]:
-    columns = (Fanout.post_id, Fanout.author_id, Fanout.state, Fanout.generation, Fanout.stalls, Fanout.followers)
+def _due(stores: Stores, which: ColumnElement[bool], count: int) -> list[Row[*tuple[Any, ...]]]:
+    columns = (Fanout.post_id, Fanout.author_id, Fanout.generation, Fanout.followers, Fanout.lane_bounds)
     with stores.sql.reading() as connection:
-        due = select(*columns).where(Fanout.next_look_at <= now()).order_by(Fanout.next_look_at).limit(_ROWS)
+        due = select(*columns).where(Fanout.next_look_at <= now(), which).order_by(Fanout.next_look_at).limit(count)
         return list(connection.execute(due))
 
 
-def _redrive(stores: Stores, enqueue: Enqueue, row: Row[int, int, str, int, int, int]) -> bool:
-    """Claim a stalled fan-out and send a link that goes on from its cursor. False if another sweep, or its chain, was faster."""
-    wait = LOOK_AFTER * 2 ** min(row.stalls + 1, _MOST_DOUBLINGS)
+def _redrive(stores: Stores, enqueue: Enqueue, row: Row[*tuple[Any, ...]]) -> bool:
+    """Claim a stalled fan-out and send a link for each of its lanes. False if another sweep, or a chain, was faster."""
     claim = (
         update(Fanout)
         .where(Fanout.post_id == row.post_id, Fanout.generation == row.generation, Fanout.next_look_at <= now(), Fanout.state != "done")
-        .values(generation=row.generation + 1, stalls=row.stalls + 1, next_look_at=now() + wait)
+        .values(generation=row.generation + 1, stalls=Fanout.stalls + 1, next_look_at=now() + _LOOK_AGAIN_AFTER)
     )
     with stores.sql.writing() as connection:
         claimed = connection.execute(claim).rowcount == 1
     if claimed:
-        cursor = progress.read(stores.redis, row.post_id).cursor
-        _log.warning("fanout.redriven", post_id=row.post_id, generation=row.generation + 1, cursor=cursor)
-        enqueue(row.post_id, row.generation + 1, cursor, row.followers)
+        reached = done.progress(stores, {row.post_id: row.lane_bounds or ()}, {})[row.post_id]
+        for cursor in [lane.cursor for lane in reached if lane.cursor != END] or [END]:
+            _log.warning("fanout.redriven", post_id=row.post_id, generation=row.generation + 1, cursor=cursor)
+            enqueue(row.post_id, row.generation + 1, cursor, row.followers)
     return claimed
 
 
-def _take_off(stores: Stores, finished: list[Row[int, int, str, int, int, int]]) -> None:
+def _take_off(stores: Stores, finished: list[Row[*tuple[Any, ...]]]) -> None:
     for row in finished:
         celebrity.take_off(stores, row.author_id, row.post_id)
     if finished:

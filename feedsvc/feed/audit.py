@@ -1,101 +1,102 @@
-"""Comparing stored feeds with the database: every post that a feed says is on it must be.
+"""Comparing stored feeds with the database, and repairing those that differ.
 
-A post in flight is no difference: only those count whose last feed had them before the feed was looked at, and only if the feed
-still is what it was afterwards.
+Only what two looks in a row have found is a difference: what is under way between the stores is gone by the second.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
+import structlog
 
+from feedsvc.feed import difference
+from feedsvc.feed.compare import Found, Moved, NotStored, compare
+from feedsvc.graph import sample as sampling
 from feedsvc.graph.accounts import require
-from feedsvc.store.redis import keys, lists
-from feedsvc.store.sql.database import now
-from feedsvc.store.sql.tables import Account, Follow, Post
 from feedsvc.views import home
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable
 
+    from feedsvc.feed.difference import Difference
     from feedsvc.store import Stores
     from feedsvc.store.redis.lists import FloorList
 
+_log = structlog.get_logger()
 
-@dataclass(frozen=True)
-class Missing:
-    """A post that a stored feed lacks."""
-
-    viewer: int
-    post_id: int
+# How often a feed is looked at in one audit; one that changes all the time is left to the next.
+_LOOKS = 4
 
 
-@dataclass(frozen=True)
+@dataclass
 class Audit:
-    """How many accounts were drawn, how many of them had a stored feed, and what is wrong with those."""
+    """How many accounts were drawn, how many of them had a stored feed, what was wrong with those, and whose were thrown away.
+
+    `twice` counts ids that a stored feed held more than once: no difference, because readers drop repeats.
+    """
 
     accounts: int
-    stored: int
-    missing: list[Missing]
+    stored: int = 0
+    missing: list[Difference] = field(default_factory=list)
+    extra: list[Difference] = field(default_factory=list)
+    twice: int = 0
+    repaired: list[int] = field(default_factory=list)
+
+    @property
+    def differences(self) -> list[Difference]:
+        """All of them."""
+        return self.missing + self.extra
 
 
 def audit(stores: Stores, sample: int | None, progress: Callable[[int], None] = lambda _: None) -> Audit:
-    """Compare the stored feeds of a random sample of accounts (None: of all) with the database."""
-    viewers = _draw(stores, sample)
-    stored, missing = 0, []
+    """Compare the stored feeds of a random sample of accounts (None: of all) with the database, and repair them."""
+    viewers = sampling.draw(stores, sample)
+    result = Audit(len(viewers))
     for viewer in viewers:
-        found = _compare(stores, viewer)
-        stored += found is not None
-        missing += [Missing(viewer, post_id) for post_id in found or ()]
+        found = _look_again(stores, viewer)
+        if found is not None:
+            result.stored += 1
+            _note(stores, result, viewer, found)
         progress(1)
-    return Audit(len(viewers), stored, missing)
+    return result
 
 
 def rebuild(stores: Stores, viewer: int) -> FloorList:
     """Throw the stored feed of an account away and read it from the database again. Raises `NotFound`."""
     with stores.sql.reading() as connection:
         require(connection, viewer)
-    stores.redis.delete(keys.homefeed(viewer), keys.relations(viewer))
+    stores.redis.delete(stores.keys.homefeed(viewer), stores.keys.relations(viewer))
     return home.rebuild(stores, viewer)
 
 
-def _draw(stores: Stores, sample: int | None) -> list[int]:
-    query = sa.select(Account.id).where(~Account.deleting)
-    if sample is not None:
-        query = query.order_by(sa.func.random()).limit(sample)
-    with stores.sql.reading() as connection:
-        return list(connection.scalars(query))
+def _look_again(stores: Stores, viewer: int) -> Found | None:
+    """What two looks found, or one that found nothing; None if no feed is stored."""
+    earlier = None
+    for _ in range(_LOOKS):
+        try:
+            found = compare(stores, viewer)
+        except NotStored:
+            return None
+        except Moved:
+            continue
+        if earlier is not None:
+            return earlier.again(found)
+        if not found.missing and not found.extra:
+            return found
+        earlier = found
+    return Found()
 
 
-def _compare(stores: Stores, viewer: int) -> list[int] | None:
-    """The ids that the viewer's stored feed lacks; None if it is not stored, or changed while it was looked at."""
-    looked_at = now()
-    before = _stored(stores, viewer)
-    if before is None:
-        return None
-    expected = _belonging(stores, viewer, before.floor, looked_at)
-    after = _stored(stores, viewer)
-    if after is None or after.floor != before.floor:
-        return None
-    return sorted(expected.difference(before.ids, after.ids))
-
-
-def _stored(stores: Stores, viewer: int) -> FloorList | None:
-    return lists.read(stores.redis, keys.homefeed(viewer))
-
-
-def _belonging(stores: Stores, viewer: int, floor: int, pushed_before: dt.datetime) -> set[int]:
-    """Posts above the floor that every feed of a follower had before that moment."""
-    authors = sa.select(Follow.followee_id).where(Follow.follower_id == viewer)
-    query = sa.select(Post.id).where(
-        sa.or_(Post.author_id.in_(authors), Post.author_id == viewer),
-        Post.id > floor,
-        Post.route == "push",
-        Post.pushed_at < pushed_before,
-        Post.deleted_at.is_(None),
-    )
-    with stores.sql.reading() as connection:
-        return set(connection.scalars(query))
+def _note(stores: Stores, result: Audit, viewer: int, found: Found) -> None:
+    """Enter what was found, log it, and repair it."""
+    missing = [difference.describe(stores, viewer, post_id, "missing") for post_id in sorted(found.missing)]
+    extra = [difference.describe(stores, viewer, post_id, "extra") for post_id in sorted(found.extra)]
+    result.missing += missing
+    result.extra += extra
+    result.twice += len(found.twice)
+    for each in missing + extra:
+        _log.error("feed.audit_difference", **asdict(each))
+    if missing or extra or found.twice:
+        difference.repair(stores, viewer, missing + extra)
+        result.repaired.append(viewer)

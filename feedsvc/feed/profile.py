@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 def profile_page(stores: Stores, viewer: int | None, author: int, cursor: str | None, limit: int) -> Page[bytes]:
     """A page of the author's posts. Raises `NotFound`, also to a viewer whom the author blocks, and `BadCursor`."""
-    settled = settled_mark()
+    settled, at = settled_mark(), walk.start(Kind.PROFILE, cursor)
     with stores.sql.reading() as connection:
         accounts.require(connection, author)
     if viewer is not None and hiding.is_blocked_by(stores, viewer, author):
         raise NotFound("account", author)
-    return walk.page(_Profile(stores, author), Kind.PROFILE, cursor, limit, settled)
+    return walk.page(_Profile(stores, author), Kind.PROFILE, at, limit, settled)
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class _Profile:
         ids = self._ids(above=position, below=walk.TOP, count=wanted, order="oldest first")
         return self._items([post_id for post_id in ids if post_id not in shown][:count])
 
-    def ids_between(self, above: int, upto: int) -> list[int]:
-        return self._ids(above=above, below=upto + 1, count=None, order="oldest first")
+    def ids_above(self, position: int) -> list[int]:
+        return self._ids(above=position, below=walk.TOP, count=None, order="oldest first")
 
     def _ids(self, *, above: int, below: int, count: int | None, order: timeline.Order) -> list[int]:
         with self.stores.sql.reading() as connection:

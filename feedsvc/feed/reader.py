@@ -1,147 +1,250 @@
 """Reading a home feed: celebrity lists first, the home list after, SQL at and below their horizon.
 
 The order is what keeps a post that is just being moved: it is put into the home lists before it leaves the celebrity list, so
-whoever misses it on the celebrity list finds it in the home list, read later. A viewer who follows no celebrity is answered in
-two round trips, the second for the posts' bytes, and without SQL.
+whoever misses it on the celebrity list finds it in the home list, read later. A first page is one round trip, and one more for
+posts that this process has not shown of late, without SQL.
 """
 
 from __future__ import annotations
 
+import time
+from bisect import bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from feedsvc.feed import merge, walk
+from feedsvc.feed import walk
+from feedsvc.feed.merge import Merged
 from feedsvc.feed.settled import settled_mark
 from feedsvc.feed.walk import Item
-from feedsvc.paging import Kind, Page
-from feedsvc.store.redis import celebrities, keys, lists
+from feedsvc.paging import Kind, Newer, Page
+from feedsvc.store.redis import celebrities, heads, keys, lists, reads
+from feedsvc.store.redis.heads import Home
+from feedsvc.store.redis.known import Held, held
 from feedsvc.store.redis.lists import FloorList
 from feedsvc.store.redis.scripts import in_one_trip
-from feedsvc.views import bodies, celebrity, home, relations, timeline
+from feedsvc.views import bodies, celebrity, relations, timeline
+from feedsvc.views import home as homefeed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from redis.client import Pipeline
 
+    from feedsvc.paging import Cursor
     from feedsvc.store import Stores
+    from feedsvc.store.redis.known import Known
 
-_EMPTY = FloorList([], 0)
+_EMPTY = held(FloorList([], 0))
+_FLOOR = itemgetter(Held._fields.index("floor"))
 
 
 def home_page(stores: Stores, viewer: int, cursor: str | None, limit: int) -> Page[bytes]:
     """A page of the viewer's home feed, each item the JSON of one post. Raises `NotFound` for an unknown viewer, `BadCursor`."""
-    settled = settled_mark()
-    return walk.page(look(stores, viewer), Kind.FEED, cursor, limit, settled)
+    settled, began = settled_mark(), time.perf_counter()
+    at = walk.start(Kind.FEED, cursor)
+    try:
+        feed = look(stores, viewer, Asked(at, limit, settled))
+        page = walk.page(feed, Kind.FEED, at, limit, settled)
+    except _HeadIsTooShort:
+        feed = look(stores, viewer)
+        page = walk.page(feed, Kind.FEED, at, limit, settled)
+    stores.figures.note(time.perf_counter() - began, feed.lists)
+    return page
+
+
+class _HeadIsTooShort(Exception):
+    """SQL would be asked for what the rest of the home list says."""
 
 
 @dataclass(frozen=True)
 class Feed:
-    """A viewer's feed at one moment: the ids above the horizon, descending; what lies below is asked of SQL when needed."""
+    """A viewer's feed at one moment: what its lists hold above their horizon; what lies below is asked of SQL when needed.
+
+    `lists`: celebrity lists that were merged. `is_head`: below the horizon the home list may say more.
+    """
 
     stores: Stores
     viewer: int
+    known: Known
     authors: frozenset[int]
-    ids: list[int]
-    horizon: int
+    merged: Merged
+    lists: int
+    is_head: bool
+
+    @property
+    def horizon(self) -> int:
+        """The id above which the lists are complete."""
+        return self.merged.horizon
 
     def below(self, position: int, count: int) -> list[Item]:
         """See `walk.Posts`."""
-        shown = self._visible([post_id for post_id in self.ids if post_id < position], count)
-        lowest = min(position, self.horizon + 1)
-        while len(shown) < count and self.horizon > 0:
-            ids = self._from_sql(above=0, below=lowest, count=count, order="newest first")
-            shown += self._visible(ids, count - len(shown))
-            if len(ids) < count:
-                break
-            lowest = ids[-1]
-        return shown
+        found: list[Item] = []
+        lowest, wanted, tried = position, count, 0
+        while True:
+            ids = self.merged.below(lowest, wanted) or self._sql_below(lowest, wanted)
+            found += self._visible(ids)
+            if len(found) >= count or not ids:
+                return found[:count]
+            tried += len(ids)
+            lowest, wanted = ids[-1], max(count - len(found), tried)  # as many more as turned out hidden, and soon many
 
     def above(self, position: int, shown: Collection[int], count: int) -> list[Item]:
         """See `walk.Posts`."""
         found: list[Item] = []
-        lowest = position
-        while len(found) < count and lowest < self.horizon:
-            wanted = count + len(shown)
-            ids = self._from_sql(above=lowest, below=self.horizon + 1, count=wanted, order="oldest first")
-            found += self._visible([post_id for post_id in ids if post_id not in shown], count - len(found))
-            if len(ids) < wanted:
-                break
-            lowest = ids[-1]
-        ascending = [post_id for post_id in reversed(self.ids) if post_id > position and post_id not in shown]
-        return found + self._visible(ascending, count - len(found))
+        highest, wanted = position, count + len(shown)
+        while True:
+            ids = self._ids_above(highest, wanted)
+            found += self._visible([post_id for post_id in ids if post_id not in shown])
+            if len(found) >= count or len(ids) < wanted:
+                return found[:count]
+            highest = ids[-1]
 
-    def ids_between(self, above: int, upto: int) -> list[int]:
+    def ids_above(self, position: int) -> list[int]:
         """See `walk.Posts`."""
-        ids = [post_id for post_id in self.ids if above < post_id <= upto]
-        if above < self.horizon:
-            ids += self._from_sql(above=above, below=min(upto, self.horizon) + 1, count=None, order="oldest first")
-        return ids
+        return self._ids_above(position, None)
 
-    def _visible(self, ids: Sequence[int], count: int) -> list[Item]:
-        """The first `count` of these posts that are there and not hidden; asks for as many more as turned out hidden."""
-        items: list[Item] = []
-        at = 0
-        while len(items) < count and at < len(ids):
-            chunk = ids[at : at + max(count - len(items), at)]
-            at += len(chunk)
-            for post_id, body in zip(chunk, bodies.read(self.stores, chunk), strict=True):
-                if body is not None and body.author_id in self.authors:
-                    items.append(Item(post_id, body.json))
-        return items[:count]
+    def _sql_below(self, position: int, count: int) -> list[int]:
+        below = min(position, self.horizon + 1)
+        return self._from_sql(above=0, below=below, count=count, order="newest first") if below > 1 else []
+
+    def _ids_above(self, position: int, count: int | None) -> list[int]:
+        ids = []
+        if position < self.horizon:
+            ids = self._from_sql(above=position, below=self.horizon + 1, count=count, order="oldest first")
+        return ids + self.merged.above(position, None if count is None else count - len(ids))
+
+    def _visible(self, ids: Sequence[int]) -> list[Item]:
+        """Those of these posts that are there and not hidden."""
+        found = zip(ids, bodies.read_held(self.stores, self.known, ids), strict=True)
+        return [Item(post_id, body.json) for post_id, body in found if body is not None and body.author_id in self.authors]
 
     def _from_sql(self, *, above: int, below: int, count: int | None, order: timeline.Order) -> list[int]:
+        if self.is_head:
+            raise _HeadIsTooShort
         with self.stores.sql.reading() as connection:
             return timeline.seen(self.stores, connection, self.viewer, above=above, below=below, count=count, order=order)
 
 
-def look(stores: Stores, viewer: int) -> Feed:
-    """The viewer's feed now. Raises `NotFound` for an unknown viewer."""
-    asked: list[celebrities.Known] = []
+class Asked(NamedTuple):
+    """The page that a reader asks for."""
+
+    at: Cursor
+    limit: int
+    settled: int
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it may be within the head of a home list: a first page, or what came after one."""
+        return self.limit <= heads.PAGE and (isinstance(self.at, Newer) or self.at.position >= walk.TOP)
+
+    def is_within(self, home: Home) -> bool:
+        """Whether it takes no more of the home list than this."""
+        if home.whole:
+            return True
+        if isinstance(self.at, Newer):
+            return home.floor <= self.at.position
+        return home.floor <= self.settled and len(home.ids) - bisect_right(home.ids, home.floor) > self.limit
+
+
+def look(stores: Stores, viewer: int, page: Asked | None = None) -> Feed:
+    """The viewer's feed now. Raises `NotFound` for an unknown viewer.
+
+    With a page, no more than that takes; the read is counted, and puts off the day on which the home list expires.
+    """
+    copies: list[Known] = []
+    is_all = page is None or not page.is_first
+    key = stores.keys.homefeed(viewer)
 
     def queue(pipe: Pipeline) -> None:
-        pipe.get(keys.relations(viewer))
-        asked[:] = [stores.celebrities.ask(pipe)]
-        pipe.lrange(keys.homefeed(viewer), 0, -1)
-        pipe.expire(keys.homefeed(viewer), stores.limits.feed_ttl_seconds)
+        pipe.get(stores.keys.relations(viewer))
+        copies[:] = [stores.copies.ask(pipe)]
 
-    raw_relations, news, raw_home, _ = in_one_trip(stores.redis, queue)
+    def then(pipe: Pipeline) -> None:
+        heads.queue(pipe, key, is_all=is_all)
+        if page is not None:
+            pipe.expire(key, stores.limits.feed_ttl_seconds)
+            reads.count(stores, pipe, viewer)
+        stores.figures.queue(pipe)
+
+    raw_relations, news, *answers = in_one_trip(stores.redis, queue, then)
     authors = relations.parse(raw_relations)
-    known = stores.celebrities.learn(asked[0], news)
+    known = stores.copies.learn(copies[0], news)
     in_order = authors is not None and known is not None  # the home list was read after the celebrities
     if authors is None:
         authors = relations.visible_authors(stores, viewer)
     if known is None:
-        known = celebrity.reload_authors(stores)
+        known = celebrity.reload(stores)
+    copied, missing = _copied(known, authors)
+    read: list[Held] = []
+    if missing or not in_order:
+        read, answers = _lists_then_head(stores, known, missing, key, is_all=is_all)
+    home = heads.parse(*answers[: heads.ANSWERS]) if answers else None
+    if home is None or not (page is None or page.is_within(home)):
+        home = _whole_home(stores, viewer)
+    celebrity.prune(stores, known)
+    merged = _merged(known, authors, copied, read, home)
+    is_head = not home.whole and merged.horizon == home.floor
+    return Feed(stores, viewer, known, authors, merged, len(copied) + len(read), is_head)
+
+
+def _copied(known: Known, authors: frozenset[int]) -> tuple[list[Held], list[int]]:
+    """Of the celebrities among these authors: the lists that this process has copies of, and those who are missing."""
     followed = known.among(authors)
-    sources: list[FloorList] = []
-    if followed or not in_order:
-        sources, raw_home = _celebrity_lists_then_home(stores, followed, viewer)
-    sources.append(lists.parse(raw_home) or home.rebuild(stores, viewer))
-    return Feed(stores, viewer, authors, merge.merged(sources), merge.horizon(sources))
+    copies = known.held(followed)
+    missing = [author for author, copy in zip(followed, copies, strict=True) if copy is None] if None in copies else []
+    return [copy for copy in copies if copy is not None], missing
 
 
-def _celebrity_lists_then_home(stores: Stores, followed: dict[int, float], viewer: int) -> tuple[list[FloorList], list[bytes]]:
-    """The lists of these authors, and what the home list holds after they were read."""
+def _whole_home(stores: Stores, viewer: int) -> Home:
+    """All of the home list, which is rebuilt if it is absent; the next reader of a first page need not read it all."""
+    key = stores.keys.homefeed(viewer)
+    raw = cast("list[bytes]", stores.redis.lrange(key, 0, -1))
+    found = heads.whole(raw)
+    if found is None:
+        rebuilt = homefeed.rebuild(stores, viewer)
+        return Home(sorted(rebuilt.ids), rebuilt.floor)
+    heads.leave_note(stores.redis, key, raw)
+    return found
 
-    def queue(pipe: Pipeline) -> None:
-        for author in followed:
+
+def _merged(known: Known, authors: frozenset[int], copied: list[Held], read: list[Held], home: Home) -> Merged:
+    # A copy may not have the news: another thread may have begun the copies anew meanwhile.
+    news = sorted(put.post_id for put in known.news if put.author in authors)
+    horizon = max(home.floor, max(map(_FLOOR, copied), default=0), max(map(_FLOOR, read), default=0))
+    return Merged(copied, [*(each.ids for each in read), news, home.ids], horizon, known.latest, authors)
+
+
+def _lists_then_head(stores: Stores, known: Known, authors: Sequence[int], key: str, *, is_all: bool) -> tuple[list[Held], list[Any]]:
+    """The lists of these authors, which this process keeps copies of from now on, and the head of the home list after they were read.
+
+    The head is as Redis answers; nothing if the home list is to be read later still.
+    """
+
+    def first(pipe: Pipeline) -> None:
+        for author in authors:
+            pipe.zscore(keys.CELEBRITIES, str(author))
+
+    def then(pipe: Pipeline) -> None:
+        for author in authors:
             pipe.lrange(keys.celebrity_posts(author), 0, -1)
-        pipe.lrange(keys.homefeed(viewer), 0, -1)
 
-    *answers, raw_home = in_one_trip(stores.redis, queue)
-    parsed = [lists.parse(answer) for answer in answers]
-    found = [posts or celebrity.rebuild(stores, author) for author, posts in zip(followed, parsed, strict=True)]
-    if None in parsed:  # SQL was read after the home list
-        raw_home = stores.redis.lrange(keys.homefeed(viewer), 0, -1)
-    _forget_empty(stores, {author: followed[author] for author, posts in zip(followed, found, strict=True) if posts == _EMPTY})
-    return found, raw_home
+    def last(pipe: Pipeline) -> None:
+        heads.queue(pipe, key, is_all=is_all)
+
+    answers = in_one_trip(stores.redis, first, then, last)
+    numbers, head = answers[: len(authors)], answers[2 * len(authors) :]
+    parsed = [lists.parse(answer) for answer in answers[len(authors) : 2 * len(authors)]]
+    found = [posts or celebrity.rebuild(stores, author) for author, posts in zip(authors, parsed, strict=True)]
+    copies = dict(zip(authors, map(held, found), strict=True))
+    stores.copies.hold(known, copies)
+    _forget_empty(stores, known, {author: number for author, number in zip(authors, numbers, strict=True) if copies[author] == _EMPTY})
+    return list(copies.values()), [] if None in parsed else head  # SQL was read after the home list
 
 
-def _forget_empty(stores: Stores, empty: dict[int, float]) -> None:
-    """Drop authors with nothing on their list, here and in the set; those that SQL named have no number and stay."""
+def _forget_empty(stores: Stores, known: Known, empty: dict[int, float | None]) -> None:
+    """Drop authors with nothing on their list, here and, unless they were put again since they had these numbers, in the set."""
     for author, number in empty.items():
-        if number > 0:
+        if number is not None:
             celebrities.remove(stores.redis, author, number)
-    if empty:
-        stores.celebrities.forget(empty)
+    stores.copies.forget(known, empty)

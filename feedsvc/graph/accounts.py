@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from feedsvc.changes import changing
+from feedsvc.changes import changing, settle
 from feedsvc.errors import Conflict, NotFound
 from feedsvc.store.sql.tables import Account, Block, Fanout, Follow, IdempotencyKey, Mute, Pin, Post
 from feedsvc.threshold import pins
@@ -99,9 +99,11 @@ def delete(stores: Stores, account: int) -> None:
     with stores.sql.writing() as connection:
         marked = connection.execute(sa.update(Account).where(Account.id == account).values(deleting=True)).rowcount
     if not marked:
+        settle(stores, account)
         raise NotFound("account", account)
     while _remove_posts(stores, account) or _remove_edges(stores, account):
         pass
+    settle(stores, account)
     _remove_row(stores, account)
 
 
@@ -114,8 +116,8 @@ def insert_if_absent(stores: Stores, connection: Connection, table: type[Base], 
 
 def _remove_posts(stores: Stores, account: int) -> int:
     with changing(stores) as change:
-        query = sa.select(Post.id).where(Post.author_id == account).limit(_STEP_ROWS)
-        post_ids = list(change.connection.scalars(query))
+        query = sa.select(Post.id).where(Post.author_id == account).order_by(Post.id).limit(_STEP_ROWS)
+        post_ids = list(change.connection.scalars(query.with_for_update()))  # whoever changes both holds a post before its fan-out
         change.connection.execute(sa.delete(Fanout).where(Fanout.post_id.in_(post_ids)))
         change.connection.execute(sa.delete(Post).where(Post.id.in_(post_ids)))
         change.owes("post deleted", account, *post_ids)
@@ -132,8 +134,8 @@ def _remove_edges(stores: Stores, account: int) -> int:
         for mine, theirs, count in ends:
             others = list(change.connection.scalars(sa.select(theirs).where(mine == account).order_by(theirs).limit(_STEP_ROWS)))
             if others:
-                change.connection.execute(sa.delete(Follow).where(mine == account, theirs.in_(others)))
-                _take_one_off(change.connection, others, count)
+                edges = sa.delete(Follow).where(mine == account, theirs.in_(others)).returning(theirs)
+                _take_one_off(change.connection, list(change.connection.scalars(edges)), count)
                 change.owes("relations", account, *others)
                 return len(others)
     return 0

@@ -10,29 +10,67 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from feedsvc.store.sql.tables import Follow
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy.orm import InstrumentedAttribute
 
     from feedsvc.store import Stores
 
+_STREAMED_ROWS = 1_000
 
-def batch(stores: Stores, connection: Connection, followee: int, after: int, count: int) -> list[str]:
-    """Up to `count` follower ids above `after`, ascending, as decimal strings.
+
+def batch(stores: Stores, connection: Connection, followee: int, after: int, count: int, *, upto: int | None = None) -> list[str]:
+    """Up to `count` follower ids above `after` (and up to `upto`), ascending, as decimal strings.
 
     The database joins them: 10,000 rows would become 10,000 Python objects twice, once as integers and once as strings
     (measured: 1.9 M ids/s as rows and 2.6 M as one string on PostgreSQL, 3.6 M and 7.2 M on SQLite).
     """
-    rows = (
-        select(Follow.follower_id)
-        .where(Follow.followee_id == followee, Follow.follower_id > after)
-        .order_by(Follow.follower_id)
-        .limit(count)
-        .subquery()
-    )
-    joined: ColumnElement[str | None]
-    if stores.sql.is_sqlite:  # takes the rows in the order of the subquery
-        joined = func.group_concat(rows.c.follower_id)
-    else:
-        as_text = cast(rows.c.follower_id, String)
-        joined = func.string_agg(as_text, aggregate_order_by(literal_column("','"), rows.c.follower_id))
-    text = connection.scalar(select(joined))
+    wanted = select(Follow.follower_id).where(Follow.followee_id == followee, Follow.follower_id > after)
+    if upto is not None:
+        wanted = wanted.where(Follow.follower_id <= upto)
+    rows = wanted.order_by(Follow.follower_id).limit(count).subquery()
+    text = connection.scalar(select(_joined(stores, rows.c.follower_id)))
     return text.split(",") if text else []
+
+
+def of_each(stores: Stores, connection: Connection, followees: Collection[int]) -> dict[int, list[str]]:
+    """All followers of each of these accounts, which have few, in ascending order of length, as decimal strings."""
+    columns = (Follow.followee_id, _joined(stores, Follow.follower_id).label("joined"))
+    rows = connection.execute(select(*columns).where(Follow.followee_id.in_(followees)).group_by(Follow.followee_id))
+    return {row.followee_id: sorted(row.joined.split(","), key=len) for row in rows}
+
+
+def of_all(stores: Stores, connection: Connection) -> Iterator[tuple[int, str]]:
+    """Every account that is followed, ascending, with all of its followers, comma-separated. Reads the whole graph."""
+    columns = (Follow.followee_id, _joined(stores, Follow.follower_id).label("joined"))
+    streamed = connection.execution_options(yield_per=_STREAMED_ROWS)
+    for row in streamed.execute(select(*columns).group_by(Follow.followee_id).order_by(Follow.followee_id)):
+        yield row.followee_id, row.joined
+
+
+def dividing(connection: Connection, followee: int, followers: int, parts: int) -> list[int]:
+    """The follower ids, ascending, that divide about so many followers into so many parts of one size; each ends its part."""
+    found: list[int] = []
+    for _ in range(parts - 1):
+        after = Follow.follower_id > (found[-1] if found else 0)
+        rest = select(Follow.follower_id).where(Follow.followee_id == followee, after).order_by(Follow.follower_id)
+        bound = connection.scalar(rest.offset(followers // parts - 1).limit(1))
+        if bound is None:  # they have become fewer
+            break
+        found.append(bound)
+    return found
+
+
+def _joined(stores: Stores, ids: ColumnElement[int] | InstrumentedAttribute[int]) -> ColumnElement[str]:
+    """An aggregate: these ids, ascending, in one text."""
+    if stores.sql.is_sqlite:  # takes the rows in the order in which they are read, which is the key's
+        return func.group_concat(ids)
+    return func.string_agg(cast(ids, String), aggregate_order_by(literal_column("','"), ids))
+
+
+def batch_number(stores: Stores, connection: Connection, followee: int, follower: int) -> int | None:
+    """Which batch of a fan-out carries the follower, as the followers are now, counted from 1; None if it does not follow."""
+    upto = select(func.count(), func.max(Follow.follower_id)).where(Follow.followee_id == followee, Follow.follower_id <= follower)
+    rank, last = connection.execute(upto).one()
+    return (rank - 1) // stores.limits.fanout_batch + 1 if last == follower else None

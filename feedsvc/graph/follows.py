@@ -11,6 +11,7 @@ from feedsvc.changes import changing
 from feedsvc.errors import FeedsvcError, Forbidden, Invalid
 from feedsvc.graph import accounts
 from feedsvc.paging import Kind, Page
+from feedsvc.store.sql.database import now
 from feedsvc.store.sql.pages import key_page
 from feedsvc.store.sql.tables import Account, Block, Follow
 
@@ -114,7 +115,7 @@ def _follow(stores: Stores, change: Changing, follower: int, followee: int) -> N
     accounts.lock(change.connection, follower, followee)
     if change.connection.scalar(sa.select(sa.or_(_blocks(follower, followee), _blocks(followee, follower)))):
         raise Forbidden(f"One of the accounts {follower} and {followee} blocks the other.")
-    edge = {"follower_id": follower, "followee_id": followee}
+    edge = {"follower_id": follower, "followee_id": followee, "followed_at_seconds": int(now().timestamp())}
     if accounts.insert_if_absent(stores, change.connection, Follow, edge):
         _count(change.connection, follower, followee, 1)
     change.owes("followed", follower)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from feedsvc.changes import changing
+from feedsvc.store.sql.database import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -34,8 +35,8 @@ _ACCOUNTS = """
     ON CONFLICT DO NOTHING
 """
 _FOLLOWS = f"""
-    INSERT INTO follows (followee_id, follower_id)
-    SELECT DISTINCT followee, follower FROM incoming i WHERE {_USABLE} ORDER BY 1, 2
+    INSERT INTO follows (followee_id, follower_id, followed_at_seconds)
+    SELECT followee, follower, CAST(:at AS BIGINT) FROM incoming i WHERE {_USABLE} ORDER BY 1, 2
     ON CONFLICT DO NOTHING
 """  # noqa: S608 -- no input in it
 _COUNTS = """
@@ -69,7 +70,7 @@ def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = 
         created = _create_accounts(stores, connection, accounts)
         created += connection.execute(sa.text(_ACCOUNTS)).rowcount
         refused = connection.scalar(sa.text(_REFUSED))
-        follows = connection.execute(sa.text(_FOLLOWS)).rowcount
+        follows = connection.execute(sa.text(_FOLLOWS), {"at": int(now().timestamp())}).rowcount
         for count, mine, staged in (("follower_count", "followee_id", "followee"), ("following_count", "follower_id", "follower")):
             connection.execute(sa.text(_COUNTS.format(count=count, mine=mine, staged=staged)))
         connection.execute(sa.text("DROP TABLE incoming"))

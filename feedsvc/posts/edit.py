@@ -37,7 +37,7 @@ def delete(stores: Stores, author: int | None, post_id: int) -> None:
         if post.deleted_at is None:
             gone = {"deleted_at": now(), "photo_url": "", "description": ""}
             change.connection.execute(sa.update(Post).where(Post.id == post_id).values(gone))
-            ended = {"state": "done", "finished_at": now(), "next_look_at": None}
+            ended = {"state": "done", "finished_at": sa.func.coalesce(Fanout.finished_at, now()), "next_look_at": None}
             change.connection.execute(sa.update(Fanout).where(Fanout.post_id == post_id).values(ended))
         change.owes("post deleted", post.author_id, post_id)
 

@@ -17,7 +17,7 @@ from feedsvc.errors import NotFound, StoreUnavailable
 from feedsvc.fanout.chain import LOOK_AFTER
 from feedsvc.graph.accounts import insert_if_absent
 from feedsvc.posts import idempotency, ids
-from feedsvc.store.redis.lists import START
+from feedsvc.store.redis.delivery import START
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Fanout, Post
 from feedsvc.threshold import pins
@@ -82,8 +82,9 @@ def publish(
 
 
 def _account(connection: Connection, author: int) -> Row[int, str | None]:
+    """The author, held until the transaction ends: a deletion of the account waits, and takes this post with it."""
     query = sa.select(Account.follower_count, Account.last_route).where(Account.id == author, ~Account.deleting)
-    row = connection.execute(query).first()
+    row = connection.execute(query.with_for_update(key_share=True)).first()
     if row is None:
         raise NotFound("account", author)
     return row
@@ -103,7 +104,7 @@ def _insert(stores: Stores, change: Changing, upload: _Upload, account: Row[int,
         "finished_at": None if pushed else now(),
     }
     connection.execute(sa.insert(Fanout), fanout)
-    if decision.route != account.last_route:
+    if decision.route != account.last_route and not decision.for_now:
         connection.execute(sa.update(Account).where(Account.id == upload.author).values(last_route=decision.route))
     change.owes("posted", upload.author, post_id)
     if time.monotonic() - drawn_at > GIVE_UP_SECONDS:

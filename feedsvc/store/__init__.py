@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from feedsvc.store.redis.celebrities import CelebrityCopy
-from feedsvc.store.redis.client import Redis, connect
+from feedsvc.store.redis.client import connect
+from feedsvc.store.redis.cluster import SCHEME, Redis
+from feedsvc.store.redis.copies import Copies
+from feedsvc.store.redis.figures import Figures
+from feedsvc.store.redis.keys import CLUSTER_BUCKETS, Keys
 from feedsvc.store.sql.database import Database
 
 if TYPE_CHECKING:
@@ -25,15 +28,26 @@ class Limits:
     promote_at: int
     demote_at: int
 
+    @property
+    def longest(self) -> int:
+        """How long a list is when it is trimmed."""
+        return self.feed_cap + self.feed_slack
+
 
 @dataclass(frozen=True)
 class Stores:
-    """What every feature works on: SQL, the truth; Redis, a leased view of it; the limits; and one copy of a view."""
+    """What every feature works on: SQL, the truth; Redis, a leased view, with its keys, its limits, this process's copies; figures."""
 
     sql: Database
     redis: Redis
+    keys: Keys
     limits: Limits
-    celebrities: CelebrityCopy = field(default_factory=CelebrityCopy)
+    copies: Copies
+    figures: Figures = field(default_factory=Figures)
+
+    def without_copies(self) -> Stores:
+        """The same stores, to look at what they hold now: this process has copied nothing."""
+        return replace(self, copies=Copies(self.limits.longest))
 
     def close(self) -> None:
         """Give every connection back."""
@@ -52,4 +66,5 @@ def open_stores(settings: Settings, *, database_url: str, redis_url: str) -> Sto
         promote_at=settings.promote_at,
         demote_at=settings.demote_at,
     )
-    return Stores(Database(database_url), connect(redis_url), limits)
+    keys = Keys(CLUSTER_BUCKETS if redis_url.startswith(SCHEME) else 1)
+    return Stores(Database(database_url), connect(redis_url), keys, limits, Copies(limits.longest))

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import jwt
 import sqlalchemy as sa
 
+from feedsvc.console import codes
+from feedsvc.feed import reader
 from feedsvc.graph import generate
+from feedsvc.measuring import gather
 from feedsvc.posts import publish
 from feedsvc.store.sql.tables import Account, Follow, Post
-from feedsvc.threshold import policies
+from feedsvc.threshold import change, policies
 
 if TYPE_CHECKING:
     from feedsvc.services import Services
@@ -20,9 +23,11 @@ if TYPE_CHECKING:
 _ACCOUNTS = 3_000
 _PROMOTE_AT = 100
 _DEMOTE_AT = 80
-_POSTS = 60
+_POSTS = 150
+_READERS = 300
 _SEED = 2013
 _TTL_SECONDS = 86_400
+_COMMAND = ".venv/bin/python -m feedsvc"
 
 
 def load_demo(services: Services, url: str) -> list[str]:
@@ -31,7 +36,8 @@ def load_demo(services: Services, url: str) -> list[str]:
         is_empty = connection.scalar(sa.select(Account.id).limit(1)) is None
     if is_empty:
         generate.load(services.stores, _ACCOUNTS, _SEED)
-        policies.change(
+        gather.refresh(services.stores)
+        change.change(
             services.stores,
             promote_at=_PROMOTE_AT,
             demote_at=_DEMOTE_AT,
@@ -41,28 +47,47 @@ def load_demo(services: Services, url: str) -> list[str]:
             if_match=None,
         )
     with services.stores.sql.reading() as connection:
-        if connection.scalar(sa.select(Post.id).limit(1)) is None:
-            _post(services)
+        is_silent = connection.scalar(sa.select(Post.id).limit(1)) is None
+    if is_silent:
+        _read(services)
+        _post(services)
+        gather.refresh(services.stores)
     return _lines(services, url)
 
 
-def _post(services: Services) -> None:
-    """The largest accounts post, and some of the others."""
+def _read(services: Services) -> None:
+    """Those who follow most read their feeds, which exist from then on and take what is pushed."""
     with services.stores.sql.reading() as connection:
-        largest = list(connection.scalars(sa.select(Account.id).order_by(Account.follower_count.desc()).limit(_POSTS // 3)))
-    others = random.Random(_SEED).choices(range(1, _ACCOUNTS + 1), k=_POSTS - len(largest))  # noqa: S311 -- a demo
-    for number, author in enumerate([*others, *largest]):
+        readers = list(connection.scalars(sa.select(Account.id).order_by(Account.following_count.desc()).limit(_READERS)))
+    for reader_ in readers:
+        reader.home_page(services.stores, reader_, None, 20)
+
+
+def _post(services: Services) -> None:
+    """The largest accounts post, and some of the others, the more followers the likelier."""
+    with services.stores.sql.reading() as connection:
+        followers = connection.execute(sa.select(Account.id, Account.follower_count).order_by(Account.follower_count.desc())).all()
+    ids, counts = [row.id for row in followers], [row.follower_count + 1 for row in followers]
+    others = random.Random(_SEED).choices(ids, counts, k=_POSTS * 2 // 3)  # noqa: S311 -- a demo
+    for number, author in enumerate([*others, *ids[: _POSTS // 3]]):
         photo_url, description = f"https://img.example/{number}.jpg", f"Photo {number} of account {author}"
         publish.publish(services.stores, services.enqueue, author, photo_url=photo_url, description=description)
 
 
 def _lines(services: Services, url: str) -> list[str]:
+    return [
+        *_feed_lines(services, url),
+        *_console_lines(services, url),
+        f"Try every call in a browser: {url}/docs",
+        f"Ctrl-C stops the service; its data stays in {services.settings.data_dir} until you delete it.",
+    ]
+
+
+def _feed_lines(services: Services, url: str) -> list[str]:
     with services.stores.sql.reading() as connection:
         celebrity = connection.execute(sa.select(Account.id, Account.follower_count).order_by(Account.follower_count.desc()).limit(1)).one()
         follows = sa.select(Follow.follower_id).where(Follow.followee_id == celebrity.id)
         viewer = connection.scalar(sa.select(Account.id).where(Account.id.in_(follows)).order_by(Account.following_count.desc()).limit(1))
-    as_json = "-H 'Content-Type: application/json'"
-    post = '{"photo_url": "https://img.example/new.jpg", "description": "Hello"}'
     return [
         "",
         f"Account {celebrity.id} is a celebrity with {celebrity.follower_count} followers; account {viewer} follows it and others.",
@@ -71,11 +96,33 @@ def _lines(services: Services, url: str) -> list[str]:
         f"  curl -s '{url}/v1/feed?limit=5' -H 'Authorization: Bearer {_token(services, viewer)}'",
         "",
         "Post as the celebrity, and read again: it is there at once.",
-        f"  curl -s {url}/v1/posts -H 'Authorization: Bearer {_token(services, celebrity.id)}' {as_json} -d '{post}'",
+        f"  {_upload(services, url, celebrity.id)}",
         "",
-        f"Try every call in a browser: {url}/docs",
-        "Ctrl-C stops the service; its data stays in .feedsvc until you delete it.",
     ]
+
+
+def _console_lines(services: Services, url: str) -> list[str]:
+    """With the largest account that is pushed: a small drag of the line makes it a celebrity."""
+    demote_at = policies.current(services.stores).demote_at
+    pushed = sa.select(Account.id, Account.follower_count).where(Account.follower_count < demote_at)
+    with services.stores.sql.reading() as connection:
+        rising = connection.execute(pushed.order_by(Account.follower_count.desc()).limit(1)).one()
+    return [
+        "Open the console; the link signs you in, once:",
+        f"  {codes.link(services.stores, url, 1, ['admin:read', 'admin:write'])}",
+        f"Account {rising.id}, with {rising.follower_count} followers, is pushed so far. Drag the line below that, read what it would do,",
+        "apply it, post as that account, and see its route: a celebrity's. Then roll back.",
+        f"  {_upload(services, url, rising.id)}",
+        f"  {url}/console/accounts?id={rising.id}",
+        f"Another link: {_COMMAND} console --url {url}",
+        "",
+    ]
+
+
+def _upload(services: Services, url: str, account: int) -> str:
+    as_json = "-H 'Content-Type: application/json'"
+    post = '{"photo_url": "https://img.example/new.jpg", "description": "Hello"}'
+    return f"curl -s {url}/v1/posts -H 'Authorization: Bearer {_token(services, account)}' {as_json} -d '{post}'"
 
 
 def _token(services: Services, account: int | None) -> str:

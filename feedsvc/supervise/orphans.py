@@ -12,9 +12,9 @@ import time
 _POLL_SECONDS = 0.25
 
 
-def watch() -> None:
-    """From now on, end this process soon after its parent is gone."""
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True, name="orphan-watch").start()
+def watch(parent: int) -> None:
+    """From now on, end this process soon after the parent with this pid is gone, which it may be already."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True, name="orphan-watch").start()
 
 
 def _watch(parent: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,16 +17,20 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-_THREADS = 8
+_THREADS = 4
 _DRAIN_SECONDS = 5
+# A worker learns from it whose child it is: its server may be dead before it can ask.
+_SERVER_PID = "_FEEDSVC_WEB_SERVER_PID"
 
 
 def make_app() -> Flask:
     """The application, in a web worker, which ends with its server."""
     from feedsvc.app import create_app  # noqa: PLC0415 -- only the workers need it
 
-    orphans.watch()
+    orphans.watch(int(os.environ[_SERVER_PID]))
     app = create_app()
+    gc.collect()
+    gc.freeze()  # what is there now stays: looking through it again and again is a tenth of a read
     answer = app.wsgi_app
 
     def terminated(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -37,15 +43,21 @@ def make_app() -> Flask:
 
 def main() -> None:
     """Serve until told to stop."""
-    orphans.watch()
     host, port, processes = sys.argv[1:]
+    serve("feedsvc.supervise.web:make_app", host, int(port), int(processes))
+
+
+def serve(make: str, host: str, port: int, processes: int) -> None:
+    """Serve what the factory of this name makes (it calls `make_app`) until told to stop, or until our parent is gone."""
+    orphans.watch(os.getppid())
+    os.environ[_SERVER_PID] = str(os.getpid())
     server = Server(
-        "feedsvc.supervise.web:make_app",
+        make,
         factory=True,
         address=host,
-        port=int(port),
+        port=port,
         interface="wsgi",  # type: ignore[arg-type]
-        workers=int(processes),
+        workers=processes,
         blocking_threads=_THREADS,
         respawn_failed_workers=True,
         respawn_interval=1.0,

@@ -6,6 +6,7 @@ processes could outlive their parent.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
     from celery import Celery
 
 
+# Readers come first: a post is in every feed before it is pushed (docs/decisions/0013).
+_NICENESS = 10
+
+
 def main() -> None:
     """Work until told to stop; what is under way is finished first."""
-    orphans.watch()
+    orphans.watch(os.getppid())
     logs.configure()
     role, *name = sys.argv[1:]
     services = open_services(load_settings())
@@ -32,6 +37,7 @@ def main() -> None:
 
 
 def _work(celery: Celery, name: str) -> None:
+    os.nice(_NICENESS)
     options = ["--pool=solo", f"--hostname={name}@%h", f"--queues={','.join(QUEUES)}", "--loglevel=WARNING"]
     celery.worker_main(["worker", *options, "--without-gossip", "--without-mingle"])
 

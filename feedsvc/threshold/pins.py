@@ -12,7 +12,7 @@ from feedsvc.paging import Kind, Page
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.pages import key_page
 from feedsvc.store.sql.tables import Account, Pin
-from feedsvc.threshold import policies
+from feedsvc.threshold import policies, relief
 from feedsvc.threshold.policy import Decision, Route, decide, governing
 
 if TYPE_CHECKING:
@@ -52,15 +52,20 @@ class RouteInfo:
 
 
 def decider(stores: Stores, connection: Connection, accounts: list[int]) -> Decider:
-    """What decides the route of the next post of these accounts: pins, and the versions that govern them; read once."""
+    """What decides the route of the next post of these accounts: pins, the versions that govern them, relief; read once."""
     latest, settled = policies.latest_and_settled(stores, connection)
-    rows = connection.execute(select(Pin.account_id, Pin.route).where(Pin.account_id.in_(accounts), _stands()))
-    pinned: dict[int, Route] = {row.account_id: row.route for row in rows}
+    relieving = relief.standing(connection)
+    pinned = standing(connection, Pin.account_id.in_(accounts))
 
     def decide_for(account: int, followers: int, last_route: Route | None) -> Decision:
-        return decide(followers, last_route, governing(account, latest, settled), pinned.get(account))
+        return decide(followers, last_route, governing(account, latest, settled), pinned.get(account), relieving)
 
     return decide_for
+
+
+def standing(connection: Connection, *which: ColumnElement[bool]) -> dict[int, Route]:
+    """The routes of the accounts with a pin that stands."""
+    return {row.account_id: row.route for row in connection.execute(select(Pin.account_id, Pin.route).where(*which, _stands()))}
 
 
 def route_of(stores: Stores, account: int) -> RouteInfo:

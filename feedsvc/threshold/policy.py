@@ -23,12 +23,22 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class Relief:
+    """While delivery lags: accounts from `pull_from` followers on are pulled. `delivery_seconds`: the lag last measured."""
+
+    pull_from: int
+    delivery_seconds: float
+
+
+@dataclass(frozen=True)
 class Decision:
     """A route, in whose name it was chosen, and why, in words for people."""
 
     route: Route
     policy_version: int
     why: str
+    # The route is for this post only: an account that keeps its route keeps the one it had.
+    for_now: bool = False
 
 
 def bucket(account: int) -> int:
@@ -41,13 +51,34 @@ def governing(account: int, latest: Thresholds, settled: Thresholds) -> Threshol
     return latest if bucket(account) < latest.rollout_percent else settled
 
 
-def decide(followers: int, last_route: Route | None, policy: Thresholds, pinned: Route | None) -> Decision:
-    """The route of an account's next post.
-
-    The two lines differ so that an account near them does not flap: between them it keeps its route, at first push.
-    """
+def decide(followers: int, last_route: Route | None, policy: Thresholds, pinned: Route | None, relief: Relief | None = None) -> Decision:
+    """The route of an account's next post: a pin decides, then the threshold, and what it would push, relief may pull."""
     if pinned is not None:
         return Decision(pinned, policy.version, "pinned by an operator")
+    usual = _by_the_lines(followers, last_route, policy)
+    if relief is None or usual.route == "pull" or followers < relief.pull_from:
+        return usual
+    late = f"delivery is {relief.delivery_seconds:.3g} s late"
+    why = f"{late}: accounts with {relief.pull_from} followers or more are pulled until it has recovered"
+    return Decision("pull", policy.version, why, for_now=True)
+
+
+def relieved(line: int | None, delivery_seconds: float, limit_seconds: float, *, least: int, promote_at: int) -> int | None:
+    """The follower count from which on accounts are pulled next, given the one that holds; None: the threshold alone decides.
+
+    Above its limit the delivery lag halves the line, down to `least`; below half the limit it doubles it, until promote_at is
+    reached and it is gone; in between it stays.
+    """
+    at = promote_at if line is None else line
+    if delivery_seconds > limit_seconds:
+        at = max(least, at // 2)
+    elif delivery_seconds < limit_seconds / 2:
+        at *= 2
+    return at if at < promote_at else None
+
+
+def _by_the_lines(followers: int, last_route: Route | None, policy: Thresholds) -> Decision:
+    """The two lines differ so that an account near them does not flap: between them it keeps its route, at first push."""
     if followers >= policy.promote_at:
         return Decision("pull", policy.version, f"{followers} followers reach promote_at {policy.promote_at}")
     if followers < policy.demote_at:

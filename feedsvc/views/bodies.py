@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from marshmallow import Schema, fields
 from sqlalchemy import Row, select
 
-from feedsvc.store.redis import keys, leases
+from feedsvc.store.redis import keys, leases, recent
+from feedsvc.store.redis.known import GONE, Body
+from feedsvc.store.redis.scripts import values_of
 from feedsvc.store.sql.tables import Post
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from feedsvc.store import Stores
+    from feedsvc.store.redis.known import Known
 
 _TTL_SECONDS = 7 * 86_400
 _AUTHOR_BYTES = 8
@@ -32,18 +35,11 @@ ID_BITS_BELOW_MS = 12
 class PostSchema(Schema):
     """A post as every client sees it."""
 
-    id = fields.String(required=True)
+    id = fields.String(required=True, metadata={"example": "385942118400001"})
     author_id = fields.String(required=True)
     photo_url = fields.String(required=True)
     description = fields.String(required=True)
     created_at = fields.Function(lambda row: created_at(row.id))
-
-
-class Body(NamedTuple):
-    """One post, ready to be sent."""
-
-    author_id: int
-    json: bytes
 
 
 _SCHEMA = PostSchema()
@@ -55,13 +51,41 @@ def read(stores: Stores, post_ids: Sequence[int]) -> list[Body | None]:
     if not post_ids:
         return []
     names = [keys.post(post_id) for post_id in post_ids]
-    values = [leases.valid(raw) for raw in stores.redis.mget(names)]
-    missing = [index for index, value in enumerate(values) if value is None]
-    if missing:
+    values = [leases.valid(raw) for raw in values_of(stores.redis, names)]
+    if None in values:
+        missing = [index for index, value in enumerate(values) if value is None]
         built = _read_or_build(stores, [post_ids[index] for index in missing])
         for index, value in zip(missing, built, strict=True):
             values[index] = value
     return [_unpack(value) for value in values if value is not None]
+
+
+def read_held(stores: Stores, known: Known, post_ids: Sequence[int]) -> list[Body | None]:
+    """The same for a reader that knew this much; none but the first to ask for a post in this process needs a round trip for it."""
+    found = stores.copies.bodies(known, post_ids)
+    if None in found:
+        missing = [index for index, body in enumerate(found) if body is None]
+        fetched = {post_ids[index]: body for index, body in zip(missing, read(stores, [post_ids[index] for index in missing]), strict=True)}
+        stores.copies.hold_bodies(known, {post_id: body or GONE for post_id, body in fetched.items()})
+        for index in missing:
+            found[index] = fetched[post_ids[index]]
+    return [None if body is GONE else body for body in found]
+
+
+def forget(stores: Stores, post_ids: Sequence[int]) -> None:
+    """These posts were edited or deleted: nobody shows them any more as they were."""
+    if post_ids:
+        stores.redis.delete(*map(keys.post, post_ids))
+        recent.tell_of_changed_posts(stores.redis, post_ids)
+
+
+def stored_authors(stores: Stores, post_ids: Sequence[int]) -> dict[int, int | None]:
+    """The authors of those of these posts that are cached; None for one that is remembered as gone. Stores nothing."""
+    if not post_ids:
+        return {}
+    values = map(leases.valid, stores.redis.mget([keys.post(post_id) for post_id in post_ids]))
+    found = {post_id: _unpack(value) for post_id, value in zip(post_ids, values, strict=True) if value is not None}
+    return {post_id: body and body.author_id for post_id, body in found.items()}
 
 
 def serialise(row: Row[int, int, str, str]) -> bytes:
@@ -69,9 +93,14 @@ def serialise(row: Row[int, int, str, str]) -> bytes:
     return json.dumps(_SCHEMA.dump(row), ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def made_ms(post_id: int) -> int:
+    """The time in a post's id, in milliseconds since 1970."""
+    return (post_id >> ID_BITS_BELOW_MS) + EPOCH_MS
+
+
 def created_at(post_id: int) -> str:
     """The time in a post's id, RFC 3339, to the millisecond."""
-    ms = (post_id >> ID_BITS_BELOW_MS) + EPOCH_MS
+    ms = made_ms(post_id)
     time = dt.datetime.fromtimestamp(ms // 1000, dt.UTC).replace(microsecond=ms % 1000 * 1000)
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from feedsvc.store.redis import celebrities, keys, lists
+from feedsvc.store.redis import celebrities, keys, lists, recent
 from feedsvc.store.redis.lists import FloorList
 from feedsvc.store.sql.tables import Post
 from feedsvc.views import timeline
 
 if TYPE_CHECKING:
     from feedsvc.store import Stores
-    from feedsvc.store.redis.celebrities import Known
+    from feedsvc.store.redis.known import Known
 
 
 def put(stores: Stores, author: int, post_id: int) -> None:
     """Put a post on its author's list, and the author among the celebrities. A list that was absent is finished from SQL."""
     key = keys.celebrity_posts(author)
     marker = lists.put(stores.redis, key, post_id, stores.limits)
-    celebrities.put(stores.redis, author)
+    celebrities.put(stores.redis, author, post_id)
     if marker is not None:
         lists.finish(stores.redis, key, marker, _from_sql(stores, author), stores.limits)
 
@@ -49,17 +49,36 @@ def rebuild(stores: Stores, author: int) -> FloorList:
     return lists.build(stores.redis, keys.celebrity_posts(author), stores.limits, lambda: _from_sql(stores, author))
 
 
-def reload_authors(stores: Stores) -> Known:
-    """Who is among the celebrities, from the whole set; or from SQL, if the set is absent or being built."""
-    known = stores.celebrities.reload(stores.redis)
-    if known is not None:
-        return known
+def renew(stores: Stores, author: int) -> None:
+    """Throw the author's list away and make it again, and put the author among the celebrities if anything is on it."""
+    stores.redis.delete(keys.celebrity_posts(author))
+    if rebuild(stores, author).ids:
+        celebrities.put(stores.redis, author)
+
+
+def reload(stores: Stores) -> Known:
+    """Begin the copies of this process anew."""
+    marker, number = recent.latest(stores.redis)
+    return stores.copies.reload(marker, number, _authors(stores))
+
+
+def prune(stores: Stores, known: Known) -> None:
+    """Forget the authors that have nothing on their list any more; as often as they have doubled."""
+    if stores.copies.are_many():
+        stores.copies.keep_only(known, _authors(stores))
+
+
+def _authors(stores: Stores) -> frozenset[int]:
+    """The authors with anything on their list: from the set, or from SQL, if the set is absent or being built."""
+    found = celebrities.read(stores.redis)
+    if found is not None:
+        return found
     marker = celebrities.open_to_build(stores.redis)
     with stores.sql.reading() as connection:
         authors = timeline.listed_authors(connection)
     if marker is not None:
         celebrities.finish(stores.redis, marker, authors)
-    return celebrities.Known.from_sql(authors)
+    return frozenset(authors)
 
 
 def _from_sql(stores: Stores, author: int) -> FloorList:

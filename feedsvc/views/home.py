@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from feedsvc.store.redis import keys, lists
+from feedsvc.store.redis import lists
 from feedsvc.store.redis.lists import FloorList
 from feedsvc.views import timeline
 
@@ -20,4 +20,4 @@ def rebuild(stores: Stores, viewer: int) -> FloorList:
         with stores.sql.reading() as connection:
             return FloorList.of_newest(timeline.pushed(stores, connection, viewer, cap + 1), cap)
 
-    return lists.build(stores.redis, keys.homefeed(viewer), stores.limits, read_sql)
+    return lists.build(stores.redis, stores.keys.homefeed(viewer), stores.limits, read_sql)

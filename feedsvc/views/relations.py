@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import exists, select
 
 from feedsvc.errors import NotFound
-from feedsvc.store.redis import keys, leases
+from feedsvc.store.redis import leases
 from feedsvc.store.sql.tables import Account, Block, Follow, Mute
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def visible_authors(stores: Stores, viewer: int) -> frozenset[int]:
         with stores.sql.reading() as connection:
             return [_pack(_read(connection, viewer))]
 
-    [value] = leases.read_or_build(stores.redis, [keys.relations(viewer)], build, stores.limits.feed_ttl_seconds)
+    key = stores.keys.relations(viewer)
+    [value] = leases.read_or_build(stores.redis, [key], build, stores.limits.feed_ttl_seconds)
     return _unpack(value)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from redis.client import Pipeline
 
-    from feedsvc.store.redis.client import Redis
+    from feedsvc.store.redis.cluster import Redis
 
 _VALID = b"="
 _BUILDING = b"?"

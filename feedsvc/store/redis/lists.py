@@ -2,28 +2,25 @@
 
 Such a list holds post ids, the newest put first, and as its last element a marker. `f<floor>`: every post that belongs on the
 list and has an id above the floor is on it; at or below the floor the list says nothing. `b<token>`: the list is being built and
-says nothing yet, but takes pushes. The marker also keeps an empty list in existence, which a push needs.
+says nothing yet, but takes pushes. The marker also keeps an empty list in existence, which a push needs. Behind a floor there is a
+token, which no other list has, nor this one after a trim, and perhaps a note (see `heads`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast, overload
 
-from feedsvc.store.redis import keys
-from feedsvc.store.redis.scripts import DELIVER_SLICE, FINISH_LIST, OPEN_LIST, PUT_POST, TAKE_OFF_POST, fresh_token, streamed
+from feedsvc.store.redis.scripts import FINISH_LIST, OPEN_LIST, PUT_POST, TAKE_OFF_POST, fresh_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from feedsvc.store import Limits
-    from feedsvc.store.redis.client import Redis
+    from feedsvc.store.redis.cluster import Redis
 
-START = "0"
-END = "end"
-PROGRESS_TTL_SECONDS = 86_400
-
-_FLOOR = b"f"
+FLOOR = b"f"
 _BUILDING = "b"
 
 
@@ -40,20 +37,38 @@ class FloorList:
         return cls(ids[:cap], ids[cap] if len(ids) > cap else 0)
 
 
-@dataclass(frozen=True)
-class Slice:
-    """The followers between two cursors, up to a thousand, as decimal strings; the last one is the cursor it leads to, but for END."""
+class Decimals(Sequence[int]):
+    """Ids as Redis writes them, ascending. A page looks at thirty of eight hundred: only those become numbers."""
 
-    start: str
-    end: str
-    followers: Sequence[str]
+    def __init__(self, texts: list[bytes]) -> None:
+        """Takes the list over."""
+        texts.sort()
+        if len(set(map(len, texts))) > 1:
+            texts.sort(key=len)  # 9 comes before 10
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @overload
+    def __getitem__(self, at: int) -> int: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[int]: ...
+    def __getitem__(self, at: int | slice) -> int | Sequence[int]:
+        if isinstance(at, slice):
+            return list(map(int, self._texts[at]))
+        return int(self._texts[at])
 
 
 def parse(raw: Sequence[bytes]) -> FloorList | None:
     """The list in what LRANGE returned; None if it is absent or being built: absent is not empty."""
-    if not raw or not raw[-1].startswith(_FLOOR):
-        return None
-    return FloorList(list(map(int, raw[:-1])), int(raw[-1][1:]))
+    floor = floor_of(raw)
+    return None if floor is None else FloorList(list(map(int, raw[:-1])), floor)
+
+
+def floor_of(raw: Sequence[bytes]) -> int | None:
+    """The floor of the same; None if it says nothing."""
+    return int(raw[-1].removeprefix(FLOOR).partition(b":")[0]) if raw and raw[-1].startswith(FLOOR) else None
 
 
 def read(redis: Redis, key: str) -> FloorList | None:
@@ -96,28 +111,3 @@ def put(redis: Redis, key: str, post_id: int, limits: Limits) -> str | None:
 def take_off(redis: Redis, key: str, post_id: int) -> bool:
     """Take a post off; True if the list is valid and empty now, down to the very first post."""
     return bool(TAKE_OFF_POST.run(redis, [key], post_id))
-
-
-def deliver(redis: Redis, post_id: int, author: int, batch: Sequence[Slice], limits: Limits) -> str:
-    """Push a post into the feeds of consecutive slices, in one round trip, each slice in one atomic step.
-
-    Returns the cursor that stands afterwards: the last slice's end, or, if the fan-out was elsewhere, where it really is; then
-    nothing was pushed from there on. The author's own feed goes with the very first slice.
-    """
-    shortest = limits.feed_cap + (limits.feed_slack + 1) // 2
-    lengths = limits.feed_cap + limits.feed_slack - shortest + 1
-    fixed = (post_id, limits.feed_cap, shortest, lengths, fresh_token())
-
-    def calls() -> Iterator[tuple[list[str], tuple[Any, ...]]]:
-        for number, part in enumerate(batch):
-            own = part.start == START
-            touched = [keys.fanout(post_id), *([keys.homefeed(author)] if own else ())]
-            touched += [keys.HOMEFEED_PREFIX + follower for follower in part.followers]
-            yield touched, (part.start, part.end, *fixed, "1" if own else "0", 1 if number == 0 else 0, PROGRESS_TTL_SECONDS)
-
-    at = batch[0].start
-    for part, answer in zip(batch, streamed(redis, DELIVER_SLICE, calls), strict=True):
-        at = answer.decode()
-        if at != part.end:
-            break
-    return at

@@ -9,7 +9,6 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -17,14 +16,13 @@ if TYPE_CHECKING:
     from feedsvc.store.sql.database import Database
 
 _MIGRATIONS = Path(__file__).parents[3] / "migrations"
-_LOCK = 7_305_000_001  # PostgreSQL advisory lock: two processes that start together migrate one after the other
+_LOCK = 7_305_000_001  # two processes that start together migrate one after the other
 
 
 def upgrade(database: Database) -> tuple[str | None, str]:
     """Migrate to the newest revision; returns the revision found and the one reached. Nothing to do is no error."""
     with database.writing() as connection:
-        if not database.is_sqlite:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        database.one_at_a_time(connection, _LOCK)
         found, head = _revision(connection), _head()
         if found != head:
             config = _config()

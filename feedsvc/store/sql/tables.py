@@ -117,6 +117,8 @@ class Follow(Base):
     # and 15 million edges load three times as fast.
     followee_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     follower_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    # When the follow began, in whole seconds since 1970. NULL: before this was recorded.
+    followed_at_seconds: Mapped[int | None]
 
     __table_args__ = (
         CheckConstraint("followee_id <> follower_id", name="not_oneself"),
@@ -158,11 +160,13 @@ class Fanout(Base):
     state: Mapped[str] = mapped_column(String(7), default="pending")
     # A sweep that re-drives the chain raises it; links of an older generation end.
     generation: Mapped[int] = mapped_column(Integer, default=0)
-    # Sweeps in a row that found no progress: each doubles the time to the next look.
+    # Sweeps in a row that found no progress.
     stalls: Mapped[int] = mapped_column(Integer, default=0)
     # When the sweep looks at it again: a running one may have stalled, a done one leaves the celebrity list. None: never.
     next_look_at: Mapped[dt.datetime | None]
     followers: Mapped[int]
+    # The follower ids at which a large fan-out is divided into lanes. NULL: not divided (yet); the first link draws them.
+    lane_bounds: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
     delivered: Mapped[int] = mapped_column(default=0)
     skipped: Mapped[int] = mapped_column(default=0)
     batches: Mapped[int] = mapped_column(Integer, default=0)
@@ -194,7 +198,7 @@ class Change(Base):
 
 
 class Policy(Base):
-    """One version of the celebrity threshold; never edited."""
+    """One version of the celebrity threshold; never edited, but for `measured`, which is filled in once."""
 
     __tablename__ = "policies"
 
@@ -205,6 +209,41 @@ class Policy(Base):
     reason: Mapped[str]
     changed_by: Mapped[str]
     changed_at: Mapped[dt.datetime]
+    # The old version that this one equals, if it is a rollback.
+    rolled_back_to: Mapped[int | None] = mapped_column(Integer)
+    # Set although a guardrail would have refused it.
+    forced: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    # What the cost model expected of it when it was set. NULL: it had no figures.
+    predicted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # Until when, and above what, it is rolled back by itself. NULL: it is not.
+    watch: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # What was measured while it held, up to a day. NULL: not yet.
+    measured: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class GuardrailSet(Base):
+    """One version of the guardrails: the limits that an operator has set, and no others; never edited."""
+
+    __tablename__ = "guardrail_sets"
+
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    limits: Mapped[dict[str, Any]]
+    reason: Mapped[str]
+    changed_by: Mapped[str]
+    changed_at: Mapped[dt.datetime]
+
+
+class ReliefLine(Base):
+    """At most one row, while delivery lags: accounts with so many followers are pulled until it has recovered."""
+
+    __tablename__ = "relief_lines"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, default=1)
+    pull_from: Mapped[int]
+    delivery_seconds: Mapped[float]
+    since: Mapped[dt.datetime]
+
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
 
 
 class Pin(Base):
@@ -220,6 +259,31 @@ class Pin(Base):
     pinned_at: Mapped[dt.datetime]
 
     __table_args__ = (CheckConstraint("route IN ('push', 'pull')", name="route"),)
+
+
+class ThresholdInputs(Base):
+    """What the cost model is fed with, as `feedsvc.threshold.inputs` has it; each look removes the rows before it."""
+
+    __tablename__ = "threshold_inputs"
+
+    id: Mapped[int] = mapped_column(_Serial, primary_key=True)
+    taken_at: Mapped[dt.datetime]
+    data: Mapped[dict[str, Any]]
+
+
+class Calibration(Base):
+    """Unit costs as they were measured once, on one machine; never edited."""
+
+    __tablename__ = "calibrations"
+
+    id: Mapped[int] = mapped_column(_Serial, primary_key=True)
+    taken_at: Mapped[dt.datetime]
+    machine: Mapped[str]
+    # Processes that fan out.
+    workers: Mapped[int] = mapped_column(Integer)
+    # The fields of `feedsvc.threshold.costs.UnitCosts`, and the 95 % half-width of each.
+    costs: Mapped[dict[str, Any]]
+    margins: Mapped[dict[str, Any]]
 
 
 class IdempotencyKey(Base):

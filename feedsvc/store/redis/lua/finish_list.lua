@@ -22,6 +22,6 @@ end
 for first = 5, last, 1000 do
   redis.call('RPUSH', KEYS[1], unpack(ARGV, first, math.min(first + 999, last)))
 end
-redis.call('RPUSH', KEYS[1], 'f' .. floor)
+redis.call('RPUSH', KEYS[1], 'f' .. floor .. ':' .. string.sub(ARGV[1], 2))
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 return 1

@@ -11,7 +11,7 @@ if string.sub(marker, 1, 1) == 'b' then
   return 0
 end
 redis.call('LREM', KEYS[1], 0, ARGV[1])
-if marker == 'f0' and redis.call('LLEN', KEYS[1]) == 1 then
+if string.match(marker, '%d+') == '0' and redis.call('LLEN', KEYS[1]) == 1 then
   return 1
 end
 return 0

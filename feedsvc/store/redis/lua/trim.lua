@@ -3,7 +3,8 @@
 -- ARGV      none of its own
 -- Returns   nothing; the list keeps its first `cap` ids
 -- Invariant every id cut is at or below the floor set in the same step; a list being built, whose builder may not have
---           read what is cut here, gets a new token, so that its builder starts again
+--           read what is cut here, gets a new token, so that its builder starts again; a valid one gets one too, so
+--           that what was noted in its marker is gone
 local function trim(key, cap, token)
   local cut = redis.call('LRANGE', key, cap, -1)
   local marker = table.remove(cut)
@@ -11,13 +12,15 @@ local function trim(key, cap, token)
   if string.sub(marker, 1, 1) == 'b' then
     marker = 'b' .. token
   else
-    local floor = string.sub(marker, 2)
+    -- Decimal ids compare as text once they are of one length; as numbers they would cost more than the push (docs/performance.md).
+    local floor = string.match(marker, '%d+')
+    local digits = #floor
     for _, id in ipairs(cut) do
-      if tonumber(id) > tonumber(floor) then
-        floor = id
+      if #id > digits or (#id == digits and id > floor) then
+        floor, digits = id, #id
       end
     end
-    marker = 'f' .. floor
+    marker = 'f' .. floor .. ':' .. token
   end
   redis.call('RPUSH', key, marker)
 end

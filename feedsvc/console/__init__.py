@@ -1,0 +1,1 @@
+"""`/console`: a page for people who would rather look than read. Thin views over the same features as the API."""

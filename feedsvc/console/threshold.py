@@ -1,0 +1,86 @@
+"""The threshold: where it is, what another one would do, and setting it, in two steps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, g, redirect, render_template, request, url_for
+
+from feedsvc.api.fields import StrictInteger
+from feedsvc.api.operations import answer_json, services
+from feedsvc.api.schemas import ThresholdBody
+from feedsvc.api.studio_schemas import PreviewQuery
+from feedsvc.console import figures, forms
+from feedsvc.errors import Refused
+from feedsvc.threshold import change, kept, limits, policies, relief
+from feedsvc.threshold.advice import Limits, recommendation
+from feedsvc.threshold.kept import NoInputs
+from feedsvc.threshold.look import distribution
+from feedsvc.threshold.preview import preview
+
+if TYPE_CHECKING:
+    from werkzeug.wrappers import Response
+
+pages = Blueprint("threshold", __name__)
+
+_LATEST = 3
+
+
+class _ChangeForm(ThresholdBody):
+    seen = StrictInteger(required=True)
+
+
+@pages.get("/")
+def page() -> str:
+    """Today's threshold, the form to change it, and the latest versions."""
+    stores = services().stores
+    versions = policies.history(stores, None, _LATEST).items
+    kept_by = {name: limit for name, limit in asdict(limits.current(stores).guardrails).items() if limit is not None}
+    return render_template(
+        "console/threshold.html", current=versions[0], versions=versions, guardrails=kept_by, relief=relief.current(stores)
+    )
+
+
+@pages.get("/threshold/charts")
+def charts() -> Response:
+    """What the charts show: the distribution of followers, and what each threshold of a grid costs."""
+    stores = services().stores
+    guardrails = asdict(limits.current(stores).guardrails)
+    to_keep = Limits(**{field.name: guardrails[field.name] for field in fields(Limits)})
+    return answer_json(figures.charts(distribution(kept.inputs(stores)), recommendation(stores, to_keep)))
+
+
+@pages.get("/threshold/preview")
+def shown_preview() -> str:
+    """What these lines would do: a part of a page."""
+    shown = preview(services().stores, **forms.load(PreviewQuery(), request.args))
+    return render_template("console/_preview.html", figures=figures, preview=shown)
+
+
+@pages.get("/threshold/confirm")
+def confirm() -> str:
+    """What the change would do, in numbers, to be confirmed."""
+    return _confirmation(forms.load(ThresholdBody(), request.args), broken=[])
+
+
+@pages.post("/threshold")
+def apply() -> Response | tuple[str, int]:
+    """Set the threshold, if it is still the one that was looked at; what a guardrail refuses may be forced."""
+    wanted: dict[str, Any] = forms.load(_ChangeForm(), request.form)
+    seen = wanted.pop("seen")
+    try:
+        change.change(services().stores, **wanted, changed_by=str(g.session.account), if_match=seen)
+    except Refused as refused:
+        return _confirmation(wanted, refused.broken), refused.status
+    return redirect(url_for(".page"), 303)
+
+
+def _confirmation(wanted: dict[str, Any], broken: list[dict[str, Any]]) -> str:
+    stores = services().stores
+    try:
+        shown = preview(stores, wanted["promote_at"], wanted["demote_at"])
+    except NoInputs:
+        shown = None
+    current = policies.current(stores)
+    return render_template("console/confirm.html", wanted=wanted, current=current, figures=figures, preview=shown, broken=broken)

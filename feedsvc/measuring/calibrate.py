@@ -1,0 +1,230 @@
+"""Unit costs, measured on this system: the service's own functions, on scratch stores, in rounds.
+
+Each unit cost is the median of the rounds, and its margin the half-width of the median's 95 % interval. Differences of two
+measurements give what one of them has more of.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import os
+import platform
+import sqlite3
+import statistics
+from collections import defaultdict
+from functools import partial
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+import structlog
+
+from feedsvc.fanout import chain, done, small, sweep
+from feedsvc.feed import reader
+from feedsvc.graph import followers
+from feedsvc.measuring.audience import LISTS, SHORT, VIEWERS
+from feedsvc.measuring.messages import message_us
+from feedsvc.measuring.meter import Meter, spaced
+from feedsvc.measuring.scratch import scratch_stores
+from feedsvc.measuring.stage import FOLLOWERS, SMALL, Stage
+from feedsvc.store.redis import delivery
+from feedsvc.store.redis.delivery import END, START, Slice
+from feedsvc.store.sql.database import now
+from feedsvc.store.sql.tables import Fanout
+from feedsvc.threshold import kept
+from feedsvc.threshold.costs import UnitCosts
+from feedsvc.threshold.kept import Calibrated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from celery import Celery
+
+    from feedsvc.store import Stores
+
+    # what was measured -> µs
+    Times = Mapping[str, float]
+
+_log = structlog.get_logger()
+
+ROUNDS = 9
+_POSTS = 10
+# Reads of one kind, before it is the next kind's turn; how often each viewer reads.
+_READS = 10
+_TURNS = 2
+_WARM = 2
+_ANSWER_SECONDS = 1.0
+# Student's t for a 95 % interval of nine rounds; a median varies a quarter more than a mean (√(π/2)).
+_T = 2.306 * math.sqrt(math.pi / 2)
+
+
+def calibrate(stores: Stores, celery: Celery, progress: Callable[[], object] = lambda: None) -> Calibrated:
+    """Measure the unit costs and keep them; `progress` is called after each of `ROUNDS`. Raises `NoScratch`."""
+    rounds: list[UnitCosts] = []
+    with scratch_stores(stores) as scratch:
+        stage = Stage(scratch)
+        stage.build()
+        meter = Meter(scratch)
+        for number in range(-_WARM, ROUNDS):
+            costs = unit_costs(_round(stage, meter, celery), _bytes(stage), stage.audience.longer)
+            if number >= 0:
+                rounds.append(costs)
+                progress()
+    found = _median(rounds, workers=len(celery.control.ping(timeout=_ANSWER_SECONDS) or []), machine=_machine(stores))
+    kept.keep_calibration(stores, found)
+    _log.info("threshold.calibrated", machine=found.machine, workers=found.workers, **vars(found.costs))
+    return found
+
+
+def unit_costs(times: Times, memory: Mapping[str, float], longer: int) -> UnitCosts:
+    """What was measured, taken apart; long lists have so many more entries. Nothing costs less than nothing."""
+    entry = max(0.0, times["read long lists"] - times["read lists"]) / (LISTS * longer)
+    one_list = (times["read lists"] - times["read a list"]) / (LISTS - 1)
+    follower = times["ids"] + times["push"]
+    small_post = (_POSTS * times["round of many"] - times["round"]) / (_POSTS - 1)
+    found = {
+        "upload_us": times["upload"],
+        "fanout_us": times["take off"],
+        "round_us": times["message"] + times["round"] - small_post,
+        "small_fanout_us": small_post - SMALL * times["push"],
+        "link_us": times["message"] + times["link"] - FOLLOWERS * follower,
+        "follower_id_us": times["ids"],
+        "push_us": times["push"],
+        "skip_us": times["skip"],
+        "read_us": times["read"],
+        "first_list_us": times["read a list"] - times["read"] - one_list,
+        "list_us": one_list - SHORT * entry,
+        "list_entry_us": entry,
+        "learn_us": times["learn"] - times["read a list"],
+        **memory,
+    }
+    return UnitCosts(**{name: max(0.0, value) for name, value in found.items()})
+
+
+def _round(stage: Stage, meter: Meter, celery: Celery) -> Times:
+    """Everything once, in one order."""
+    stores = stage.stores
+    posts: list[int] = []
+    times = {"upload": meter.us(lambda: posts.extend(stage.upload(stage.author, _POSTS)), _POSTS)}
+    times |= _deliveries(stage, meter, posts)
+    done.write(stores, dict.fromkeys(posts, ()), now(), {post: [0] for post in posts})
+    _due(stores)
+    times["take off"] = meter.us(lambda: sweep.sweep(stores, lambda *_: None), _POSTS)
+    times |= _fanouts(stage, meter)
+    times |= _reads(stage, meter)
+    times["message"] = message_us(celery)
+    return times
+
+
+def _deliveries(stage: Stage, meter: Meter, posts: Sequence[int]) -> Times:
+    """Follower ids, and pushes into feeds that exist and that do not; each post's cursor is at the end then."""
+    stores = stage.stores
+    found = _ids(stage, stage.author), _ids(stage, stage.skipped)
+
+    def deliver(to: Sequence[str], post_id: int) -> object:
+        return delivery.deliver(stores, post_id, 0, _slices(to, stores.limits.fanout_slice))
+
+    skipping = [post + 1 for post in posts]  # ids that are no post's: nothing takes them
+    return {
+        "ids": meter.us(lambda: [_ids(stage, stage.author) for _ in posts], _POSTS * FOLLOWERS),
+        "push": meter.us(lambda: [deliver(found[0], post) for post in posts], _POSTS * FOLLOWERS),
+        "skip": meter.us(lambda: [deliver(found[1], post) for post in skipping], _POSTS * FOLLOWERS),
+    }
+
+
+def _slices(ids: Sequence[str], size: int) -> list[Slice]:
+    parts = [ids[first : first + size] for first in range(0, len(ids), size)]
+    cursors = [START, *(part[-1] for part in parts[:-1]), END]
+    return [Slice(cursors[number], cursors[number + 1], part, begins=number == 0) for number, part in enumerate(parts)]
+
+
+def _ids(stage: Stage, author: int) -> list[str]:
+    with stage.stores.sql.reading() as connection:
+        return followers.batch(stage.stores, connection, author, 0, FOLLOWERS)
+
+
+def _fanouts(stage: Stage, meter: Meter) -> Times:
+    """A link that delivers to all and writes done; rounds of one small fan-out and of many."""
+    stores = stage.stores
+    links = stage.upload(stage.author, _POSTS)
+
+    def run_links() -> None:
+        for post_id in spaced(links):
+            chain.run_link(stores, lambda *_: None, post_id, 0, START)
+
+    times = {"link": meter.us(run_links, _POSTS)}
+    single = 0.0
+    for _ in range(_POSTS):
+        stage.upload(stage.small, 1)
+        single += meter.us(lambda: [small.run_round(stores) for _ in spaced((1,))], 1)
+    stage.upload(stage.small, _POSTS)
+    times["round of many"] = meter.us(lambda: small.run_round(stores), _POSTS)
+    _due(stores)
+    sweep.sweep(stores, lambda *_: None)
+    return {**times, "round": single / _POSTS}
+
+
+def _reads(stage: Stage, meter: Meter) -> Times:
+    """First pages, by one viewer after the other: with no list, one, many, many longer ones; and one that has a new post each time.
+
+    Lists that a process holds cost the stores nothing, and the stores' time varies more than what a list costs: each has the same.
+    """
+    viewers = stage.audience.viewers
+    times: dict[str, list[float]] = defaultdict(list)
+    stores: list[float] = []
+
+    def read(name: str, some: Sequence[int]) -> None:
+        own, of_stores = meter.parts_us(partial(_read, stage.stores, some), len(some))
+        times[name].append(own)
+        stores.append(of_stores)
+
+    for first in [*range(0, VIEWERS, _READS)] * _TURNS:
+        for name, all_of_them in viewers.items():
+            read(name, all_of_them[first : first + _READS])
+    for viewer in viewers["read a list"][:_POSTS]:
+        stage.audience.put_old()
+        read("learn", [viewer])
+    return {name: statistics.median(each) + statistics.median(stores) for name, each in times.items()}
+
+
+def _read(stores: Stores, viewers: Sequence[int]) -> None:
+    for viewer in viewers:
+        reader.home_page(stores, viewer, None, 20)
+
+
+def _bytes(stage: Stage) -> dict[str, float]:
+    """What Redis says that a full feed and an empty one take."""
+    redis, key = stage.stores.redis, stage.stores.keys.homefeed(stage.materialised[-1])
+    empty = stage.stores.keys.homefeed(stage.small)
+    redis.rpush(empty, "f1")
+    full, bare = (redis.memory_usage(name, samples=0) or 0 for name in (key, empty))
+    entries = redis.llen(key) - 1
+    redis.delete(empty)
+    return {"feed_bytes": float(bare), "entry_bytes": (full - bare) / entries}
+
+
+def _due(stores: Stores) -> None:
+    """What the sweep waits for is due now."""
+    with stores.sql.writing() as connection:
+        connection.execute(sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now() - dt.timedelta(seconds=1)))
+
+
+def _median(rounds: Sequence[UnitCosts], *, workers: int, machine: str) -> Calibrated:
+    by_name: dict[str, list[float]] = defaultdict(list)
+    for costs in rounds:
+        for name, value in vars(costs).items():
+            by_name[name].append(value)
+    costs = UnitCosts(**{name: statistics.median(values) for name, values in by_name.items()})
+    margins = UnitCosts(**{name: _T * statistics.stdev(values) / math.sqrt(len(values)) for name, values in by_name.items()})
+    return Calibrated(now(), machine, max(1, workers), costs, margins)
+
+
+def _machine(stores: Stores) -> str:
+    server = stores.redis.info("server")
+    redis = f"Valkey {server['valkey_version']}" if "valkey_version" in server else f"Redis {server['redis_version']}"
+    if stores.sql.is_sqlite:
+        database = f"SQLite {sqlite3.sqlite_version}"
+    else:
+        with stores.sql.reading() as connection:
+            database = f"PostgreSQL {connection.scalar(sa.text('SHOW server_version'))}"
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {redis}, {database}"

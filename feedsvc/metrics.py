@@ -1,0 +1,42 @@
+"""Counters for Prometheus. `docs/metrics.md` documents each; a test compares the two.
+
+Where `PROMETHEUS_MULTIPROC_DIR` is set, as `up` does, the counts of all its processes are added up.
+"""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+
+class Metrics:
+    """The counters of one process's service, in a registry of their own."""
+
+    def __init__(self) -> None:
+        """All at zero."""
+        self.registry = CollectorRegistry()
+        self.http_requests = Counter(
+            "feedsvc_http_requests",
+            "Requests answered, by method, route and status.",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self.posts_published = self._counter("posts_published", "Posts uploaded; replays are not counted.")
+        self.feed_pages = self._counter("feed_pages", "Pages of home feeds answered.")
+        self.audit_feeds = self._counter("audit_feeds", "Stored feeds that the audit has compared with the database.")
+        self.audit_missing = self._counter("audit_missing", "Posts that the audit found missing from a feed.")
+        self.audit_extra = self._counter("audit_extra", "Posts that the audit found in a feed that they do not belong to.")
+        self.audit_twice = self._counter("audit_twice", "Ids that the audit found more than once in a stored feed.")
+
+    def exposition(self) -> bytes:
+        """All counts in the Prometheus text format."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        everyone = CollectorRegistry()
+        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+        return generate_latest(everyone)
+
+    def _counter(self, name: str, counts: str) -> Counter:
+        return Counter(f"feedsvc_{name}", counts, registry=self.registry)

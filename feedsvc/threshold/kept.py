@@ -1,0 +1,113 @@
+"""What is kept for the cost model: its inputs, and the unit costs of the latest calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, insert, select
+
+from feedsvc.errors import FeedsvcError
+from feedsvc.store.sql.tables import Calibration, ThresholdInputs
+from feedsvc.threshold.costs import UnitCosts
+from feedsvc.threshold.inputs import Inputs
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from feedsvc.store import Stores
+
+# Processes that fan out, where nobody has counted them: what `up` starts.
+_WORKERS = 2
+
+# Measured with `threshold calibrate` on 2 cores, x86_64, Python 3.11.7, Valkey 9.1.2 and SQLite, feeds of 800 (docs/threshold.md).
+DEFAULT_COSTS = UnitCosts(
+    upload_us=2_600,
+    fanout_us=600,
+    round_us=5_000,
+    small_fanout_us=300,
+    link_us=3_500,
+    follower_id_us=0.3,
+    push_us=2.1,
+    skip_us=0.9,
+    read_us=500,
+    first_list_us=10,
+    list_us=3.7,
+    list_entry_us=0.22,
+    learn_us=100,
+    feed_bytes=80,
+    entry_bytes=10.2,
+)
+# Another machine, or the same one on another day, may differ by as much: a default says no more than that.
+_DEFAULT_MARGIN = 0.5
+
+
+class NoInputs(FeedsvcError):
+    """Nothing is known of the system yet."""
+
+    status = 409
+    title = "Conflict"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Nothing is known about accounts, posts and reads yet. A worker takes the first look within a minute of the start; "
+            "python -m feedsvc threshold inputs takes one now."
+        )
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Unit costs, their 95 % half-widths, and where they are from; the defaults have no date and no machine."""
+
+    taken_at: dt.datetime | None
+    machine: str | None
+    workers: int
+    costs: UnitCosts
+    margins: UnitCosts
+
+    @property
+    def is_default(self) -> bool:
+        """Whether they were measured elsewhere."""
+        return self.taken_at is None
+
+
+DEFAULTS = Calibrated(None, None, _WORKERS, DEFAULT_COSTS, DEFAULT_COSTS.share(_DEFAULT_MARGIN))
+
+
+def inputs(stores: Stores) -> Inputs:
+    """The inputs as they were found at the last look. Raises `NoInputs`."""
+    with stores.sql.reading() as connection:
+        data = connection.scalar(select(ThresholdInputs.data).order_by(ThresholdInputs.id.desc()).limit(1))
+    if data is None:
+        raise NoInputs
+    return Inputs.from_json(data)
+
+
+def inputs_taken_at(stores: Stores) -> dt.datetime | None:
+    """When the last look was taken; None if never."""
+    with stores.sql.reading() as connection:
+        return connection.scalar(select(ThresholdInputs.taken_at).order_by(ThresholdInputs.id.desc()).limit(1))
+
+
+def keep_inputs(stores: Stores, found: Inputs) -> None:
+    """Keep these in place of the last ones."""
+    with stores.sql.writing() as connection:
+        row = {"taken_at": found.taken_at, "data": found.to_json()}
+        kept = connection.scalar(insert(ThresholdInputs).returning(ThresholdInputs.id), row)
+        connection.execute(delete(ThresholdInputs).where(ThresholdInputs.id < kept))
+
+
+def calibrated(stores: Stores) -> Calibrated:
+    """The latest calibration, else the defaults."""
+    with stores.sql.reading() as connection:
+        row = connection.execute(select(*Calibration.__table__.columns).order_by(Calibration.id.desc()).limit(1)).first()
+    if row is None:
+        return DEFAULTS
+    return Calibrated(row.taken_at, row.machine, row.workers, UnitCosts(**row.costs), UnitCosts(**row.margins))
+
+
+def keep_calibration(stores: Stores, found: Calibrated) -> None:
+    """Keep this one; it is the latest from now on."""
+    row = {**vars(found), "costs": vars(found.costs), "margins": vars(found.margins)}
+    with stores.sql.writing() as connection:
+        connection.execute(insert(Calibration), row)

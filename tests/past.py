@@ -1,0 +1,32 @@
+"""Fan-outs of the past, for tests of what is measured: uploaded so long ago, done after so many seconds, or not yet."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import sqlalchemy as sa
+
+from feedsvc.posts import ids
+from feedsvc.store.sql.database import now
+from feedsvc.store.sql.tables import Account, Fanout, Post
+
+
+def fan_outs(stores, lags, *, ago_seconds, author=9, delivered=1, pulled=False):
+    """A post for each lag (None: its fan-out is not done), all uploaded so long ago."""
+    at_ms = int((now().timestamp() - ago_seconds) * 1000)
+    uploaded = dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC)
+    with stores.sql.writing() as connection:
+        if connection.scalar(sa.select(Account.id).where(Account.id == author)) is None:
+            connection.execute(sa.insert(Account), {"id": author})
+        for number, lag in enumerate(lags):
+            post = ids.make(at_ms, number)
+            route = "pull" if pulled else "push"
+            connection.execute(sa.insert(Post), {"id": post, "author_id": author, "photo_url": "x", "route": route, "policy_version": 1})
+            connection.execute(sa.insert(Fanout), {"post_id": post, "author_id": author, **_outcome(uploaded, lag, delivered, pulled)})
+
+
+def _outcome(uploaded, lag, delivered, pulled):
+    if lag is None:
+        return {"state": "running", "followers": delivered, "started_at": uploaded, "finished_at": None, "next_look_at": now()}
+    done = {"state": "done", "followers": delivered, "finished_at": uploaded + dt.timedelta(seconds=lag), "next_look_at": None}
+    return {**done, "started_at": None if pulled else uploaded, "delivered": 0 if pulled else delivered}

@@ -1,0 +1,129 @@
+"""Errors planted by hand: whether the tests catch each of them. `python -m tests.planted [NAME...]`; `--machine` asks the state machine.
+
+Each error of tests/planted_views.py, planted_fanout.py and planted_threshold.py is planted in a copy of the repository, where the tests
+run that are expected to catch it. It takes minutes, so it is no part of the suite. A name may be any part of an error's name. Exits with
+1 if an error survives, or is not found where it was to be planted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests import planted_fanout, planted_threshold, planted_views
+from tests.planting import Edit, NotPlanted, Planted, plant
+
+ERRORS = [*planted_views.VIEWS, *planted_fanout.FANOUT, *planted_views.READING, *planted_fanout.PROMISES, *planted_threshold.THRESHOLD]
+
+ROOT = Path(__file__).parents[1]
+AT_ONCE = 2
+MACHINE = "tests/test_machine.py"
+# A found error is enough: nobody reads the steps that lead to it.
+UNSHRUNK = (
+    Edit(MACHINE, "import HealthCheck, settings\n", "import HealthCheck, Phase, settings\n"),
+    Edit(MACHINE, "database=None,", "database=None, phases=[Phase.generate],"),
+)
+# A test that fails like this says that the planted text itself is wrong.
+BROKEN = re.compile(r"NameError|ImportError|SyntaxError|AttributeError|TypeError|ResponseError|Error compiling")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    error: Planted
+    caught_by: str | None
+    reason: str
+    seconds: float
+
+
+def main():
+    options = _options()
+    errors = [error for error in ERRORS if not options.names or any(name in error.name for name in options.names)]
+    verdicts = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        running = [pool.submit(_judge, error, options) for error in errors]
+        for done in as_completed(running):
+            verdicts.append(done.result())
+            _tell_progress(verdicts, len(errors))
+    verdicts.sort(key=lambda verdict: errors.index(verdict.error))
+    _print_table(verdicts, why=options.why)
+    return 0 if verdicts and all(verdict.caught_by for verdict in verdicts) else 1
+
+
+def _options():
+    parser = argparse.ArgumentParser(prog="python -m tests.planted", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="part of an error's name (default: all of them)")
+    parser.add_argument("--machine", action="store_true", help="run the state machine instead of the expected tests")
+    parser.add_argument("--timeout", type=float, default=180, help="seconds for each error (default 180)")
+    parser.add_argument("--why", action="store_true", help="say how each test failed")
+    return parser.parse_args()
+
+
+def _judge(error, options):
+    edits, tests = ((*error.edits, *UNSHRUNK), (MACHINE,)) if options.machine else (error.edits, error.tests)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="fsplanted") as folder:
+        copy = Path(folder)
+        _copy_repository(copy)
+        try:
+            plant(copy, edits)
+            caught_by, reason = _first_failure(copy, tests, options.timeout)
+        except NotPlanted as stale:
+            caught_by, reason = None, str(stale)
+    return Verdict(error, caught_by, reason, time.monotonic() - started)
+
+
+def _copy_repository(folder):
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+
+def _first_failure(folder, tests, timeout):
+    """The first test that fails, or None; and how it failed, or why nothing did."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=short", "-rf", *tests]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
+    try:
+        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return None, "not within the time"
+    failed = re.search(r"^FAILED (\S+?)(?: - (.*))?$", run.stdout, re.MULTILINE)
+    if failed is None:
+        return None, "every test passed" if run.returncode == 0 else f"the tests could not run: {run.stdout[-500:]}{run.stderr[-500:]}"
+    reason = failed[2] or ""
+    if BROKEN.search(reason):
+        return None, f"the planted text is broken: {reason}"
+    return failed[1], reason
+
+
+def _tell_progress(verdicts, count):
+    caught = sum(verdict.caught_by is not None for verdict in verdicts)
+    line = f"{len(verdicts)} of {count} planted: {caught} caught, {len(verdicts) - caught} survived (last: {verdicts[-1].error.name})"
+    print(f"\r\033[K{line}" if sys.stderr.isatty() else line, end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+
+
+def _print_table(verdicts, *, why):
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    width = max((len(verdict.error.name) for verdict in verdicts), default=0)
+    for verdict in verdicts:
+        outcome = verdict.caught_by or f"SURVIVED: {verdict.reason}"
+        print(f"{verdict.error.name:{width}}  {verdict.seconds:5.1f} s  {outcome}")
+        if why and verdict.caught_by:
+            print(f"{'':{width}}           {verdict.reason}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

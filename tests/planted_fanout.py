@@ -1,0 +1,134 @@
+"""Errors to plant in the write path: slices, cursors, and what is promised after a crash. See tests/planted.py."""
+
+from __future__ import annotations
+
+from tests.planting import Edit, Planted
+
+LUA = "feedsvc/store/redis/lua"
+DELIVERY = "feedsvc/store/redis/delivery.py"
+CHAIN = "feedsvc/fanout/chain.py"
+DONE = "feedsvc/fanout/done.py"
+BUCKETS = "feedsvc/fanout/buckets.py"
+
+FANOUT = [
+    Planted(
+        "push without the compare-and-set",
+        (Edit(f"{LUA}/deliver_slice.lua", "if cursor ~= ARGV[1] then\n  return cursor\nend\n", ""),),
+        ("tests/test_lists.py::test_a_slice_run_twice_is_delivered_once",),
+    ),
+    Planted(
+        "move the cursor outside the atomic step",
+        (
+            Edit(f"{LUA}/deliver_slice.lua", "call('HSET', keys[1], 'cursor', ARGV[2])\n", ""),
+            Edit(
+                DELIVERY,
+                "    answers = streamed(stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, batch, lane))\n"
+                "    reached: dict[int, str] = {}\n"
+                "    for part, answer in zip(batch, answers, strict=True):\n"
+                "        if reached.get(part.bucket, part.start) == part.start:\n"
+                "            reached[part.bucket] = answer.decode()\n",
+                "    reached: dict[int, str] = {}\n"
+                "    for part in batch:\n"
+                "        [answer] = streamed(stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, [part], lane))\n"
+                "        reached[part.bucket] = answer.decode()\n"
+                '        stores.redis.hset(stores.keys.fanout(post_id, part.bucket, lane.number), "cursor", answer)\n',
+            ),
+        ),
+        ("tests/test_crashes.py::test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_once",),
+    ),
+    Planted(
+        "resume from a copy of the cursor",
+        (
+            Edit(
+                f"{LUA}/deliver_slice.lua",
+                "local cursor = call('HGET', keys[1], 'cursor') or ARGV[11]",
+                "local cursor = call('HGET', keys[1], 'cursor') or ARGV[1]",
+            ),
+        ),
+        ("tests/test_fanout.py::test_redis_lost_in_the_middle_of_a_chain_starts_it_again",),
+    ),
+    Planted(
+        "write `done` without a look at the cursor",
+        (Edit(DONE, "for each in lanes_reached if each.cursor != END]", "for each in () if each.cursor != END]"),),
+        ("tests/test_fanout.py::test_redis_lost_before_done_is_written_starts_the_fan_out_again",),
+    ),
+    Planted(
+        "one progress key for two lanes",
+        (
+            Edit(
+                "feedsvc/store/redis/keys.py",
+                'return f"{key}:{lane}" if lane else key',
+                "return key",
+            ),
+        ),
+        ("tests/test_fanout.py::test_a_large_fan_out_is_divided_into_lanes_that_each_have_a_chain",),
+    ),
+    Planted(
+        "leave the cursor of a bucket without followers behind",
+        (Edit(BUCKETS, " if is_only else range(keys.buckets)\n", "\n"),),
+        ("tests/test_buckets.py::test_a_batch_moves_the_cursor_of_buckets_without_followers_too",),
+    ),
+    Planted(
+        "page followers by offset",
+        (
+            Edit(
+                "feedsvc/graph/followers.py",
+                ".where(Follow.followee_id == followee, Follow.follower_id > after)",
+                ".where(Follow.followee_id == followee).offset(after)",
+            ),
+            Edit(CHAIN, "else ids[count - 1]", "else str(int(cursor) + count)"),
+            Edit(BUCKETS, "else part[-1]\n", "else str(int(start) + len(part))\n"),
+        ),
+        ("tests/test_fanout.py::test_followers_who_come_and_go_meanwhile_have_what_they_should",),
+    ),
+    Planted(
+        "take a post off the celebrity list before its last batch",
+        (
+            Edit(
+                CHAIN,
+                "            _note_progress(stores, post_id, started)\n",
+                "            _note_progress(stores, post_id, started)\n"
+                "        from feedsvc.views import celebrity\n\n"
+                "        from feedsvc.store.sql.tables import Post\n\n"
+                "        with stores.sql.writing() as connection:\n"
+                "            connection.execute(update(Post).where(Post.id == post_id).values(pushed_at=now()))\n"
+                "        celebrity.take_off(stores, row.author_id, post_id)\n",
+            ),
+        ),
+        ("tests/test_feed.py::test_a_post_is_in_every_followers_feed_while_it_is_pushed_and_after",),
+    ),
+    Planted(
+        "compare ids as doubles",
+        (Edit(f"{LUA}/deliver_slice.lua", "if cursor ~= ARGV[1] then", "if tonumber(cursor) ~= tonumber(ARGV[1]) then"),),
+        ("tests/test_lists.py::test_account_ids_that_tie_as_doubles_are_told_apart",),
+    ),
+]
+
+PROMISES = [
+    Planted(
+        "answer before the effects are applied",
+        (
+            Edit(
+                "feedsvc/changes.py",
+                "    for kind, ids in change.owed:\n        EFFECTS[kind](stores, *ids)\n    _cross_out(stores, rows)\n",
+                "",
+            ),
+        ),
+        ("tests/test_feed.py::test_a_post_is_in_every_followers_feed_before_any_worker_has_run",),
+    ),
+    Planted(
+        "no sweep of `changes`",
+        (Edit("feedsvc/fanout/sweep.py", "applied = changes.sweep(stores)", "applied = 0"),),
+        ("tests/test_fanout.py::test_a_crash_between_commit_and_put_is_mended_by_the_sweep",),
+    ),
+    Planted(
+        "trust a Valkey whose run id changed",
+        (Edit("feedsvc/store/redis/client.py", "    _check(connection, run_id())\n", ""),),
+        ("tests/test_older_redis.py::test_a_snapshot_without_the_latest_pushes_costs_no_post",),
+    ),
+    Planted(
+        "trust a Valkey whose replication id changed",
+        (Edit(f"{LUA}/check_run.lua", "local now = run .. ' ' .. replication", "local now = run"),),
+        ("tests/test_older_redis.py::test_a_replica_that_lagged_is_emptied_when_it_takes_over",),
+    ),
+]

@@ -1,0 +1,75 @@
+"""A RabbitMQ node of the tests' own, from the system's package: on free ports, in a folder of its own, to be killed at will.
+
+No two test processes share one: their workers would take each other's messages.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.engines import die_with_parent, free_port, wait_until
+
+# Debian's command of this name changes the user first; the script behind it runs as whoever starts it.
+_PLACES = ["/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"]
+_START_SECONDS = 60
+
+
+class RabbitMQ:
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="fsr"))
+        self.port = free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        (self.folder / "plugins").write_text("[].\n")
+        self._environment = {
+            **os.environ,
+            "HOME": str(self.folder),
+            "RABBITMQ_NODENAME": f"{self.folder.name}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "db"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "none"),
+        }
+        self.start()
+
+    def start(self) -> None:
+        """Start the node and wait until it takes connections; durable queues are as they were."""
+        command = next((found for place in _PLACES if (found := shutil.which(place))), None)
+        assert command, "RabbitMQ was asked for and is not installed"
+        self.process = subprocess.Popen(
+            [command],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+        wait_until(self._listens, _START_SECONDS)
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        wait_until(lambda: not self._takes_connections())  # the node is a child of what we started
+
+    def close(self) -> None:
+        """End it and remove its folder."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _listens(self) -> bool:
+        assert self.process.poll() is None, "RabbitMQ ended at its start"
+        return self._takes_connections()
+
+    def _takes_connections(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0

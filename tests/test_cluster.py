@@ -1,0 +1,157 @@
+"""A cluster: each node is checked for its run by itself, replicas are not asked, and a read keeps its order over nodes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import redis
+
+from feedsvc.feed import reader
+from feedsvc.store.redis import keys
+from feedsvc.store.redis.client import UNAVAILABLE, connect, throw_everything_away
+from tests.cluster import ValkeyCluster
+from tests.engines import wait_until
+
+FOLLOWERS = range(1, 24)
+
+
+@pytest.fixture(scope="module")
+def valkey():
+    """A cluster of this file's own, whatever the other tests run on."""
+    servers = ValkeyCluster()
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def crowd(world):
+    world.crowd(99, FOLLOWERS)
+    assert world.is_exact(*FOLLOWERS)
+    return world
+
+
+def stored(world):
+    """Which feeds are stored."""
+    return {account for account in FOLLOWERS if world.stores.redis.exists(world.stores.keys.homefeed(account))}
+
+
+def test_feeds_and_the_progress_beside_them_are_spread_over_the_nodes(crowd, valkey):
+    post = crowd.post(99)
+    crowd.run_link()
+    feeds = [node.operator.keys("homefeed:*") for node in valkey.nodes]
+    assert [len(names) for names in feeds] == [7, 8, 8]
+    progress = Counter(name.decode().count(str(post)) for node in valkey.nodes for name in node.operator.keys("fanout:*"))
+    assert progress == {1: 23}
+    crowd.drain()
+    assert crowd.is_exact(*FOLLOWERS, 99)
+
+
+def test_each_node_notes_its_run_in_a_slot_of_its_own(crowd, valkey):
+    assert [len(node.operator.keys("run-id:*")) for node in valkey.nodes] == [1, 1, 1]
+
+
+def test_a_node_that_comes_back_older_is_emptied_and_the_others_are_not(crowd, valkey):
+    before = stored(crowd)
+    valkey.snapshot()
+    crowd.post(99)
+    crowd.drain()
+    crowd.sweep()
+    node = valkey.nodes[1]
+    lost = {int(name.rpartition(b":")[2]) for name in node.operator.keys("homefeed:*")}
+    node.comes_back_older()
+    assert stored(crowd) == before - lost
+    assert crowd.is_exact(*FOLLOWERS, 99)
+    valkey.forget_snapshot()
+
+
+def test_the_note_of_another_nodes_run_is_not_taken_for_ones_own(crowd, valkey):
+    """As a slot that has moved brings it along."""
+    node = valkey.nodes[0]
+    [name] = node.operator.keys("run-id:*")
+    node.operator.set(name, b"another run")
+    node.operator.client_kill_filter(_type="normal", skipme=True)
+    lost = {int(name.rpartition(b":")[2]) for name in node.operator.keys("homefeed:*")}
+    assert stored(crowd) == set(FOLLOWERS) - lost
+
+
+def test_everything_is_thrown_away_on_every_node(crowd, valkey):
+    throw_everything_away(crowd.stores.redis)
+    assert [[name for name in node.operator.keys("*") if not name.startswith(b"run-id:")] for node in valkey.nodes] == [[], [], []]
+    assert crowd.is_exact(*FOLLOWERS)
+
+
+def test_a_read_asks_for_the_home_list_after_the_celebrity_lists(crowd, monkeypatch):
+    """Between the nodes of a cluster nothing but an answer tells what comes first."""
+    crowd.post(99)
+    real, asked = reader.in_one_trip, []
+
+    def moving(client, *stages):
+        """Each stage a trip, with the post moved before the last one."""
+        answers = []
+        for number, stage in enumerate(stages):
+            if number == len(stages) - 1 and asked:
+                crowd.drain()
+                crowd.sweep()
+            answers += real(client, stage)
+        asked.append(len(stages))
+        return answers
+
+    monkeypatch.setattr(reader, "in_one_trip", moving)
+    assert crowd.is_exact(1)
+    assert all(stages > 1 for stages in asked)
+
+
+def test_a_cluster_that_misses_a_node_is_unavailable_and_recovers():
+    servers = ValkeyCluster()
+    client = connect(servers.url)
+    try:
+        assert client.ping()
+        servers.nodes[2].kill()
+        with pytest.raises(UNAVAILABLE):
+            client.ping()
+        with pytest.raises(UNAVAILABLE):
+            client.mget([f"post:{number}" for number in range(100)])
+        servers.nodes[2].start()
+        assert wait_until(lambda: answers(client))
+    finally:
+        client.close()
+        servers.close()
+
+
+def test_a_replica_is_not_asked_and_is_emptied_if_it_lags_when_it_takes_over():
+    servers = ValkeyCluster()
+    primary, replica = servers.nodes[0], servers.add_replica(of=0)
+    client = connect(servers.url)
+    name = next(f"post:{number}" for number in range(100) if client.keyslot(f"post:{number}") < 5461)
+    try:
+        client.set(name, "old")
+        primary.operator.wait(1, 1_000)
+        with pytest.raises(redis.ConnectionError, match="is no primary"):
+            client.nodes_manager.create_redis_node("127.0.0.1", replica.port, **client.nodes_manager.connection_kwargs).ping()
+        primary.kill()
+        replica.operator.execute_command("CLUSTER FAILOVER", "TAKEOVER")
+        wait_until(lambda: answers(client))
+        assert client.get(name) is None
+    finally:
+        client.close()
+        servers.close()
+
+
+def answers(client):
+    try:
+        return client.ping()
+    except UNAVAILABLE:
+        return False
+
+
+def test_accounts_of_every_bucket_find_their_keys_in_one_slot(stores):
+    for account in range(1, 2 * keys.CLUSTER_BUCKETS):
+        bucket = stores.keys.bucket(account)
+        names = [
+            stores.keys.homefeed(account),
+            stores.keys.relations(account),
+            stores.keys.fanout(7, bucket, 0),
+            stores.keys.fanout(7, bucket, 3),
+        ]
+        assert len({stores.redis.keyslot(name) for name in names}) == 1

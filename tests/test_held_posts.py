@@ -1,0 +1,121 @@
+"""The posts that a process holds: shown without asking again, and never once they were edited or deleted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from feedsvc.feed import reader
+from feedsvc.posts import edit, ids, publish
+from feedsvc.store.redis import recent
+from feedsvc.store.redis.copies import Copies
+from feedsvc.store.redis.known import GONE, Body
+from feedsvc.views import bodies
+
+VIEWER, AUTHOR = 1, 9
+
+
+@pytest.fixture
+def other(make_stores):
+    """Another process's view of the same stores."""
+    return make_stores()
+
+
+@pytest.fixture
+def posts(world):
+    """Three posts that this process has shown, and holds."""
+    world.crowd(AUTHOR, [VIEWER])
+    made = [world.post(AUTHOR) for _ in range(3)]
+    for _ in range(2):
+        assert shown(world) == made[::-1]
+    assert all(held(world, made))
+    return made
+
+
+def page(world):
+    return [json.loads(item) for item in reader.home_page(world.stores, VIEWER, None, 10).items]
+
+
+def shown(world):
+    return [int(post["id"]) for post in page(world)]
+
+
+def held(world, post_ids):
+    copies = world.stores.copies
+    return copies.bodies(copies._known, post_ids)
+
+
+def test_a_post_that_another_process_deletes_is_gone_from_the_next_page(world, other, posts):
+    edit.delete(other, AUTHOR, posts[1])
+    assert shown(world) == [posts[2], posts[0]]
+
+
+def test_a_post_that_another_process_edits_is_shown_as_it_is_now(world, other, posts):
+    edit.edit(other, AUTHOR, posts[1], description="other words")
+    assert [post["description"] for post in page(world)] == ["", "other words", ""]
+
+
+def test_a_post_that_is_deleted_after_it_was_read_is_not_held(world, other, posts, monkeypatch):
+    """A slow reader has read it; before it keeps it, the post is deleted and another reader of this process is told."""
+    world.stores.copies._known.bodies.clear()
+    real, began = bodies.read, []
+
+    def slow(stores, post_ids):
+        found = real(stores, post_ids)
+        if not began:
+            began.append(True)
+            edit.delete(other, AUTHOR, posts[1])
+            assert shown(world) == [posts[2], posts[0]]
+        return found
+
+    monkeypatch.setattr(bodies, "read", slow)
+    page(world)
+    assert shown(world) == [posts[2], posts[0]]
+    assert held(world, posts)[1] in (None, GONE)
+
+
+def test_nothing_that_was_held_is_shown_once_the_news_were_lost(world, other, posts):
+    edit.delete(other, AUTHOR, posts[1])
+    world.stores.redis.delete(recent.RECENT)
+    assert shown(world) == [posts[2], posts[0]]
+
+
+def test_who_knew_more_than_this_process_does_gets_nothing_that_is_held(world, other, posts):
+    known = world.stores.copies._known
+    edit.delete(other, AUTHOR, posts[1])
+    assert held(world, posts)[1], "this process has not been told yet"
+    stranger = other.copies.reload(*recent.latest(other.redis), [])
+    assert world.stores.copies.bodies(stranger, posts) == [None] * 3
+    assert world.stores.copies.bodies(known, posts)[1], "a read that asked before the deletion may show it"
+
+
+def test_a_post_whose_id_was_asked_for_before_it_was_one_is_shown_once_it_is(world, other, monkeypatch):
+    world.crowd(AUTHOR, [VIEWER])
+    assert shown(world) == []
+    assert bodies.read_held(world.stores, world.stores.copies._known, [12345]) == [None]
+    assert held(world, [12345]) == [GONE]
+    monkeypatch.setattr(ids, "draw", lambda *_: 12345)
+    publish.publish(other, world.enqueue, AUTHOR, photo_url="https://img.example/1.jpg", description="")
+    assert shown(world) == [12345]
+
+
+def test_an_account_with_many_posts_that_is_deleted_tells_of_all_at_once(world, other, posts):
+    number = recent.latest(other.redis)[1]
+    bodies.forget(other, range(100, 200))
+    assert recent.latest(other.redis)[1] == number + 1
+    shown(world)
+    assert world.stores.redis.exists(*(f"post:{post}" for post in posts)) == 3
+    edit.delete(other, AUTHOR, posts[0])
+    bodies.forget(other, [*posts, *range(100, 200)])
+    assert shown(world) == posts[:0:-1]
+
+
+def test_of_very_many_posts_those_that_were_held_first_go_first():
+    copies = Copies(longest=10, most_bytes=1_000)
+    known = copies.reload(b"marker", 1, [])
+    for number in range(1, 10):
+        copies.hold_bodies(known, {number: Body(AUTHOR, b"x" * 50)})
+    assert copies.bodies(known, range(1, 10)) == [None] * 5 + [Body(AUTHOR, b"x" * 50)] * 4
+    copies.hold_bodies(known, {9: Body(AUTHOR, b"y")})
+    assert copies.bodies(known, [6, 9]) == [Body(AUTHOR, b"x" * 50), Body(AUTHOR, b"y")], "its bytes count once"

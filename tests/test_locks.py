@@ -1,0 +1,101 @@
+"""Transactions that meet: on PostgreSQL one waits for the other, and neither fails. On SQLite there is one writer at a time."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+
+from feedsvc.errors import NotFound
+from feedsvc.graph import accounts
+from feedsvc.posts import edit, publish
+from feedsvc.store.sql.tables import Account, Follow, Post
+from tests.engines import wait_until
+
+_WAITING = sa.text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+
+
+class Beside(threading.Thread):
+    """A call in a thread of its own; `waits` returns once it waits for a lock, or is over."""
+
+    def __init__(self, stores, call):
+        super().__init__(daemon=True)
+        self._stores, self._call, self._error = stores, call, None
+
+    def run(self):
+        try:
+            self._call()
+        except Exception as error:  # noqa: BLE001 -- raised again where it is awaited
+            self._error = error
+
+    def waits(self):
+        self.start()
+        wait_until(lambda: self._a_lock_is_awaited() or not self.is_alive())
+
+    def ends(self):
+        self.join(30)
+        if self._error:
+            raise self._error
+
+    def _a_lock_is_awaited(self):
+        with self._stores.sql.reading() as connection:
+            return connection.scalar(_WAITING)
+
+
+@pytest.fixture
+def meets(monkeypatch, stores):
+    """Lets `call` run in the middle of a transaction: before the given function's call number `nth`, as far as it gets."""
+
+    def arrange(module, name, call, nth=1):
+        real, calls, beside = getattr(module, name), [], Beside(stores, call)
+
+        def meeting(*args, **options):
+            calls.append(name)
+            if len(calls) == nth:
+                beside.waits()
+            return real(*args, **options)
+
+        monkeypatch.setattr(module, name, meeting)
+        return beside
+
+    return arrange
+
+
+def count(stores, table):
+    with stores.sql.reading() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(table))
+
+
+def test_an_account_is_deleted_with_the_upload_that_was_under_way(world, meets):
+    world.crowd(9, [1])
+    world.post(9)
+    deletion = meets(publish, "_serialised", lambda: accounts.delete(world.stores, 9))
+    world.post(9)
+    deletion.ends()
+    assert (count(world.stores, Post), count(world.stores, Follow), count(world.stores, Account)) == (0, 0, 1)
+    with pytest.raises(NotFound):
+        world.post(9)
+    assert world.read(1) == []
+
+
+def test_an_account_deleted_twice_at_once_is_counted_off_once(world, meets):
+    world.crowd(9, [1, 2])
+    world.crowd(8, [1, 2])
+    again = meets(accounts, "_take_one_off", lambda: accounts.delete(world.stores, 9))
+    accounts.delete(world.stores, 9)
+    again.ends()
+    assert [accounts.get(world.stores, account).following_count for account in (1, 2)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "beside", [lambda world: world.run_link(), lambda world: accounts.delete(world.stores, 9)], ids=["link", "account"]
+)
+def test_a_post_is_deleted_while_its_fan_out_ends_or_its_account_goes(world, meets, beside):
+    world.crowd(9, [1])
+    world.read(1)
+    post = world.post(9)
+    other = meets(edit, "now", lambda: beside(world), nth=2)
+    edit.delete(world.stores, 9, post)
+    other.ends()
+    assert world.read(1) == []

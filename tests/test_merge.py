@@ -1,0 +1,102 @@
+"""Merging without merging everything: the ids of a page are those that a merge of everything would give."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from feedsvc.feed import merge
+from feedsvc.feed.merge import Merged
+from feedsvc.store.redis import latest
+from feedsvc.store.redis.known import held
+from feedsvc.store.redis.latest import Latest
+from feedsvc.store.redis.lists import Decimals, FloorList
+
+ids = st.integers(1, 40)
+repeated_ids = st.lists(st.integers(1, 8), max_size=30).map(sorted)
+some_ids = st.lists(ids, max_size=30).map(lambda found: sorted(set(found)))
+counts = st.integers(1, 4)
+horizons = st.just(0) | ids
+positions = ids | st.just(2**63 - 1)
+
+
+@st.composite
+def authors_lists(draw):
+    """Author -> ids, ascending; each post is one author's."""
+    posts = draw(some_ids)
+    return {author: [post for post in posts if post % 6 == author] for author in {post % 6 for post in posts}}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """So that the latest do not hold everything, and are soon given up."""
+    monkeypatch.setattr(latest, "_POSTS", 6)
+    monkeypatch.setattr(latest, "_OF_EACH", 2)
+    monkeypatch.setattr(latest, "_FEW", 2)
+    monkeypatch.setattr(merge, "_STEPS", 3)
+
+
+@pytest.fixture
+def merged(tiny):
+    def make(lists, followed, others, horizon, late):
+        """Of these lists, some followed; `late`: (author, post) put one by one after the others were copied."""
+        copied = {author: [post for post in posts if (author, post) not in late] for author, posts in lists.items()}
+        found = Latest().with_lists(copied)
+        for author, post in late:
+            found = found.with_post(post, author)
+        return Merged([held(FloorList(lists[author], 0)) for author in followed], others, horizon, found, frozenset(followed))
+
+    return make
+
+
+def everything(lists, followed, others, horizon):
+    sources = [*(lists[author] for author in followed), *others]
+    return sorted({post_id for source in sources for post_id in source if post_id > horizon})
+
+
+def drawn(data):
+    lists = data.draw(authors_lists())
+    followed = data.draw(st.lists(st.sampled_from(sorted(lists)), unique=True)) if lists else []
+    late = data.draw(st.lists(st.sampled_from([(a, p) for a, posts in lists.items() for p in posts]), unique=True)) if lists else []
+    return lists, followed, data.draw(st.lists(some_ids | repeated_ids, min_size=1, max_size=3)), data.draw(horizons), late
+
+
+@given(st.data(), positions, counts)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_page_downwards_is_the_first_of_all_that_is_below(merged, data, position, count):
+    *sources, horizon, late = drawn(data)
+    below = [post_id for post_id in everything(*sources, horizon) if post_id < position]
+    assert merged(*sources, horizon, late).below(position, count) == below[::-1][:count]
+
+
+@given(st.data(), st.integers(0, 120), st.none() | st.integers(0, 12))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_page_upwards_is_the_first_of_all_that_is_above(merged, data, position, count):
+    *sources, horizon, late = drawn(data)
+    above = [post_id for post_id in everything(*sources, horizon) if post_id > position]
+    assert merged(*sources, horizon, late).above(position, count) == above[:count]
+
+
+@given(st.lists(authors_lists(), max_size=4))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_latest_are_all_above_their_floor_and_not_many(tiny, several):
+    found, posts = Latest(), set()
+    for lists in several:
+        found = found.with_lists(lists)
+        posts |= {post for each in lists.values() for post in each}
+        assert sorted(post for post in posts if post > found.floor) == list(found.ids)
+        assert len(found.ids) == len(found.authors) <= 2 * latest._POSTS
+
+
+@given(st.lists(st.integers(1, 2**63 - 1)), st.integers(0, 2**63), st.integers(0, 5))
+def test_ids_as_redis_writes_them_are_in_order_of_their_numbers(numbers, position, count):
+    found = Decimals([b"%d" % number for number in numbers])
+    assert list(found) == sorted(numbers)
+    assert found[count:] == sorted(numbers)[count:]
+
+
+def test_an_id_that_a_list_holds_many_times_counts_once():
+    found = Merged([], [[3, 5, 5, 5, 7, 7, 7, 7]], 0, Latest(), frozenset())
+    assert found.below(9, 2) == [7, 5]
+    assert found.above(3, 2) == [5, 7]

@@ -1,0 +1,121 @@
+"""The inputs of a replay: recordings, the database's own posts, its graph."""
+
+from __future__ import annotations
+
+import gzip
+from array import array
+from collections import Counter
+
+import pytest
+
+from feedsvc.graph import crowd as crowds
+from feedsvc.measuring import lately as measuring
+from feedsvc.posts import recent
+from feedsvc.store.redis import reads
+from feedsvc.threshold.replay import recorded
+from feedsvc.threshold.replay.crowd import crowd_of
+
+CROWD = crowd_of([1, 2, 2**63 - 1], [(1, [2])], last_routes=[None] * 3, posts=array("I", [5, 0, 0]))
+
+
+def read(tmp_path, text):
+    path = tmp_path / "events.txt"
+    path.write_bytes(text)
+    return recorded.read(path, CROWD)
+
+
+def test_a_recording_is_read(tmp_path):
+    text = b"# seconds what account\n\n0 post 1\n0.25\tread 2\n1.5 read 9223372036854775807\n1.5 read 77\n"
+    found = read(tmp_path, text)
+    work = found.workload
+    assert (list(work.post_seconds), list(work.authors)) == ([0], [0])
+    assert (list(work.read_seconds), list(work.readers)) == ([0.25, 1.5], [1, 2])
+    assert (found.unknown, list(work.has_feed), list(work.posts_before)) == (1, [0, 1, 1], [5, 0, 0])
+    assert (work.start_seconds, work.end_seconds, len(work)) == (0, 1.5, 3)
+    assert read(tmp_path, gzip.compress(text)) == found
+
+
+def test_an_empty_recording_has_no_events(tmp_path):
+    work = read(tmp_path, b"").workload
+    assert (len(work), work.start_seconds, work.end_seconds) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"2 post", "2 columns instead of 3"),
+        (b"-1 post 1", "'-1' is not a time"),
+        (b"nan post 1", "'nan' is not a time"),
+        (b"1e9 post 1", "'1e9' is not a time"),
+        (b"2 like 1", "'like' is neither post nor read"),
+        (b"2 read 0", "'0' is not an id"),
+        (b"2 read 9223372036854775808", "is not an id"),
+        (b"2 read \xff", "is not an id"),
+        (b"0.5 read 1", "0.5 is before the line above"),
+    ],
+)
+def test_a_malformed_line_is_named_by_its_number(tmp_path, line, why):
+    with pytest.raises(recorded.RecordingMalformed, match="line 3: ") as raised:
+        read(tmp_path, b"# here\n1 read 1\n" + line + b"\n3 read 1\n")
+    assert why in raised.value.detail
+    assert raised.value.detail.endswith("nothing was simulated")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(recorded.RecordingUnreadable, match="No such file"):
+        recorded.read(tmp_path / "none", CROWD)
+    whole = gzip.compress(b"1 read 1\n" * 1000)
+    with pytest.raises(recorded.RecordingUnreadable, match="end-of-stream"):
+        read(tmp_path, whole[:-9])
+
+
+def test_the_graph_of_the_database_is_loaded(world, stores):
+    world.crowd(9, [1, 2, 5])
+    world.crowd(2, [9])
+    world.post(9)
+    world.delete(9, world.post(9))
+    progress = []
+    found = crowds.load(stores, lambda *counts: progress.append(counts))
+    numbers = {ident: number for number, ident in enumerate(found.ids)}
+    assert list(numbers) == [1, 2, 5, 9]
+    assert {found.ids[follower] for follower in found.followers(numbers[9])} == {1, 2, 5}
+    assert [found.follower_count(number) for number in range(4)] == [0, 1, 0, 3]
+    assert (list(found.last_routes), list(found.posts)) == ([None, None, None, "push"], [0, 0, 0, 1])
+    assert progress == [(1, 4), (4, 4)]
+
+
+def test_without_accounts_there_is_nothing_to_simulate(stores):
+    with pytest.raises(crowds.NoAccounts, match="graph generate"):
+        crowds.load(stores)
+
+
+def test_the_posts_of_the_last_days_are_told_by_their_ids(world, stores):
+    world.people(3, 4)
+    made = [world.post(3), world.post(4)]
+    world.delete(4, made[1])
+    times, authors = recent.posted(stores, 60)
+    assert list(authors) == [3, 4]
+    assert 50 < times[0] <= times[1] <= 60
+    assert recent.posted(stores, 0) == (array("d"), array("q"))
+
+
+def test_the_last_days_are_replayed_with_the_reads_that_were_counted(world, stores, monkeypatch):
+    world.crowd(9, range(100, 130))
+    world.post(9)
+    by_viewer = Counter({viewer: viewer - 99 for viewer in range(100, 125)}) + Counter({4040: 9})
+    monkeypatch.setattr(reads, "counted", lambda _: reads.Reads(by_viewer, 7_200))
+    found = measuring.lately(stores, crowds.load(stores), 72, seed=1)
+    assert not found.reads_are_assumed
+    assert len(found.workload.authors) == 1
+    assert len(found.workload.readers) == round(16 * by_viewer.total() / 100)
+    assert set(found.workload.readers) <= set(range(1, 26)), "accounts 100 to 124, by number"
+
+
+def test_where_too_few_reads_were_counted_those_of_the_mix_are_assumed(world, stores):
+    world.crowd(9, [1])
+    world.post(9)
+    progress = []
+    found = measuring.lately(stores, crowds.load(stores), 60, 1, lambda *counts: progress.append(counts))
+    assert found.reads_are_assumed
+    assert (len(found.workload.authors), len(found.workload.readers)) == (1, 100)
+    assert progress == [(100, 100)]

@@ -1,0 +1,58 @@
+"""`relations:<viewer>` beside changes: what a slow reader read before a change is never stored after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from feedsvc.feed import reader
+from feedsvc.views import relations
+
+
+@pytest.fixture
+def while_read(monkeypatch):
+    """Lets something happen once, when a reader has read the relations from SQL and not stored them yet."""
+
+    def arrange(happening):
+        real = relations._read
+
+        def read(connection, viewer):
+            monkeypatch.setattr(relations, "_read", real)
+            found = real(connection, viewer)
+            happening()
+            return found
+
+        monkeypatch.setattr(relations, "_read", read)
+
+    return arrange
+
+
+@pytest.fixture
+def followed(world):
+    """Account 1 follows 9, and 8 not; both have posted, and nobody has read yet."""
+    world.crowd(9, [1])
+    world.people(8)
+    world.post(8)
+    world.post(9)
+    return world
+
+
+CHANGES = {
+    "follow": lambda world: world.follow(1, 8),
+    "unfollow": lambda world: world.unfollow(1, 9),
+    "mute": lambda world: world.mute(1, 9),
+    "block": lambda world: world.block(9, 1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_relations_that_change_while_they_are_read_are_read_again(followed, while_read, change):
+    while_read(lambda: change(followed))
+    reader.home_page(followed.stores, 1, None, 10)
+    assert followed.is_exact(1)
+
+
+def test_a_follow_shows_nothing_of_somebody_muted(followed):
+    followed.mute(1, 8)
+    assert followed.is_exact(1)
+    followed.follow(1, 8)
+    assert followed.is_exact(1)

@@ -1,0 +1,132 @@
+"""What a page costs: its round trips and its SQL, in a feed of a hundred ids, whatever happened to some of them."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from feedsvc.feed import reader, walk
+from feedsvc.store.redis import heads
+from tests.cluster import single_server
+from tests.world import World
+
+VIEWER, SOME, OTHERS = 1, 8, 9
+PAGE = 2
+
+
+class Costs:
+    """A viewer's pages, and what each of them has cost."""
+
+    def __init__(self, world, monkeypatch):
+        self.world, self.trips, self.sql = world, [], []
+        connection = redis.UnixDomainSocketConnection
+        send, reading = connection.send_packed_command, type(world.stores.sql).reading
+
+        def sent(connection, command, check_health=True):
+            self.trips[-1] += 1
+            return send(connection, command, check_health)
+
+        def asked(database):
+            self.sql[-1] += 1
+            return reading(database)
+
+        self.patches = [(connection, "send_packed_command", sent), (type(world.stores.sql), "reading", asked)]
+        self.monkeypatch = monkeypatch
+
+    def page(self, limit=PAGE, cursor=None):
+        self.trips.append(0)
+        self.sql.append(0)
+        with self.monkeypatch.context() as patched:
+            for patch in self.patches:
+                patched.setattr(*patch)
+            return reader.home_page(self.world.stores, VIEWER, cursor, limit)
+
+
+@pytest.fixture
+def world(make_stores):
+    """Forty posts of two accounts are on the viewer's list."""
+    found = World(make_stores(feed_cap=100))
+    for author in (SOME, OTHERS):
+        found.crowd(author, [VIEWER])
+    for number in range(40):
+        found.post(OTHERS if number % 2 else SOME)
+    found.drain()
+    found.sweep()
+    for _ in range(2):
+        assert found.is_exact(VIEWER)
+    return found
+
+
+@pytest.fixture
+def costs(world, monkeypatch):
+    return Costs(world, monkeypatch)
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """No post is of the last seconds."""
+    monkeypatch.setattr(reader, "settled_mark", lambda: walk.TOP)
+
+
+@single_server
+def test_a_first_page_is_one_round_trip(costs, settled):
+    for _ in range(3):
+        costs.page()
+    assert costs.trips[1:] == [1, 1]
+
+
+@single_server
+def test_so_is_the_second_page(costs, settled):
+    for _ in range(2):
+        costs.page(cursor=costs.page().next_cursor)
+    assert costs.trips[2:] == [1, 1]
+
+
+@single_server
+def test_so_is_what_came_since(costs, settled):
+    for _ in range(2):
+        costs.page(cursor=costs.page().prev_cursor)
+    assert costs.trips[2:] == [1, 1]
+
+
+@single_server
+def test_pages_of_two_sizes_do_not_spoil_each_other(costs, settled):
+    for _ in range(2):
+        for limit in (1, 2, 20):
+            costs.page(limit)
+    assert costs.trips[3:] == [1, 1, 1]
+
+
+@single_server
+def test_a_deleted_post_near_the_top_costs_no_trip(world, costs, settled):
+    world.delete(OTHERS, world.read(VIEWER)[0])
+    for _ in range(3):
+        costs.page()
+    assert costs.trips[1:] == [1, 1]
+    assert costs.sql[1:] == [0, 0]
+
+
+@pytest.mark.parametrize("hide", [lambda world: world.mute(VIEWER, OTHERS), lambda world: world.unfollow(VIEWER, OTHERS)])
+def test_the_posts_of_somebody_who_is_hidden_cost_no_sql(world, costs, settled, hide):
+    hide(world)
+    assert world.is_exact(VIEWER)
+    for _ in range(3):
+        costs.page()
+    assert costs.sql == [0, 0, 0]
+
+
+def test_posts_of_the_last_seconds_cost_no_sql(costs):
+    for _ in range(3):
+        costs.page()
+    assert costs.sql == [0, 0, 0]
+
+
+def test_a_page_that_is_there_does_not_fail_for_its_note(world, costs, monkeypatch):
+    class Full:
+        def run(self, *_):
+            raise redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'")
+
+    world.stores.redis.delete(world.stores.keys.homefeed(VIEWER))
+    costs.page()
+    monkeypatch.setattr(heads, "NOTE_REST", Full())
+    assert len(costs.page().items) == PAGE

@@ -1,0 +1,34 @@
+"""What always holds of the stored views, whatever the reader makes of them: no list is too long, and no floor lies."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from feedsvc.store.redis import keys, lists
+from feedsvc.store.sql.tables import Account, Change, Follow, Post
+
+
+def are_true(stores):
+    with stores.sql.reading() as connection:
+        owing = connection.scalar(sa.select(sa.func.count()).select_from(Change))
+        posts = connection.execute(sa.select(Post.id, Post.author_id, Post.route, Post.pushed_at).where(Post.deleted_at.is_(None))).all()
+        follows = {tuple(row) for row in connection.execute(sa.select(Follow.follower_id, Follow.followee_id))}
+        accounts = list(connection.scalars(sa.select(Account.id)))
+    longest = stores.limits.feed_cap + stores.limits.feed_slack
+    for account in accounts:
+        for key in (stores.keys.homefeed(account), keys.celebrity_posts(account)):
+            assert stores.redis.llen(key) - 1 <= longest, f"{key} exceeds cap + slack"
+        if owing:
+            continue  # a change that died after its commit: its effects are the sweep's
+        home = lists.read(stores.redis, stores.keys.homefeed(account))
+        if home:
+            belongs = {p.id for p in posts if p.pushed_at and (p.author_id == account or (account, p.author_id) in follows)}
+            _holds(home, belongs, stores.keys.homefeed(account))
+        listed = lists.read(stores.redis, keys.celebrity_posts(account))
+        if listed:
+            _holds(listed, {p.id for p in posts if p.author_id == account and p.pushed_at is None}, keys.celebrity_posts(account))
+
+
+def _holds(found, belongs, key):
+    above = {post for post in belongs if post > found.floor}
+    assert above <= set(found.ids), f"the floor of {key} lies"
