@@ -56,6 +56,7 @@ class Change:
     operation: tuple
     ask: object
     held: steps.Held | None = None
+    is_noted: bool = False  # in the log, because it is committed; an equal operation may have been there before
 
 
 class Machine(Moments):
@@ -106,7 +107,7 @@ class Machine(Moments):
     def reckon(self):
         """The feeds as they are now; two versions while a committed change is not answered yet."""
         self.oracles = [Oracle(self.log)]
-        if self.change and self.change.operation in self.log:
+        if self.change and self.change.is_noted:
             self.oracles.append(Oracle([operation for operation in self.log if operation is not self.change.operation]))
         for watch in self.walks + [hold for hold in self.holds if isinstance(hold, Watch)]:
             watch.must &= self.surely(watch.viewer)
@@ -396,7 +397,7 @@ class Machine(Moments):
         change = self.change
         answer = change.held.go_on()
         self.change = None
-        if change.operation in self.log:
+        if change.is_noted:
             if answer.status_code >= 500:
                 self.served.sweep()  # it was given up after its commit: the sweep owes the rest
             self.reckon()
@@ -453,6 +454,7 @@ class Machine(Moments):
         """The change is in the database, and its client has no answer yet."""
         if change.operation[0] == "post":
             change.operation = (*change.operation[:2], self.served.drawn)
+        change.is_noted = True
         self.change = change
         self.happened(change.operation)
 
