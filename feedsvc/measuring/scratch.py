@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.pool import StaticPool
 
 from feedsvc.errors import FeedsvcError
+from feedsvc.store.redis.at_hand import Pool
 from feedsvc.store.redis.cluster import Cluster
 from feedsvc.store.redis.figures import Figures
 from feedsvc.store.redis.keys import CALIBRATION, Keys
@@ -108,13 +109,12 @@ def _scratch_redis(stores: Stores) -> Iterator[redis.Redis]:
 def _beside(client: redis.Redis) -> Iterator[redis.Redis]:
     """The second database after the service's. Its connections do not look whose run the data are of: they would empty it."""
     options = {name: value for name, value in client.connection_pool.connection_kwargs.items() if name != "redis_connect_func"}
-    pool = redis.ConnectionPool(client.connection_pool.connection_class, **{**options, "db": int(options.get("db") or 0) + _BESIDE})
-    beside = redis.Redis(connection_pool=pool)
+    options |= {"connection_class": client.connection_pool.connection_class, "db": int(options.get("db") or 0) + _BESIDE}
+    beside = redis.Redis.from_pool(Pool(**options))
     try:
         yield beside
     finally:
         beside.close()
-        pool.disconnect()
 
 
 @contextmanager

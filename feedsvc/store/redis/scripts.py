@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hiredis import pack_command
 from redis import exceptions
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from redis import Redis as SingleRedis
     from redis.client import Pipeline
 
+    from feedsvc.store.redis.at_hand import Pool
     from feedsvc.store.redis.cluster import Redis
 
     # a key, which tells the node, and the command, packed
@@ -171,10 +172,18 @@ def _execute_at_once(redis: SingleRedis, stages: Sequence[Callable[[Pipeline], N
             stage(pipe)
         commands = pipe.command_stack
     message = b"".join(pack_command(args) for args, _ in commands)
+    pool = cast("Pool", redis.connection_pool)
     try:
-        answers = _ask(redis, message, len(commands))
+        connection = pool.take()
+        try:
+            answers = _ask(connection, message, len(commands))
+        except BaseException:
+            pool.give_up(connection)
+            raise
+        pool.put_back(connection)
     except (exceptions.ConnectionError, exceptions.TimeoutError):  # as the client does: a restarted server has dropped connections
-        answers = _ask(redis, message, len(commands))
+        with connected(redis) as connection:
+            answers = _ask(connection, message, len(commands))
     return [_understood(redis, answer, *command) for answer, command in zip(answers, commands, strict=True)]
 
 
@@ -184,7 +193,6 @@ def _understood(redis: SingleRedis, answer: Any, args: Sequence[Any], options: d
     return answer if understand is None else understand(answer, **{name: value for name, value in options.items() if name != "keys"})
 
 
-def _ask(redis: SingleRedis, message: bytes, count: int) -> list[Any]:
-    with connected(redis) as connection:
-        connection.send_packed_command([message])
-        return [connection.read_response() for _ in range(count)]
+def _ask(connection: Any, message: bytes, count: int) -> list[Any]:
+    connection.send_packed_command([message])
+    return [connection.read_response() for _ in range(count)]
