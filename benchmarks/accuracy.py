@@ -37,7 +37,7 @@ _CAP = 100
 _ACTIVE_SHARE = 0.7
 _ACCOUNTS = 1_000_000
 _POSTS_AN_ACCOUNT = 0.1
-_OPERATIONS = 4_640  # 40 posts and 4,000 reads, about
+_OPERATIONS = 18_560  # 160 posts and 16,000 reads, about
 _LOWEST, _THRESHOLDS = 10, 5
 _HIGGS = Path(os.environ.get("FEEDSVC_HIGGS_GRAPH", "../shared/data/higgs-retweets.txt.gz"))
 

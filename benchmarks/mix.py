@@ -34,8 +34,8 @@ _OPERATIONS = 10_000
 _CAP = 100
 _SEED = 1
 _ACTIVE_PERCENT = (1, 10, 50, 100)
-# From the share of accounts with very many followers to all but the largest; pure push and pure pull beside them.
-_THRESHOLDS = (30, 100, 300, 1_000, 3_000)
+# From where one account in fifty is pulled to where only the largest are; pure push and pure pull beside them.
+_THRESHOLDS = (100, 300, 1_000, 3_000, 10_000)
 _PULL, _PUSH = 1, 10**9
 _IDLE_SECONDS = 5.0
 

@@ -108,7 +108,7 @@ def test_those_who_are_measured_have_pages_of_home_lists_and_of_celebrity_lists(
         found = replace(scratched, limits=replace(stores.limits, feed_cap=60))
         measured = stage.Stage(found)
         measured.build()
-        for kind, lists in {"read": 0, "read a list": 1, "read lists": 3, "read long lists": 3}.items():
+        for kind, lists in {"read": 0, "read a list": 1, "read a long list": 1, "read lists": 3}.items():
             for viewer in measured.audience.viewers[kind]:
                 feed = reader.look(found, viewer)
                 page = [json.loads(item.json)["author_id"] for item in feed.below(2**60, 40)]
@@ -120,14 +120,13 @@ def test_those_who_are_measured_have_pages_of_home_lists_and_of_celebrity_lists(
 
 def test_unit_costs_are_what_one_measurement_has_more_than_another():
     names = ("upload", "ids", "push", "skip", "take off", "link", "round", "round of many", "empty round", "message")
-    lists, entries = audience.LISTS, 50
-    many = 660.0 + 10 * (lists - 1)
-    reads = {"read": 500.0, "read a list": 660.0, "read lists": many, "read long lists": many + 0.1 * lists * entries, "learn": 700.0}
+    long = 660.0 + 0.1 * (audience.LONG - audience.SHORT)
+    reads = {"read": 500.0, "read a list": 660.0, "read a long list": long, "read lists": long + 10 * (audience.LISTS - 1), "learn": 700.0}
     times = {**dict.fromkeys(names, 0.0), **reads, "link": 5000.0, "push": 1.0}
-    costs = calibrating.unit_costs(times, {"feed_bytes": 1, "entry_bytes": 2}, entries)
+    costs = calibrating.unit_costs(times, {"feed_bytes": 1, "entry_bytes": 2})
     assert costs.list_entry_us == pytest.approx(0.1)
-    assert costs.list_us == pytest.approx(10 - 5 * 0.1)
-    assert costs.first_list_us == pytest.approx(150)
+    assert costs.list_us == pytest.approx(10)
+    assert costs.first_list_us == pytest.approx(150 - audience.SHORT * 0.1)
     assert costs.learn_us == pytest.approx(40)
     assert costs.link_us == pytest.approx(5000 - stage.FOLLOWERS)
     assert costs.small_fanout_us == 0, "nothing costs less than nothing"

@@ -68,11 +68,11 @@ def test_a_look_finds_for_every_threshold_what_each_read_would_merge(town):
         assert at.merging == pytest.approx(sum(weight for viewer, weight in weights.items() if counts[viewer]) / sum(weights.values()))
 
 
-def test_a_read_looks_at_no_more_of_a_list_than_a_page_has(town, monkeypatch):
+def test_a_read_looks_at_no_more_of_its_lists_than_a_page_has(town, monkeypatch):
     monkeypatch.setattr(viewers, "PAGE_POSTS", 4)
     at = gather.refresh(town.stores).lists_at(1)
     # Who reads so many times follows all from that number on, of whom the odd ones have as many posts.
-    seen = {times: sum(min(4, posts) for posts in (1, 3, 5, 7, 9) if posts >= times) for times in range(1, 10)}
+    seen = {times: min(4, sum(posts for posts in (1, 3, 5, 7, 9) if posts >= times)) for times in range(1, 10)}
     assert at.entries == pytest.approx(sum(times * entries for times, entries in seen.items()) / sum(seen))
 
 

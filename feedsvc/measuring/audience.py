@@ -1,4 +1,4 @@
-"""Whom a calibration reads as: viewers with full feeds who follow no celebrity, one, a page of them, as many with longer lists.
+"""Whom a calibration reads as: viewers with full feeds who follow no celebrity, one with few posts, one with many, or many with one each.
 
 Posts of a day are spread over the home lists and the celebrity lists, so that pages have both. The process holds many lists more, among
 which these lie: that of its memory which a read looks at is in no cache of the processor, and of the latest posts few are its own.
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 _FIRST = 9_007_199_254_780_000
 # Of each kind, who read in turn. Each follows celebrities of its own: no read finds in the processor's caches what the one before it left.
 VIEWERS = 200
-# Celebrities of a viewer of many: not more than a page has posts, so that a read looks into each list.
-LISTS = 20
-# Posts of the day on a list, and on a home list. Of a longer list a read looks at so many as are on a page.
-SHORT, _PUSHED = 5, 40
+# Posts of the day on a short list and on a long one, which has as many as a page; and on a home list.
+SHORT, LONG, _PUSHED = 5, PAGE_POSTS, 40
+# Celebrities of a viewer of many. Each has one post of the day, so that the lists have as many together as one long list.
+LISTS = LONG
 # Lists that the process holds beside these, of which some get new posts.
 _HELD, _OTHERS = 20_000, 10
 _AT_ONCE = 100
@@ -49,8 +49,7 @@ class Audience:
     stores: Stores
     viewers: dict[str, list[int]] = field(init=False)
     others: list[int] = field(init=False)
-    _short: dict[int, list[int]] = field(init=False)
-    _long: dict[int, list[int]] = field(init=False)
+    _followed: dict[str, dict[int, list[int]]] = field(init=False)
     # Who is pushed to all viewers.
     _pushed: int = _FIRST
     _old: Iterator[int] = field(default_factory=lambda: count(2))
@@ -60,25 +59,21 @@ class Audience:
     def __post_init__(self) -> None:
         """Draw up who there is."""
         account = count(_FIRST + 1)
-        kinds = ("read", "read a list", "read lists", "read long lists")
+        kinds = {"read": 0, "read a list": 1, "read a long list": 1, "read lists": LISTS}
         self.viewers = {kind: [next(account) for _ in range(VIEWERS)] for kind in kinds}
-        self._short, self._long = ({viewer: [next(account) for _ in range(LISTS)] for viewer in self.viewers[kind]} for kind in kinds[2:])
+        self._followed = {
+            kind: {viewer: [next(account) for _ in range(lists)] for viewer in self.viewers[kind]} for kind, lists in kinds.items()
+        }
         self.others = [next(account) for _ in range(_OTHERS)]
-
-    @property
-    def longer(self) -> int:
-        """So many more entries a longer list has than a short one."""
-        return max(1, min(PAGE_POSTS, self.stores.limits.feed_cap) - SHORT)
 
     def everybody(self) -> list[int]:
         """All viewers."""
         return list(chain.from_iterable(self.viewers.values()))
 
     def follows(self) -> Iterator[tuple[int, int]]:
-        """Follower and followee. Who follows one celebrity shares it with somebody who follows many."""
+        """Follower and followee."""
         yield from ((viewer, self._pushed) for viewer in self.everybody())
-        yield from zip(self.viewers["read a list"], (authors[0] for authors in self._short.values()), strict=True)
-        yield from ((viewer, author) for of in (self._short, self._long) for viewer, authors in of.items() for author in authors)
+        yield from ((viewer, author) for of in self._followed.values() for viewer, authors in of.items() for author in authors)
         yield from ((author, self._pushed) for author in self.others)
 
     def build(self) -> None:
@@ -87,15 +82,14 @@ class Audience:
         day = range(today - 24 * _HOUR_MS, today)
         # Each has posts of its own: a page without celebrities is as far from the processor's caches as one with many.
         pushed = {viewer: self._posts([self._pushed], _PUSHED, day, "push")[self._pushed] for viewer in self.everybody()}
-        short = self._posts([*chain.from_iterable(self._short.values()), *self.others], SHORT, day)
-        long = self._posts([*chain.from_iterable(self._long.values())], SHORT, day)
+        lists = self._posts(self.others, SHORT, day)
+        for kind, each in {"read a list": SHORT, "read a long list": LONG, "read lists": 1}.items():
+            lists |= self._posts([*chain.from_iterable(self._followed[kind].values())], each, day)
+        self._fill({keys.celebrity_posts(author): posts for author, posts in lists.items()})
         older = range(ids.lowest_of(day[0]) - 1, 1, -1)
-        for number, author in enumerate(long):
-            long[author] += older[number :: len(long)][: self.longer]
-        self._fill({keys.celebrity_posts(author): posts for author, posts in (short | long).items()})
         feeds = {viewer: [*posts, *older[: 2 * self.stores.limits.feed_cap]][: self.length()] for viewer, posts in pushed.items()}
         self._fill({self.stores.keys.homefeed(viewer): posts for viewer, posts in feeds.items()})
-        self._hold(short | long | {author: self._newest_first(SHORT, day) for author in range(_FIRST - _HELD, _FIRST)})
+        self._hold(lists | {author: self._newest_first(SHORT, day) for author in range(_FIRST - _HELD, _FIRST)})
         for viewer in self.everybody():
             reader.home_page(self.stores, viewer, None, 20)
 

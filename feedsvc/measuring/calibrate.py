@@ -22,7 +22,7 @@ import structlog
 from feedsvc.fanout import chain, done, small, sweep
 from feedsvc.feed import reader
 from feedsvc.graph import followers
-from feedsvc.measuring.audience import LISTS, SHORT, VIEWERS
+from feedsvc.measuring.audience import LISTS, LONG, SHORT, VIEWERS
 from feedsvc.measuring.messages import message_us
 from feedsvc.measuring.meter import Meter, spaced
 from feedsvc.measuring.scratch import scratch_stores
@@ -66,7 +66,7 @@ def calibrate(stores: Stores, celery: Celery, progress: Callable[[], object] = l
         stage.build()
         meter = Meter(scratch)
         for number in range(-_WARM, ROUNDS):
-            costs = unit_costs(_round(stage, meter, celery), _bytes(stage), stage.audience.longer)
+            costs = unit_costs(_round(stage, meter, celery), _bytes(stage))
             if number >= 0:
                 rounds.append(costs)
                 progress()
@@ -76,10 +76,10 @@ def calibrate(stores: Stores, celery: Celery, progress: Callable[[], object] = l
     return found
 
 
-def unit_costs(times: Times, memory: Mapping[str, float], longer: int) -> UnitCosts:
-    """What was measured, taken apart; long lists have so many more entries. Nothing costs less than nothing."""
-    entry = max(0.0, times["read long lists"] - times["read lists"]) / (LISTS * longer)
-    one_list = (times["read lists"] - times["read a list"]) / (LISTS - 1)
+def unit_costs(times: Times, memory: Mapping[str, float]) -> UnitCosts:
+    """What was measured, taken apart. Nothing costs less than nothing."""
+    entry = max(0.0, times["read a long list"] - times["read a list"]) / (LONG - SHORT)
+    one_list = (times["read lists"] - times["read a long list"]) / (LISTS - 1)
     follower = times["ids"] + times["push"]
     small_post = (_POSTS * times["round of many"] - times["round"]) / (_POSTS - 1)
     found = {
@@ -92,8 +92,8 @@ def unit_costs(times: Times, memory: Mapping[str, float], longer: int) -> UnitCo
         "push_us": times["push"],
         "skip_us": times["skip"],
         "read_us": times["read"],
-        "first_list_us": times["read a list"] - times["read"] - one_list,
-        "list_us": one_list - SHORT * entry,
+        "first_list_us": times["read a list"] - times["read"] - one_list - SHORT * entry,
+        "list_us": one_list,
         "list_entry_us": entry,
         "learn_us": times["learn"] - times["read a list"],
         **memory,
@@ -165,7 +165,7 @@ def _fanouts(stage: Stage, meter: Meter) -> Times:
 
 
 def _reads(stage: Stage, meter: Meter) -> Times:
-    """First pages, by one viewer after the other: with no list, one, many, many longer ones; and one that has a new post each time.
+    """First pages, by one viewer after the other: with no list, a short one, a long one, many; and one that has a new post each time.
 
     Lists that a process holds cost the stores nothing, and the stores' time varies more than what a list costs: each has the same.
     """

@@ -88,14 +88,15 @@ class _Tally:
             size = len(self._points) - 1
         if has_list and pin != "push" and size >= 0:
             self._lists[size] += 1
-            self._entries[size] += min(PAGE_POSTS, self._posting.entries(rate))
+            self._entries[size] += self._posting.entries(rate)
         if pin != "pull":
             # Pushed by every threshold above its size.
             self._rates[0 if pin == "push" else size + 1] += rate
 
     def seen(self, weight: float) -> _Seen:
         feed = [min(self._posting.cap, rate * self._posting.history_days) for rate in accumulate(self._rates[:-1])]
-        return _Seen(weight, _from_the_end(self._lists), _from_the_end(self._entries), feed)
+        entries = [min(PAGE_POSTS, each) for each in _from_the_end(self._entries)]
+        return _Seen(weight, _from_the_end(self._lists), entries, feed)
 
 
 def _from_the_end(values: list[_Number]) -> list[_Number]:

@@ -32,7 +32,7 @@ class UnitCosts:
     skip_us: float
     # A page of a feed without any celebrity list, HTTP apart.
     read_us: float
-    # What the first celebrity list adds to a read, each list adds, each of its entries adds that a page may have.
+    # What the first celebrity list adds to a read, each list adds, each of their entries adds that a page may have.
     first_list_us: float
     list_us: float
     list_entry_us: float
@@ -60,7 +60,7 @@ class Pushing:
 
 @dataclass(frozen=True, kw_only=True)
 class Pulling:
-    """An amount of pulling. `lists`: the celebrity lists that all reads merge together; `entries`: of each up to `PAGE_POSTS`."""
+    """An amount of pulling. `lists`: the celebrity lists that all reads merge together; `entries`: of each read up to `PAGE_POSTS`."""
 
     merging_reads: float = 0.0
     lists: float = 0.0
@@ -71,7 +71,7 @@ class Pulling:
 # Processes that read, each of which learns a new celebrity post: what `up` starts. Learning is far below everything else.
 READING_PROCESSES = 2
 
-# What a read looks at of one list: as many entries as a page has posts.
+# What a read looks at of its lists: about as many entries as a page has posts. Older ones are below what it reads of the home list.
 PAGE_POSTS = 20
 
 # What a round claims at most (`feedsvc.fanout.small`).

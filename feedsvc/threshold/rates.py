@@ -59,7 +59,8 @@ def account_seconds(situation: Situation, cell: Cell) -> tuple[float, float]:
         posts=cell.posts, small_posts=small, rounds=small / situation.posts_a_round, links=links, follower_ids=cell.follower_ids
     )
     merged = _reads_of_a_follow(situation) * cell.followers * (cell.posted / cell.accounts)
-    entries = merged * min(formulas.PAGE_POSTS, cell.entries / cell.posted) if cell.posted else 0.0
+    everybody = inputs.lists[0]
+    entries = merged * everybody.entries / everybody.mean if merged else 0.0
     pulling = Pulling(lists=merged, entries=entries, posts=cell.posts)
     push = formulas.push_seconds(situation.costs, pushing, inputs.materialised_share)
     return push, formulas.pull_seconds(situation.costs, pulling)

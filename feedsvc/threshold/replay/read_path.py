@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from feedsvc.threshold.costs import PAGE_POSTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -27,7 +29,7 @@ class Change(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """What a read merges."""
+    """What a read merges: lists, and what it looks at of them together."""
 
     lists: int
     entries: int
@@ -44,7 +46,7 @@ def merged_by_reads(
     """How many reads merge how much.
 
     `listed`: how many posts each account has on its list before the first event; `changes` in the order of time; of a list `cap`
-    posts count at most, and cutting the oldest off never empties it. `progress` gets how many more reads are done.
+    posts count at most, of all that a reader has those of a page, and cutting the oldest off never empties it. `progress` gets how many more reads are done.
     """
     standing = _standing(crowd, listed, cap)
     found: Counter[int] = Counter()
@@ -59,7 +61,7 @@ def merged_by_reads(
         _add(standing, crowd, author, step)
     found.update(map(standing.__getitem__, workload.readers[done:]))
     progress(len(workload.readers) - reported)
-    return Counter({Merged(lists=each % _ENTRY, entries=each // _ENTRY): times for each, times in found.items()})
+    return Counter({Merged(lists=each % _ENTRY, entries=min(PAGE_POSTS, each // _ENTRY)): times for each, times in found.items()})
 
 
 def _standing(crowd: Crowd, listed: Sequence[int], cap: int) -> list[int]:
