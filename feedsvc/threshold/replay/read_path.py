@@ -45,8 +45,9 @@ def merged_by_reads(
 ) -> Counter[Merged]:
     """How many reads merge how much.
 
-    `listed`: how many posts each account has on its list before the first event; `changes` in the order of time; of a list `cap`
-    posts count at most, of all that a reader has those of a page, and cutting the oldest off never empties it. `progress` gets how many more reads are done.
+    `listed`: how many posts each account has on its list before the first event; `changes` in the order of time. Of a list `cap`
+    posts count at most, of all that a reader has those of a page, and cutting the oldest off never empties a list. `progress` gets
+    how many more reads are done.
     """
     standing = _standing(crowd, listed, cap)
     found: Counter[int] = Counter()
