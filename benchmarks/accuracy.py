@@ -17,6 +17,7 @@ from tqdm import tqdm
 from benchmarks import compared, history, sweep, verdicts, w1
 from benchmarks.compared import PULL, PUSH, Found, Round
 from benchmarks.service import WORKERS, opened, running
+from benchmarks.speed import Speed
 from benchmarks.state import State
 from feedsvc.graph import generate, importer
 from feedsvc.measuring import gather
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from benchmarks.service import Bench, Pool
     from benchmarks.w1 import Operation
     from feedsvc.store import Stores
+    from feedsvc.threshold.costs import UnitCosts
     from feedsvc.threshold.inputs import Inputs
 
 _SEED = 1
@@ -39,6 +41,8 @@ _ACCOUNTS = 1_000_000
 _POSTS_AN_ACCOUNT = 0.1
 _OPERATIONS = 18_560  # 160 posts and 16,000 reads, about
 _LOWEST, _THRESHOLDS = 10, 5
+# How often the machine's speed is looked at after each round of a calibration.
+_SAMPLES = 20
 _HIGGS = Path(os.environ.get("FEEDSVC_HIGGS_GRAPH", "../shared/data/higgs-retweets.txt.gz"))
 
 
@@ -84,14 +88,15 @@ def _swept(name: str, load: Callable[[Stores, Options], object], options: Option
 def _rounds(name: str, state: State, workers: Pool, rounds: Sequence[Sequence[Operation]]) -> Found:
     """The sweep in every round; the threshold that is recommended after the first is run with the others."""
     bench, thresholds, done = state.bench, _thresholds(max(state.sizes.values())), list[Round]()
-    recommended = 0
+    recommended, speed = 0, Speed()
     bar = tqdm(total=len(rounds) * (len(thresholds) + 1), desc=name, unit=" runs", leave=False, disable=None)
     for number, operations in enumerate(rounds):
-        done.append(Round(calibrate(bench.stores, bench.services.celery).costs, {}))
+        costs, pace = _calibrated(bench, speed)
+        done.append(Round(costs, {}))
         turned = thresholds[number % len(thresholds) :] + thresholds[: number % len(thresholds)]
         while turned:
             promote_at = turned.pop(0)
-            done[-1].runs[promote_at] = sweep.run(state, workers, promote_at, operations)
+            done[-1].runs[promote_at] = sweep.run(state, workers, promote_at, operations, speed).at_pace(pace)
             bar.update()
             if not turned and not recommended:
                 recommended = _recommended(bench)
@@ -99,6 +104,16 @@ def _rounds(name: str, state: State, workers: Pool, rounds: Sequence[Sequence[Op
                 thresholds = sorted({*thresholds, recommended})
     bar.close()
     return Found(_inputs(bench), bench.stores.limits, recommended, done, bench.server.name)
+
+
+def _calibrated(bench: Bench, speed: Speed) -> tuple[UnitCosts, float]:
+    """Unit costs, and what the piece of work of `speed` took when they were measured."""
+
+    def progress() -> None:
+        for _ in range(_SAMPLES):
+            speed.sample()
+
+    return calibrate(bench.stores, bench.services.celery, progress).costs, speed.take()
 
 
 def _thresholds(largest: int) -> list[int]:

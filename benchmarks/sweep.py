@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from benchmarks.service import Bench, Pool
+    from benchmarks.speed import Speed
     from benchmarks.state import State
     from benchmarks.w1 import Operation
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 READ, BLIND, REBUILD = "read", "blind", "rebuild"
 
 _POLL_SECONDS = 0.003
+# How often the machine's speed is looked at, in operations.
+_SAMPLED = 50
 # The rounds of small fan-outs that come after the last post.
 _SETTLE_SECONDS = 0.3
 
@@ -51,6 +54,14 @@ class Run:
     lists: int
     # The followers of each post that was pushed.
     pushed: Sequence[int]
+    # What the piece of work of `speed` took meanwhile.
+    pace: float
+
+    def at_pace(self, pace: float) -> Run:
+        """The same on a machine that does that piece of work in so many seconds."""
+        factor = pace / self.pace
+        seconds = {kind: each * factor for kind, each in self.seconds.items()}
+        return replace(self, seconds=seconds, behind=self.behind * factor, pace=pace)
 
     @property
     def reads(self) -> int:
@@ -94,12 +105,14 @@ class _Meter:
         return seconds_of(self._server + self._behind) - at - self._in_operations, time.perf_counter() - began
 
 
-def run(state: State, workers: Pool, promote_at: int, operations: Sequence[Operation]) -> Run:
+def run(state: State, workers: Pool, promote_at: int, operations: Sequence[Operation], speed: Speed) -> Run:
     """The operations, under this threshold, until every pushed post is off its celebrity list."""
     counting, pushed = _Counting(), []
     seeing, blind = state.turn(promote_at, {each.account for each in operations if each.what != "post"}, counting)
     meter = _Meter(seeing, workers)
     for number, operation in enumerate(operations):
+        if number % _SAMPLED == 0:
+            speed.sample()
         if operation.what == "read" and operation.account not in state.cold:
             _read(meter, [(READ, seeing), (BLIND, blind)][:: 1 if number % 2 else -1], operation)
             continue
@@ -113,7 +126,7 @@ def run(state: State, workers: Pool, promote_at: int, operations: Sequence[Opera
     time.sleep(_SETTLE_SECONDS)
     own = _sweep(seeing)
     behind, wall = meter.rest()
-    return Run(promote_at, meter.operations, meter.seconds, behind + own, wall, counting.lists, pushed)
+    return Run(promote_at, meter.operations, meter.seconds, behind + own, wall, counting.lists, pushed, speed.take())
 
 
 def _read(meter: _Meter, processes: Sequence[tuple[str, Bench]], operation: Operation) -> None:

@@ -48,7 +48,7 @@ def inputs():
 def run_at(promote_at, pushed, lists, merging):
     operations = Counter({"read": 90, "blind": 90, "rebuild": 10, "post": 4})
     seconds = {"read": 1.0 + merging, "blind": 1.0, "rebuild": 0.5, "post": 0.2 + 0.002 * pushed}
-    return Run(promote_at, operations, seconds, 0.1 + 0.008 * pushed, 2.0, lists * 100, [5] * pushed)
+    return Run(promote_at, operations, seconds, 0.1 + 0.008 * pushed, 2.0, lists * 100, [5] * pushed, 1.0)
 
 
 def found(rounds=3):
