@@ -430,6 +430,11 @@ def test_posts_are_given_in_the_order_asked(client, auth, nine):
     assert client.get(f"/v1/posts?ids={asked}", headers=auth(9)).json["data"] == [two, one]
 
 
+def test_the_bare_address_leads_to_the_page_to_try_the_service(client):
+    answer = client.get("/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/docs")
+
+
 def test_without_a_token_there_are_health_metrics_and_documents(client):
     assert client.get("/healthz").json["status"] == "ok"
     assert client.get("/readyz").json["status"] == "ready"

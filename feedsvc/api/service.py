@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, send_from_directory
+from flask import Blueprint, Response, send_from_directory, url_for
 
 from feedsvc.api import metrics
 from feedsvc.api.openapi import document
@@ -17,6 +17,12 @@ blueprint = Blueprint("service", __name__, static_folder="static", static_url_pa
 
 # The page runs the scripts that are served beside it, and nothing else. Swagger UI sets styles on elements.
 _DOCS_POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+
+
+@blueprint.get("/")
+def root() -> Response:
+    """Whoever opens the bare address in a browser finds the page to try the service."""
+    return Response(status=302, headers={"Location": url_for(".docs")})
 
 
 @blueprint.get("/healthz")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # name, where the preview has it, what was measured, whether that is a sum to be brought to a day, how it is spelled
 _COMPARED: tuple[tuple[str, str, str, bool, Callable[..., str]], ...] = (
     ("Deliveries a day", "deliveries_per_day", "deliveries", True, number),
-    ("Upload to last follower, 99th percentile", "seconds_to_last_follower", "delivery_p99_seconds", False, duration),
+    ("Upload to last follower (mean predicted, p99 measured)", "seconds_to_last_follower", "delivery_p99_seconds", False, duration),
     ("Lists merged a read, mean", "lists_per_read.mean", "lists_per_read", False, number),
     ("Processor time a day (measured without the stores)", "processor_seconds_per_day.total", "processor_seconds", True, duration),
     ("Read latency, 99th percentile", "", "read_p99_seconds", False, duration),

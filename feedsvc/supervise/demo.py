@@ -111,7 +111,7 @@ def _console_lines(services: Services, url: str) -> list[str]:
         "Open the console; the link signs you in, once:",
         f"  {codes.link(services.stores, url, 1, ['admin:read', 'admin:write'])}",
         f"Account {rising.id}, with {rising.follower_count} followers, is pushed so far. Drag the line below that, read what it would do,",
-        "apply it, post as that account, and see its route: a celebrity's. Then roll back.",
+        "apply it, post as that account, and see its route: pulled, as a celebrity's is. Then roll back.",
         f"  {_upload(services, url, rising.id)}",
         f"  {url}/console/accounts?id={rising.id}",
         f"Another link: {_COMMAND} console --url {url}",

@@ -72,6 +72,7 @@ def run_up(settings: Settings, plan: Plan) -> int:
     try:
         _run(settings, plan, children)
     except _Stop:
+        click.echo("stopping: every process finishes what it does")
         return 0
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,12 +15,16 @@ const [promote, demote] = [place("promote_at"), place("demote_at")];
 const lines = [];
 let keepsRatio = true;
 let settling;
+let askedFor;
 
+// The heading names the value that the numbers below it are of, not the one that is on its way.
 const preview = new Part(stateOf(place("preview")), (html) => {
+  place("asked").textContent = number.format(askedFor);
   place("preview").innerHTML = html;
 });
 
 function ask() {
+  askedFor = Number(promote.value);
   const asked = new URLSearchParams({ promote_at: promote.value, demote_at: demote.value });
   preview.load(`${place("preview").dataset.url}?${asked}`);
 }
@@ -36,7 +40,6 @@ function show() {
   const value = Number(promote.value);
   if (!promote.validity.valid || !demote.validity.valid) return;
   for (const line of lines) line.put(value);
-  place("asked").textContent = number.format(value);
   clearTimeout(settling);
   settling = setTimeout(ask, SETTLED_MS);
 }
