@@ -175,8 +175,30 @@ READING = [
     ),
     Planted(
         "read a list that was copied after the home list was read",
-        (Edit(KNOWN, "None if each is None or each.load > self.loads else each", "each"),),
+        (Edit(COPIES, "None if each is None or each.load > known.loads else each", "each"),),
         ("tests/test_celebrities.py::test_a_list_that_was_copied_after_a_reader_asked_is_not_for_that_reader",),
+    ),
+    Planted(
+        "hold a list before it can be seen that there was another load",
+        (
+            Edit(
+                COPIES,
+                "            self._known = replace(self._known, loads=load, latest=latest, highest_floor=highest_floor)\n",
+                "",
+            ),
+            Edit(
+                COPIES,
+                "                self._drop(next(iter(self._known.lists)))\n\n",
+                "                self._drop(next(iter(self._known.lists)))\n"
+                "            self._known = replace(self._known, loads=load, latest=latest, highest_floor=highest_floor)\n\n",
+            ),
+        ),
+        ("tests/test_celebrities.py::test_who_finds_a_list_while_it_is_being_held_sees_that_it_is_too_late_for_it",),
+    ),
+    Planted(
+        "take it that no list has a floor",
+        (Edit(COPIES, "max(self._known.highest_floor, max((copy.floor for copy in lists.values()), default=0))", "0"),),
+        ("tests/test_celebrities.py::test_a_page_ends_at_the_highest_floor_of_the_lists_that_are_held",),
     ),
     Planted(
         "hold a list without what was put since it was read",

@@ -175,7 +175,7 @@ def look(stores: Stores, viewer: int, page: Asked | None = None) -> Feed:
         authors = relations.visible_authors(stores, viewer)
     if known is None:
         known = celebrity.reload(stores)
-    copied, missing = _copied(known, authors)
+    copied, missing = _copied(stores, known, authors)
     read: list[Held] = []
     if missing or not in_order:
         read, answers = _lists_then_head(stores, known, missing, key, is_all=is_all)
@@ -188,11 +188,13 @@ def look(stores: Stores, viewer: int, page: Asked | None = None) -> Feed:
     return Feed(stores, viewer, known, authors, merged, len(copied) + len(read), is_head)
 
 
-def _copied(known: Known, authors: frozenset[int]) -> tuple[list[Held], list[int]]:
+def _copied(stores: Stores, known: Known, authors: frozenset[int]) -> tuple[list[Held], list[int]]:
     """Of the celebrities among these authors: the lists that this process has copies of, and those who are missing."""
     followed = known.among(authors)
-    copies = known.held(followed)
-    missing = [author for author, copy in zip(followed, copies, strict=True) if copy is None] if None in copies else []
+    copies = stores.copies.lists(known, followed)
+    if all(copies):  # as almost always, and they may be many
+        return cast("list[Held]", copies), []
+    missing = [author for author, copy in zip(followed, copies, strict=True) if copy is None]
     return [copy for copy in copies if copy is not None], missing
 
 
@@ -211,7 +213,8 @@ def _whole_home(stores: Stores, viewer: int) -> Home:
 def _merged(known: Known, authors: frozenset[int], copied: list[Held], read: list[Held], home: Home) -> Merged:
     # A copy may not have the news: another thread may have begun the copies anew meanwhile.
     news = sorted(put.post_id for put in known.news if put.author in authors)
-    horizon = max(home.floor, max(map(_FLOOR, copied), default=0), max(map(_FLOOR, read), default=0))
+    floors = map(_FLOOR, copied) if home.floor < known.highest_floor else ()
+    horizon = max(home.floor, max(floors, default=0), max(map(_FLOOR, read), default=0))
     return Merged(copied, [*(each.ids for each in read), news, home.ids], horizon, known.latest, authors)
 
 

@@ -6,7 +6,6 @@ from array import array
 from bisect import bisect_left
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from feedsvc.store.redis.latest import Latest
@@ -50,9 +49,6 @@ class Body(NamedTuple):
 GONE = Body(0, b"")
 
 
-_LOAD = itemgetter(Held._fields.index("load"))
-
-
 @dataclass(frozen=True)
 class Known:
     """What one read knows: the copies as they were when it asked, and the news. A dictionary handed out here only gains."""
@@ -63,6 +59,8 @@ class Known:
     lists: OrderedDict[int, Held] = field(default_factory=OrderedDict)
     # Later loads are not for this read: what they lack may have moved into a home list that it had read before.
     loads: int = 0
+    # No list of these loads has a higher floor.
+    highest_floor: int = 0
     latest: Latest = _NOTHING
     bodies: dict[int, Body] = field(default_factory=dict)
     news: Sequence[Put] = ()
@@ -76,14 +74,12 @@ class Known:
         return found | {put.author for put in self.news if put.author in authors} if self.news else found
 
     def held(self, authors: Collection[int]) -> list[Held | None]:
-        """The copies of these authors' lists; None where there is none, or none for this read."""
+        """The copies of these authors' lists as they are now, some perhaps of later loads; None where there is none."""
         found = list(map(self.lists.get, authors))
         anew = {put.author for put in self.news if put.post_id == MADE_ANEW}
         if anew:
             found = [None if author in anew else each for author, each in zip(authors, found, strict=True)]
-        if all(found) and max(map(_LOAD, found), default=0) <= self.loads:  # type: ignore[arg-type] # as almost always, and they may be many
-            return found
-        return [None if each is None or each.load > self.loads else each for each in found]
+        return found
 
 
 def held(posts: FloorList) -> Held:
