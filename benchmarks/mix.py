@@ -2,13 +2,14 @@
 
 Every run does the same operations, as fast as they go, on
 the same network in the state in which its threshold would have left it, and ends when nothing is left to do. What waiting
-processes use in as much time is taken off.
+processes use in as much time is taken off. All are brought to one speed of the machine (see `speed`).
 """
 
 from __future__ import annotations
 
 import random
 import shutil
+import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from benchmarks import history, w1
 from benchmarks.processor import Meter
 from benchmarks.service import WORKERS, opened, reopened, until, workers
+from benchmarks.speed import Speed
 from feedsvc.graph import generate
 from feedsvc.store.sql.tables import Fanout
 
@@ -38,6 +40,8 @@ _ACTIVE_PERCENT = (1, 10, 50, 100)
 _THRESHOLDS = (100, 300, 1_000, 3_000, 10_000)
 _PULL, _PUSH = 1, 10**9
 _IDLE_SECONDS = 5.0
+# How often the machine's speed is looked at, in operations.
+_SAMPLED = 50
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,13 @@ def measure(options: Options) -> dict[str, Any]:
         runs = [(percent, promote_at) for percent in _ACTIVE_PERCENT for promote_at in (*_THRESHOLDS, _PUSH, _PULL)]
         spent: dict[tuple[int, int], list[float]] = {run: [] for run in runs}
         parts: dict[tuple[int, int], dict[str, float]] = {}
+        speed, paces = Speed(), list[float]()
         for run in tqdm(runs * options.rounds, desc="W1", unit=" runs", leave=False, disable=None):
-            parts[run], seconds = _run(day, *run, options)
-            spent[run].append(sum(parts[run].values()) - idle * seconds)
-        server = bench.server.name
-    return _result(spent, parts) | {
+            parts[run], seconds = _run(day, *run, options, speed)
+            paces.append(speed.take())
+            spent[run].append((sum(parts[run].values()) - idle * seconds) / paces[-1])
+        server, pace = bench.server.name, statistics.median(paces)
+    return _result({run: [each * pace for each in found] for run, found in spent.items()}, parts) | {
         "graph": f"generated, {len(day.network.sizes):,} accounts, seed {_SEED}",
         "server": server,
         "settings": {
@@ -84,7 +90,7 @@ def _prepare(bench: Bench, options: Options) -> Day:
     return Day(bench, network, copy)
 
 
-def _run(day: Day, percent: int, promote_at: int, options: Options) -> tuple[dict[str, float], float]:
+def _run(day: Day, percent: int, promote_at: int, options: Options, speed: Speed) -> tuple[dict[str, float], float]:
     """Processor seconds by part, and seconds, of one run."""
     database = day.database.with_name("run.db")
     for leftover in database.parent.glob("run.db*"):
@@ -100,9 +106,12 @@ def _run(day: Day, percent: int, promote_at: int, options: Options) -> tuple[dic
         history.pull(bench.stores, promote_at)
         history.materialise(bench.stores, day.network, active, promote_at)
         meter, started = Meter({"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]}), time.perf_counter()
-        for operation in operations:
+        sampling = 0.0
+        for number, operation in enumerate(operations):
+            if number % _SAMPLED == 0:
+                sampling += speed.sample()
             w1.perform(bench, operation)
-        operated = meter.spent()["driver"]  # what waits for the rest is the benchmark's own
+        operated = meter.spent()["driver"] - sampling  # what waits for the rest is the benchmark's own
         until(lambda: _nothing_left(bench), 0.5)
         return meter.spent() | {"driver": operated}, time.perf_counter() - started
 

@@ -8,7 +8,6 @@ LUA = "feedsvc/store/redis/lua"
 LISTS = "feedsvc/store/redis/lists.py"
 RECENT = "feedsvc/store/redis/recent.py"
 COPIES = "feedsvc/store/redis/copies.py"
-KNOWN = "feedsvc/store/redis/known.py"
 HEADS = "feedsvc/store/redis/heads.py"
 WHILE_READ = "tests/test_relations.py::test_relations_that_change_while_they_are_read_are_read_again"
 

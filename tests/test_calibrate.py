@@ -36,7 +36,7 @@ def quick(monkeypatch):
     for module in (calibrating, audience):
         monkeypatch.setattr(module, "VIEWERS", 2)
         monkeypatch.setattr(module, "LISTS", 3)
-    monkeypatch.setattr(audience, "_HELD", 30)
+    monkeypatch.setattr(calibrating, "_LEAST_HELD", 30)
 
 
 def rows(stores):
@@ -106,7 +106,7 @@ def test_what_a_killed_calibration_has_left_is_removed_by_the_next_look(stores):
 def test_those_who_are_measured_have_pages_of_home_lists_and_of_celebrity_lists(stores, quick):
     with scratch_stores(stores) as scratched:
         found = replace(scratched, limits=replace(stores.limits, feed_cap=60))
-        measured = stage.Stage(found)
+        measured = stage.Stage(found, 30)
         measured.build()
         for kind, lists in {"read": 0, "read a list": 1, "read a long list": 1, "read lists": 3}.items():
             for viewer in measured.audience.viewers[kind]:

@@ -30,14 +30,16 @@ if TYPE_CHECKING:
     from feedsvc.store import Stores
 
 _FIRST = 9_007_199_254_780_000
+# Authors of whom nothing is there but a copy of a list have ids that are so much lower.
+_BELOW = 100_000
 # Of each kind, who read in turn. Each follows celebrities of its own: no read finds in the processor's caches what the one before it left.
 VIEWERS = 200
 # Posts of the day on a short list and on a long one, which has as many as a page; and on a home list.
 SHORT, LONG, _PUSHED = 5, PAGE_POSTS, 40
 # Celebrities of a viewer of many. Each has one post of the day, so that the lists have as many together as one long list.
 LISTS = LONG
-# Lists that the process holds beside these, of which some get new posts.
-_HELD, _OTHERS = 20_000, 10
+# Lists besides that get new posts.
+_OTHERS = 10
 _AT_ONCE = 100
 _HOUR_MS = 3_600_000
 
@@ -47,6 +49,8 @@ class Audience:
     """Viewers, by what their reads are called; celebrities, each with the viewer it belongs to. All ids are above those of accounts."""
 
     stores: Stores
+    # So many lists more the process holds.
+    held: int
     viewers: dict[str, list[int]] = field(init=False)
     others: list[int] = field(init=False)
     _followed: dict[str, dict[int, list[int]]] = field(init=False)
@@ -89,7 +93,7 @@ class Audience:
         older = range(ids.lowest_of(day[0]) - 1, 1, -1)
         feeds = {viewer: [*posts, *older[: 2 * self.stores.limits.feed_cap]][: self.length()] for viewer, posts in pushed.items()}
         self._fill({self.stores.keys.homefeed(viewer): posts for viewer, posts in feeds.items()})
-        self._hold(lists | {author: self._newest_first(SHORT, day) for author in range(_FIRST - _HELD, _FIRST)})
+        self._hold(lists | {author: self._newest_first(SHORT, day) for author in range(_FIRST - _BELOW - self.held, _FIRST - _BELOW)})
         for viewer in self.everybody():
             reader.home_page(self.stores, viewer, None, 20)
 

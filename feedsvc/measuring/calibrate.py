@@ -30,7 +30,7 @@ from feedsvc.measuring.stage import FOLLOWERS, SMALL, Stage
 from feedsvc.store.redis import delivery
 from feedsvc.store.redis.delivery import END, START, Slice
 from feedsvc.store.sql.database import now
-from feedsvc.store.sql.tables import Fanout
+from feedsvc.store.sql.tables import Account, Fanout
 from feedsvc.threshold import kept
 from feedsvc.threshold.costs import UnitCosts
 from feedsvc.threshold.kept import Calibrated
@@ -53,6 +53,8 @@ _POSTS = 10
 _READS = 10
 _TURNS = 2
 _WARM = 2
+# What a process holds at most is bounded by its copies' memory; a service without posts yet is calibrated for some.
+_LEAST_HELD, _MOST_HELD = 2_000, 80_000
 _ANSWER_SECONDS = 1.0
 # Student's t for a 95 % interval of nine rounds; a median varies a quarter more than a mean (√(π/2)).
 _T = 2.306 * math.sqrt(math.pi / 2)
@@ -61,8 +63,9 @@ _T = 2.306 * math.sqrt(math.pi / 2)
 def calibrate(stores: Stores, celery: Celery, progress: Callable[[], object] = lambda: None) -> Calibrated:
     """Measure the unit costs and keep them; `progress` is called after each of `ROUNDS`. Raises `NoScratch`."""
     rounds: list[UnitCosts] = []
+    held = _lists(stores)
     with scratch_stores(stores) as scratch:
-        stage = Stage(scratch)
+        stage = Stage(scratch, held)
         stage.build()
         meter = Meter(scratch)
         for number in range(-_WARM, ROUNDS):
@@ -74,6 +77,13 @@ def calibrate(stores: Stores, celery: Celery, progress: Callable[[], object] = l
     kept.keep_calibration(stores, found)
     _log.info("threshold.calibrated", machine=found.machine, workers=found.workers, **vars(found.costs))
     return found
+
+
+def _lists(stores: Stores) -> int:
+    """How many lists a process of this system would hold if everybody who has posted were a celebrity."""
+    with stores.sql.reading() as connection:
+        posted = connection.scalar(sa.select(sa.func.count()).where(Account.last_route.is_not(None))) or 0
+    return max(_LEAST_HELD, min(_MOST_HELD, posted))
 
 
 def unit_costs(times: Times, memory: Mapping[str, float]) -> UnitCosts:
