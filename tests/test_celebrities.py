@@ -43,8 +43,8 @@ def among(known, *authors):
     return set(known.among(frozenset(authors)))
 
 
-def ids_of(copy, known, author):
-    [found] = copy.lists(known, [author])
+def ids_of(known, author):
+    [found] = known.held([author])
     return found and list(found.ids)
 
 
@@ -170,11 +170,11 @@ def test_a_reload_that_was_overtaken_does_not_take_the_copy_back(stores, copy):
 def test_a_list_is_held_and_learns_what_is_put_onto_it(stores, copy):
     celebrities.put(stores.redis, 7, POST)
     found = known(stores, copy)
-    assert ids_of(copy, found, 7) is None
+    assert ids_of(found, 7) is None
     copy.hold(found, {7: held(FloorList([POST, POST], 9))})
     celebrities.put(stores.redis, 7, POST + 2)
     celebrities.put(stores.redis, 7, POST + 1)
-    assert ids_of(copy, known(stores, copy), 7) == [POST, POST + 1, POST + 2]
+    assert ids_of(known(stores, copy), 7) == [POST, POST + 1, POST + 2]
 
 
 def test_a_list_that_comes_late_learns_what_was_put_since_it_was_read(stores, copy):
@@ -182,7 +182,7 @@ def test_a_list_that_comes_late_learns_what_was_put_since_it_was_read(stores, co
     celebrities.put(stores.redis, 7, POST)
     known(stores, copy)
     copy.hold(slow, {7: held(FloorList([], 0))})
-    assert ids_of(copy, known(stores, copy), 7) == [POST]
+    assert ids_of(known(stores, copy), 7) == [POST]
 
 
 def test_a_list_that_comes_so_late_that_puts_are_forgotten_is_not_held(stores, copy, monkeypatch):
@@ -192,7 +192,7 @@ def test_a_list_that_comes_so_late_that_puts_are_forgotten_is_not_held(stores, c
         celebrities.put(stores.redis, 7, POST + number)
         known(stores, copy)
     copy.hold(slow, {7: held(FloorList([], 0))})
-    assert ids_of(copy, known(stores, copy), 7) is None
+    assert ids_of(known(stores, copy), 7) is None
 
 
 def test_a_list_that_was_read_for_a_set_that_is_lost_is_not_held(stores, copy):
@@ -200,7 +200,7 @@ def test_a_list_that_was_read_for_a_set_that_is_lost_is_not_held(stores, copy):
     stores.redis.delete(RECENT)
     known(stores, copy)
     copy.hold(slow, {7: held(FloorList([], 0))})
-    assert ids_of(copy, known(stores, copy), 7) is None
+    assert ids_of(known(stores, copy), 7) is None
 
 
 def test_a_list_that_was_copied_after_a_reader_asked_is_not_for_that_reader(stores, copy):
@@ -208,23 +208,25 @@ def test_a_list_that_was_copied_after_a_reader_asked_is_not_for_that_reader(stor
     found = known(stores, copy)
     early, answer = ask(stores, copy)
     copy.hold(found, {7: held(FloorList([], 0))})
-    assert ids_of(copy, copy.learn(early, answer), 7) is None
-    assert ids_of(copy, known(stores, copy), 7) == []
+    assert ids_of(copy.learn(early, answer), 7) is None
+    assert ids_of(known(stores, copy), 7) == []
 
 
-def test_who_finds_a_list_while_it_is_being_held_sees_that_it_is_too_late_for_it(stores, copy, monkeypatch):
+def test_a_list_that_is_only_half_held_is_nobodys(stores, copy, monkeypatch):
+    """Who asks while a list is being held must not find it without what was put since it was read."""
     found = known(stores, copy)
     celebrities.put(stores.redis, 7, POST)
-    early = known(stores, copy)
+    known(stores, copy)
     apply, seen = copy._apply, []
 
-    def finds(put):
-        seen.append(copy.lists(early, [7]))
+    def asks(put):
+        seen.append(known(stores, copy).held([7]))
         apply(put)
 
-    monkeypatch.setattr(copy, "_apply", finds)
+    monkeypatch.setattr(copy, "_apply", asks)
     copy.hold(found, {7: held(FloorList([], 0))})
     assert seen == [[None]]
+    assert ids_of(known(stores, copy), 7) == [POST]
 
 
 @pytest.mark.parametrize("what", ["is made anew", "grows too long"])
@@ -235,7 +237,7 @@ def test_a_list_that_is_trimmed_or_made_anew_is_read_again(stores, copy, what):
     else:
         for number in range(2):
             celebrities.put(stores.redis, 7, POST + number)
-    assert ids_of(copy, known(stores, copy), 7) is None
+    assert ids_of(known(stores, copy), 7) is None
 
 
 def test_lists_are_held_up_to_a_bound_the_latest_ones(stores, monkeypatch):
@@ -245,7 +247,7 @@ def test_lists_are_held_up_to_a_bound_the_latest_ones(stores, monkeypatch):
     for author in range(1, 9):
         copy.hold(known(stores, copy), {author: held(FloorList(list(range(1, 6)), 0))})
     found = known(stores, copy)
-    assert [author for author in range(1, 9) if ids_of(copy, found, author)] == [6, 7, 8]
+    assert [author for author in range(1, 9) if ids_of(found, author)] == [6, 7, 8]
     celebrities.put(stores.redis, 7, POST)
     celebrities.put(stores.redis, 8, POST)
     celebrities.put(stores.redis, 8, POST + 1)

@@ -175,7 +175,7 @@ def look(stores: Stores, viewer: int, page: Asked | None = None) -> Feed:
         authors = relations.visible_authors(stores, viewer)
     if known is None:
         known = celebrity.reload(stores)
-    copied, missing = _copied(stores, known, authors)
+    copied, missing = _copied(known, authors)
     read: list[Held] = []
     if missing or not in_order:
         read, answers = _lists_then_head(stores, known, missing, key, is_all=is_all)
@@ -188,10 +188,10 @@ def look(stores: Stores, viewer: int, page: Asked | None = None) -> Feed:
     return Feed(stores, viewer, known, authors, merged, len(copied) + len(read), is_head)
 
 
-def _copied(stores: Stores, known: Known, authors: frozenset[int]) -> tuple[list[Held], list[int]]:
+def _copied(known: Known, authors: frozenset[int]) -> tuple[list[Held], list[int]]:
     """Of the celebrities among these authors: the lists that this process has copies of, and those who are missing."""
     followed = known.among(authors)
-    copies = stores.copies.lists(known, followed)
+    copies = known.held(followed)
     if all(copies):  # as almost always, and they may be many
         return cast("list[Held]", copies), []
     missing = [author for author, copy in zip(followed, copies, strict=True) if copy is None]

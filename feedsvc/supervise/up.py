@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,8 @@ def run_up(settings: Settings, plan: Plan) -> int:
     try:
         _run(settings, plan, children)
     except _Stop:
-        click.echo("stopping: every process finishes what it does")
+        with suppress(OSError):  # nobody may be listening any more
+            click.echo("stopping: every process finishes what it does", err=True)
         return 0
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -67,8 +67,8 @@ class Copies:
 
     def reload(self, marker: bytes, number: int, authors: Iterable[int]) -> Known:
         """Begin anew, with authors that were read after the set `recent` had this marker and number."""
-        loaded = Known(marker, number, dict.fromkeys(authors, number), loads=self._known.loads)
         with self._lock:
+            loaded = Known(marker, number, dict.fromkeys(authors, number), loads=self._known.loads)
             if self._known.marker != marker or self._known.number < number:
                 self._known, self._left, self._weight, self._bytes = loaded, len(loaded.authors), 0, 0
                 self._news.clear()
@@ -81,26 +81,18 @@ class Copies:
             if later is None:
                 return
             load = self._known.loads + 1
-            latest = self._known.latest.with_lists({author: copy.ids for author, copy in lists.items()})
-            highest_floor = max(self._known.highest_floor, max((copy.floor for copy in lists.values()), default=0))
-            # First, so that who finds one of these lists can see that there was another load.
-            self._known = replace(self._known, loads=load, latest=latest, highest_floor=highest_floor)
             for author, copy in lists.items():
                 self._drop(author)
                 self._known.lists[author] = copy._replace(load=load)
                 self._weight += len(copy.ids) + _IDS_AROUND
+            latest = self._known.latest.with_lists({author: copy.ids for author, copy in lists.items()})
             for put in later:
                 if put.author in lists:
                     self._apply(put)
             while self._weight > self._ids:
                 self._drop(next(iter(self._known.lists)))
-
-    def lists(self, known: Known, authors: Collection[int]) -> list[Held | None]:
-        """The copies of these authors' lists; None where there is none, or none for who knows this."""
-        found = known.held(authors)
-        if self._known.loads == known.loads:  # as almost always, and they may be many
-            return found
-        return [None if each is None or each.load > known.loads else each for each in found]
+            highest_floor = max(self._known.highest_floor, max((copy.floor for copy in lists.values()), default=0))
+            self._known = replace(self._known, loads=load, latest=latest, highest_floor=highest_floor)
 
     def bodies(self, known: Known, post_ids: Sequence[int]) -> list[Body | None]:
         """The posts that are held, as they were when this was known, or later; None for those that are not."""

@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_left
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from feedsvc.store.redis.latest import Latest
@@ -49,6 +50,9 @@ class Body(NamedTuple):
 GONE = Body(0, b"")
 
 
+_LOAD = itemgetter(Held._fields.index("load"))
+
+
 @dataclass(frozen=True)
 class Known:
     """What one read knows: the copies as they were when it asked, and the news. A dictionary handed out here only gains."""
@@ -74,12 +78,14 @@ class Known:
         return found | {put.author for put in self.news if put.author in authors} if self.news else found
 
     def held(self, authors: Collection[int]) -> list[Held | None]:
-        """The copies of these authors' lists as they are now, some perhaps of later loads; None where there is none."""
+        """The copies of these authors' lists; None where there is none, or none for this read."""
         found = list(map(self.lists.get, authors))
         anew = {put.author for put in self.news if put.post_id == MADE_ANEW}
         if anew:
             found = [None if author in anew else each for author, each in zip(authors, found, strict=True)]
-        return found
+        if all(found) and max(map(_LOAD, found), default=0) <= self.loads:  # type: ignore[arg-type] # as almost always, and they may be many
+            return found
+        return [None if each is None or each.load > self.loads else each for each in found]
 
 
 def held(posts: FloorList) -> Held:
