@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from redis.connection import AbstractConnection
 
 from feedsvc.store.redis.client import connect
 from feedsvc.store.redis.scripts import in_one_trip
@@ -73,3 +74,15 @@ def test_closing_the_client_closes_what_is_at_hand(client):
     client.connection_pool.put_back(connection)
     client.close()
     assert not connection.is_connected
+
+
+def test_a_connection_whose_check_was_cut_short_is_checked_before_it_is_used(client, server, monkeypatch):
+    def cut_short(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AbstractConnection, "read_response", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            client.get("any")
+    assert echo(client, b"next") == [b"next"]
+    assert client.exists("run-id")

@@ -87,7 +87,11 @@ def _check_node(connection: Any) -> None:
 
 def _check(connection: Any, key: str, *, anyway: bool = False) -> None:
     """Throw everything away that was written under another run, or `anyway`."""
-    connection.send_command("EVAL", CHECK_RUN.text, 1, key, int(anyway))
-    dropped = connection.read_response()
+    try:
+        connection.send_command("EVAL", CHECK_RUN.text, 1, key, int(anyway))
+        dropped = connection.read_response()
+    except BaseException:
+        connection.disconnect()  # the pool would hand it out, unchecked
+        raise
     if dropped > 0:
         _log.warning("redis.another_run", keys_dropped=dropped)
