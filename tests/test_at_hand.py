@@ -77,11 +77,15 @@ def test_closing_the_client_closes_what_is_at_hand(client):
 
 
 def test_a_connection_whose_check_was_cut_short_is_checked_before_it_is_used(client, server, monkeypatch):
-    def cut_short(*_, **__):
-        raise KeyboardInterrupt
+    send = AbstractConnection.send_command
+
+    def cut_short(connection, *args, **more):
+        if args[0] == "EVAL":
+            raise KeyboardInterrupt
+        send(connection, *args, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(AbstractConnection, "read_response", cut_short)
+        patch.setattr(AbstractConnection, "send_command", cut_short)
         with pytest.raises(KeyboardInterrupt):
             client.get("any")
     assert echo(client, b"next") == [b"next"]
