@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 
 from feedsvc.store.redis import keys
 from feedsvc.store.redis.client import throw_everything_away
@@ -34,6 +34,10 @@ _GRACE = dt.timedelta(seconds=1)
 _SWEEP_ROWS = 1_000
 # Of more posts than this a list is not rid one by one.
 _FEW_POSTS = 16
+
+_WRITTEN_DOWN = insert(Change).returning(Change.id)
+_CROSSED_OUT = delete(Change).where(Change.id.in_(bindparam("changes", expanding=True)))
+_DUE = select(Change.id, Change.kind, Change.ids).where(Change.made_at < bindparam("before")).order_by(Change.id).limit(_SWEEP_ROWS)
 
 
 @dataclass
@@ -90,9 +94,8 @@ def changing(stores: Stores) -> Iterator[Changing]:
 
 def sweep(stores: Stores) -> int:
     """Apply what a crash has left owing. Returns how many changes that were."""
-    due = select(Change.id, Change.kind, Change.ids).where(Change.made_at < now() - _GRACE)
     with stores.sql.reading() as connection:
-        rows = connection.execute(due.order_by(Change.id).limit(_SWEEP_ROWS)).all()
+        rows = connection.execute(_DUE, {"before": now() - _GRACE}).all()
     for row in rows:
         _REPEATS.get(row.kind, EFFECTS[row.kind])(stores, *row.ids)
     if rows:
@@ -114,13 +117,13 @@ def _write_down(change: Changing) -> list[int]:
     if not change.owed:
         return []
     rows = [{"kind": kind, "ids": list(ids), "made_at": now()} for kind, ids in change.owed]
-    return list(change.connection.scalars(insert(Change).returning(Change.id), rows))
+    return list(change.connection.scalars(_WRITTEN_DOWN, rows))
 
 
 def _cross_out(stores: Stores, rows: list[int]) -> None:
     if rows:
         with stores.sql.writing() as connection:
-            connection.execute(delete(Change).where(Change.id.in_(rows)))
+            connection.execute(_CROSSED_OUT, {"changes": rows})
 
 
 def _relations_changed(stores: Stores, *accounts: int) -> None:

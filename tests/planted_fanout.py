@@ -73,8 +73,8 @@ FANOUT = [
         (
             Edit(
                 "feedsvc/graph/followers.py",
-                ".where(Follow.followee_id == followee, Follow.follower_id > after)",
-                ".where(Follow.followee_id == followee).offset(after)",
+                '.where(Follow.followee_id == bindparam("followee"), Follow.follower_id > bindparam("after"))',
+                '.where(Follow.followee_id == bindparam("followee")).offset(bindparam("after"))',
             ),
             Edit(CHAIN, "else ids[count - 1]", "else str(int(cursor) + count)"),
             Edit(BUCKETS, "else part[-1]\n", "else str(int(start) + len(part))\n"),

@@ -10,7 +10,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from feedsvc.fanout import buckets, done, lanes, pace
 from feedsvc.fanout.buckets import Batch
@@ -34,6 +34,9 @@ _log = structlog.get_logger()
 LOOK_AFTER = dt.timedelta(seconds=10)
 # While the look is further off than this, a link that moves need not put it off again: a write less for most links.
 _LOOK_IS_NEAR = dt.timedelta(seconds=5)
+
+_COLUMNS = (Fanout.author_id, Fanout.generation, Fanout.state, Fanout.followers, Fanout.lane_bounds, Fanout.next_look_at)
+_ROW = select(*_COLUMNS).where(Fanout.post_id == bindparam("post"))
 
 
 class Enqueue(Protocol):
@@ -72,9 +75,8 @@ def run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cu
 
 
 def _read(stores: Stores, post_id: int) -> Row[*tuple[Any, ...]] | None:
-    columns = (Fanout.author_id, Fanout.generation, Fanout.state, Fanout.followers, Fanout.lane_bounds, Fanout.next_look_at)
     with stores.sql.reading() as connection:
-        found: Row[*tuple[Any, ...]] | None = connection.execute(select(*columns).where(Fanout.post_id == post_id)).first()
+        found: Row[*tuple[Any, ...]] | None = connection.execute(_ROW, {"post": post_id}).first()
         return found
 
 

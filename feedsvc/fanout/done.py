@@ -27,6 +27,11 @@ _log = structlog.get_logger()
 # A pushed post stays on the celebrity list a little longer: reads that are under way finish on it.
 TAKE_OFF_AFTER = dt.timedelta(seconds=3)
 
+_POSTS = Post.id.in_(bindparam("posts", expanding=True))
+# Posts before their fan-outs and in one order, as deletions hold them: nobody waits for one who waits.
+_UNFINISHED = select(Post.id).where(_POSTS, Post.pushed_at.is_(None), Post.deleted_at.is_(None)).order_by(Post.id).with_for_update()
+_PUSHED = update(Post).where(_POSTS).values(pushed_at=bindparam("at"))
+
 
 def progress(stores: Stores, fanouts: Mapping[int, Sequence[int]], touched: Touched) -> dict[int, list[Progress]]:
     """The progress of every lane of these fan-outs in the buckets that they touch. `fanouts`: post -> the bounds of its lanes."""
@@ -58,13 +63,11 @@ def write(stores: Stores, fanouts: Mapping[int, Sequence[int]], started: dt.date
 
 
 def _write(stores: Stores, ended: Mapping[int, Progress], started: dt.datetime) -> None:
-    # Posts before their fan-outs and in one order, as deletions hold them: nobody waits for one who waits.
-    unfinished = select(Post.id).where(Post.id.in_(ended), Post.pushed_at.is_(None), Post.deleted_at.is_(None)).order_by(Post.id)
     with stores.sql.writing() as connection:
-        first = list(connection.scalars(unfinished.with_for_update()))
+        first = list(connection.scalars(_UNFINISHED, {"posts": list(ended)}))
         if first:
             connection.execute(_FINISHED, [_values(post_id, ended[post_id], started) for post_id in first])
-            connection.execute(update(Post).where(Post.id.in_(first)).values(pushed_at=now()))
+            connection.execute(_PUSHED, {"posts": first, "at": now()})
     for post_id in first:
         reached = ended[post_id]
         _log.info("fanout.done", post_id=post_id, delivered=reached.delivered, skipped=reached.skipped, batches=reached.batches)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from feedsvc.fanout import done, pace
 from feedsvc.fanout.chain import LOOK_AFTER
@@ -31,6 +31,21 @@ _log = structlog.get_logger()
 _POSTS = 200
 # A round that was asked for and lost is asked for again after this long.
 _ASKED_SECONDS = 2
+
+_WAITING = (
+    select(Fanout.post_id, Fanout.author_id, Account.follower_count)
+    .join(Account, Account.id == Fanout.author_id)
+    .where(Fanout.state == "pending", Fanout.lane_bounds.is_(None), Fanout.next_look_at.is_not(None))
+    .where(Account.follower_count <= bindparam("slice"))
+    .order_by(Fanout.next_look_at)
+    .limit(_POSTS)
+    .with_for_update(of=Fanout, skip_locked=True)
+)
+_CLAIMED = (
+    update(Fanout)
+    .where(Fanout.post_id.in_(bindparam("posts", expanding=True)))
+    .values(state="running", started_at=bindparam("started"), next_look_at=bindparam("look"))
+)
 
 
 def is_small(stores: Stores, follower_count: int) -> bool:
@@ -70,15 +85,12 @@ def _claim(stores: Stores) -> tuple[Sequence[Row[*tuple[Any, ...]]], bool]:
 
     Of those whose author has outgrown a slice meanwhile, the sweep takes care.
     """
-    undivided = (Fanout.state == "pending", Fanout.lane_bounds.is_(None), Fanout.next_look_at.is_not(None))
-    small = (*undivided, Account.follower_count <= stores.limits.fanout_slice)
-    waiting = select(Fanout.post_id, Fanout.author_id, Account.follower_count).join(Account, Account.id == Fanout.author_id).where(*small)
     with stores.sql.writing() as connection:
-        rows = connection.execute(waiting.order_by(Fanout.next_look_at).limit(_POSTS).with_for_update(of=Fanout, skip_locked=True)).all()
+        rows = connection.execute(_WAITING, {"slice": stores.limits.fanout_slice}).all()
         round_ = _within(rows, stores.limits.fanout_batch)
-        claimed = update(Fanout).where(Fanout.post_id.in_([row.post_id for row in round_]))
         if round_:
-            connection.execute(claimed.values(state="running", started_at=now(), next_look_at=now() + LOOK_AFTER))
+            claimed = {"posts": [row.post_id for row in round_], "started": now(), "look": now() + LOOK_AFTER}
+            connection.execute(_CLAIMED, claimed)
     return round_, len(round_) == len(rows) < _POSTS
 
 

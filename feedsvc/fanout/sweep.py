@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from feedsvc import changes
 from feedsvc.fanout import done
@@ -22,7 +22,7 @@ from feedsvc.views import celebrity
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import ColumnElement, Row
+    from sqlalchemy import Row, Select
 
     from feedsvc.fanout.chain import Enqueue
     from feedsvc.store import Stores
@@ -38,6 +38,14 @@ _ROWS = 1_000
 QUEUED = 200
 _LOOK_AGAIN_AFTER = dt.timedelta(seconds=15)
 
+_COLUMNS = (Fanout.post_id, Fanout.author_id, Fanout.generation, Fanout.followers, Fanout.lane_bounds)
+_DUE = select(*_COLUMNS).where(Fanout.next_look_at <= bindparam("now")).order_by(Fanout.next_look_at).limit(bindparam("count"))
+_STALLED = _DUE.where(Fanout.state != "done")
+_FINISHED = _DUE.where(Fanout.state == "done")
+_SETTLED = update(Fanout).where(Fanout.post_id.in_(bindparam("posts", expanding=True)), Fanout.state == "done").values(next_look_at=None)
+_OLD_KEY = select(IdempotencyKey.post_id).where(IdempotencyKey.made_at < bindparam("before")).limit(1)
+_OLD_KEYS = delete(IdempotencyKey).where(IdempotencyKey.made_at < bindparam("before"))
+
 
 @dataclass(frozen=True)
 class Swept:
@@ -51,10 +59,10 @@ class Swept:
 def sweep(stores: Stores, enqueue: Enqueue, queued: Callable[[], int] = lambda: 0) -> Swept:
     """Sweep once. `queued` says how many links wait for a worker already."""
     applied = changes.sweep(stores)
-    stalled = _due(stores, Fanout.state != "done", QUEUED)
+    stalled = _due(stores, _STALLED, QUEUED)
     room = max(0, QUEUED - queued()) if stalled else 0
     redriven = sum(_redrive(stores, enqueue, row) for row in stalled[:room])
-    finished = _due(stores, Fanout.state == "done", _ROWS)
+    finished = _due(stores, _FINISHED, _ROWS)
     _take_off(stores, finished)
     _forget_old_keys(stores)
     swept = Swept(applied, redriven, len(finished))
@@ -63,11 +71,9 @@ def sweep(stores: Stores, enqueue: Enqueue, queued: Callable[[], int] = lambda: 
     return swept
 
 
-def _due(stores: Stores, which: ColumnElement[bool], count: int) -> list[Row[*tuple[Any, ...]]]:
-    columns = (Fanout.post_id, Fanout.author_id, Fanout.generation, Fanout.followers, Fanout.lane_bounds)
+def _due(stores: Stores, which: Select[*tuple[Any, ...]], count: int) -> list[Row[*tuple[Any, ...]]]:
     with stores.sql.reading() as connection:
-        due = select(*columns).where(Fanout.next_look_at <= now(), which).order_by(Fanout.next_look_at).limit(count)
-        return list(connection.execute(due))
+        return list(connection.execute(which, {"now": now(), "count": count}))
 
 
 def _redrive(stores: Stores, enqueue: Enqueue, row: Row[*tuple[Any, ...]]) -> bool:
@@ -92,14 +98,13 @@ def _take_off(stores: Stores, finished: list[Row[*tuple[Any, ...]]]) -> None:
         celebrity.take_off(stores, row.author_id, row.post_id)
     if finished:
         with stores.sql.writing() as connection:
-            settled = update(Fanout).where(Fanout.post_id.in_([row.post_id for row in finished]), Fanout.state == "done")
-            connection.execute(settled.values(next_look_at=None))
+            connection.execute(_SETTLED, {"posts": [row.post_id for row in finished]})
 
 
 def _forget_old_keys(stores: Stores) -> None:
-    old = IdempotencyKey.made_at < now() - IDEMPOTENCY_KEPT
+    old = {"before": now() - IDEMPOTENCY_KEPT}
     with stores.sql.reading() as connection:
-        if connection.scalar(select(IdempotencyKey.post_id).where(old).limit(1)) is None:
+        if connection.scalar(_OLD_KEY, old) is None:
             return
     with stores.sql.writing() as connection:
-        connection.execute(delete(IdempotencyKey).where(old))
+        connection.execute(_OLD_KEYS, old)

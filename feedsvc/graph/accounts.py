@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from feedsvc.store.sql.tables import Base
 
 _STEP_ROWS = 1_000
+
+_HELD = (
+    sa.select(Account.id)
+    .where(Account.id.in_(sa.bindparam("accounts", expanding=True)), ~Account.deleting)
+    .order_by(Account.id)
+    .with_for_update()
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,7 @@ def require(connection: Connection, account: int) -> int:
 
 def hold(connection: Connection, accounts: Iterable[int]) -> set[int]:
     """Lock these accounts until the transaction ends, in one order for everybody; returns those that are there."""
-    query = sa.select(Account.id).where(Account.id.in_(set(accounts)), ~Account.deleting)
-    return set(connection.scalars(query.order_by(Account.id).with_for_update()))
+    return set(connection.scalars(_HELD, {"accounts": list(set(accounts))}))
 
 
 def lock(connection: Connection, *accounts: int) -> None:
@@ -109,9 +116,13 @@ def delete(stores: Stores, account: int) -> None:
 
 def insert_if_absent(stores: Stores, connection: Connection, table: type[Base], row: dict[str, Any]) -> bool:
     """Insert a row unless its key is taken; whether it was inserted."""
-    dialect = sqlite if stores.sql.is_sqlite else postgresql
-    inserted = dialect.insert(table).values(row).on_conflict_do_nothing().returning(sa.literal(1))
-    return connection.execute(inserted).first() is not None
+    return connection.execute(_inserted(table, stores.sql.is_sqlite), row).first() is not None
+
+
+@cache
+def _inserted(table: type[Base], is_sqlite: bool) -> sa.Insert:
+    inserted: sa.Insert = (sqlite if is_sqlite else postgresql).insert(table).on_conflict_do_nothing()
+    return inserted.returning(sa.literal(1))
 
 
 def _remove_posts(stores: Stores, account: int) -> int:

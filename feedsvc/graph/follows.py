@@ -22,6 +22,18 @@ if TYPE_CHECKING:
     from feedsvc.graph.accounts import AccountInfo
     from feedsvc.store import Stores
 
+_ACCOUNT, _STEP = (sa.bindparam(name, type_=sa.BigInteger) for name in ("account", "step"))
+_FOLLOWING_COUNTED = sa.update(Account).where(Account.id == _ACCOUNT).values(following_count=Account.following_count + _STEP)
+_FOLLOWERS_COUNTED = sa.update(Account).where(Account.id == _ACCOUNT).values(follower_count=Account.follower_count + _STEP)
+
+_ONE, _OTHER = (sa.bindparam(name, type_=sa.BigInteger) for name in ("one", "other"))
+_EITHER_BLOCKS = sa.select(
+    sa.or_(
+        sa.exists().where(Block.account_id == _ONE, Block.blocked_id == _OTHER),
+        sa.exists().where(Block.account_id == _OTHER, Block.blocked_id == _ONE),
+    )
+)
+
 
 @dataclass(frozen=True)
 class FollowChange:
@@ -113,7 +125,7 @@ def _follow(stores: Stores, change: Changing, follower: int, followee: int) -> N
     if follower == followee:
         raise Invalid("path", "followee", "An account cannot follow itself.")
     accounts.lock(change.connection, follower, followee)
-    if change.connection.scalar(sa.select(sa.or_(_blocks(follower, followee), _blocks(followee, follower)))):
+    if change.connection.scalar(_EITHER_BLOCKS, {"one": follower, "other": followee}):
         raise Forbidden(f"One of the accounts {follower} and {followee} blocks the other.")
     edge = {"follower_id": follower, "followee_id": followee, "followed_at_seconds": int(now().timestamp())}
     if accounts.insert_if_absent(stores, change.connection, Follow, edge):
@@ -128,13 +140,9 @@ def _unfollow(change: Changing, follower: int, followee: int) -> None:
 
 
 def _count(connection: Connection, follower: int, followee: int, step: int) -> None:
-    for account, column in ((follower, Account.following_count), (followee, Account.follower_count)):
-        connection.execute(sa.update(Account).where(Account.id == account).values({column: column + step}))
+    connection.execute(_FOLLOWING_COUNTED, {"account": follower, "step": step})
+    connection.execute(_FOLLOWERS_COUNTED, {"account": followee, "step": step})
 
 
 def _edge(follower: int, followee: int) -> sa.Exists:
     return sa.exists().where(Follow.follower_id == follower, Follow.followee_id == followee)
-
-
-def _blocks(account: int, blocked: int) -> sa.Exists:
-    return sa.exists().where(Block.account_id == account, Block.blocked_id == blocked)

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
+_MINE = sa.and_(IdempotencyKey.account_id == sa.bindparam("account"), IdempotencyKey.key == sa.bindparam("mine"))
+_COLUMNS = (IdempotencyKey.post_id, IdempotencyKey.answer, IdempotencyKey.body_digest, IdempotencyKey.made_at)
+_FIRST = sa.select(*_COLUMNS).where(_MINE)
+_FORGOTTEN = sa.delete(IdempotencyKey).where(_MINE)
+_KEPT = sa.insert(IdempotencyKey)
+_LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(sa.bindparam("number", type_=sa.BigInteger)))
+
 
 def digest(photo_url: str, description: str) -> str:
     """What tells two bodies apart, however they were spelled in JSON."""
@@ -32,13 +39,12 @@ def claim(stores: Stores, connection: Connection, account: int, key: str, body_d
     Raises `Conflict` while another upload with the key is running, `Invalid` if the first one had another body.
     """
     _hold(stores, connection, account, key)
-    mine = sa.and_(IdempotencyKey.account_id == account, IdempotencyKey.key == key)
-    columns = sa.select(IdempotencyKey.post_id, IdempotencyKey.answer, IdempotencyKey.body_digest, IdempotencyKey.made_at)
-    row = connection.execute(columns.where(mine)).first()
+    mine = {"account": account, "mine": key}
+    row = connection.execute(_FIRST, mine).first()
     if row is None:
         return None
     if row.made_at < now() - IDEMPOTENCY_KEPT:
-        connection.execute(sa.delete(IdempotencyKey).where(mine))
+        connection.execute(_FORGOTTEN, mine)
         return None
     if row.body_digest != body_digest:
         raise Invalid("headers", "Idempotency-Key", "This key was used with another body. Use a new key for a new post.")
@@ -48,7 +54,7 @@ def claim(stores: Stores, connection: Connection, account: int, key: str, body_d
 def keep(connection: Connection, account: int, key: str, body_digest: str, *, post_id: int, answer: bytes) -> None:
     """Remember the answer."""
     row = {"account_id": account, "key": key, "body_digest": body_digest, "post_id": post_id, "answer": answer.decode(), "made_at": now()}
-    connection.execute(sa.insert(IdempotencyKey), row)
+    connection.execute(_KEPT, row)
 
 
 def _hold(stores: Stores, connection: Connection, account: int, key: str) -> None:
@@ -56,5 +62,5 @@ def _hold(stores: Stores, connection: Connection, account: int, key: str) -> Non
     if stores.sql.is_sqlite:
         return
     number = int.from_bytes(hashlib.sha256(f"{account} {key}".encode()).digest()[:8], "big", signed=True)
-    if not connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(sa.literal(number, sa.BigInteger)))):
+    if not connection.scalar(_LOCK, {"number": number}):
         raise Conflict("An upload with this Idempotency-Key is still running. Ask again in a moment.")

@@ -36,6 +36,14 @@ _log = structlog.get_logger()
 # An upload that takes longer from its id to its commit is given up: ids older than that, and a margin, are settled.
 GIVE_UP_SECONDS = 2.0
 
+_AUTHOR = (
+    sa.select(Account.follower_count, Account.last_route)
+    .where(Account.id == sa.bindparam("author"), ~Account.deleting)
+    .with_for_update(key_share=True)
+)
+_FANOUT = sa.insert(Fanout)
+_POST = sa.select(*bodies.COLUMNS).where(Post.id == sa.bindparam("post"))
+
 
 @dataclass(frozen=True)
 class Published:
@@ -83,8 +91,7 @@ def publish(
 
 def _account(connection: Connection, author: int) -> Row[int, str | None]:
     """The author, held until the transaction ends: a deletion of the account waits, and takes this post with it."""
-    query = sa.select(Account.follower_count, Account.last_route).where(Account.id == author, ~Account.deleting)
-    row = connection.execute(query.with_for_update(key_share=True)).first()
+    row = connection.execute(_AUTHOR, {"author": author}).first()
     if row is None:
         raise NotFound("account", author)
     return row
@@ -103,7 +110,7 @@ def _insert(stores: Stores, change: Changing, upload: _Upload, account: Row[int,
         "next_look_at": now() + LOOK_AFTER if pushed else None,
         "finished_at": None if pushed else now(),
     }
-    connection.execute(sa.insert(Fanout), fanout)
+    connection.execute(_FANOUT, fanout)
     if decision.route != account.last_route and not decision.for_now:
         connection.execute(sa.update(Account).where(Account.id == upload.author).values(last_route=decision.route))
     change.owes("posted", upload.author, post_id)
@@ -129,7 +136,7 @@ def _insert_post(stores: Stores, connection: Connection, upload: _Upload, decisi
 
 
 def _serialised(connection: Connection, post_id: int) -> bytes:
-    return bodies.serialise(connection.execute(sa.select(*bodies.COLUMNS).where(Post.id == post_id)).one())
+    return bodies.serialise(connection.execute(_POST, {"post": post_id}).one())
 
 
 def _start(enqueue: Enqueue, post_id: int, followers: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, or_, select
+from sqlalchemy import bindparam, delete, insert, or_, select
 
 from feedsvc.errors import NotFound
 from feedsvc.paging import Kind, Page
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
     from feedsvc.store import Stores
 
     # account, followers, route of its latest post -> the route of its next one
     Decider = Callable[[int, int, Route | None], Decision]
+
+_STANDS = or_(Pin.expires_at.is_(None), Pin.expires_at > bindparam("now"))
+_STANDING = select(Pin.account_id, Pin.route).where(_STANDS)
+_STANDING_OF = _STANDING.where(Pin.account_id.in_(bindparam("accounts", expanding=True)))
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def decider(stores: Stores, connection: Connection, accounts: list[int]) -> Deci
     """What decides the route of the next post of these accounts: pins, the versions that govern them, relief; read once."""
     latest, settled = policies.latest_and_settled(stores, connection)
     relieving = relief.standing(connection)
-    pinned = standing(connection, Pin.account_id.in_(accounts))
+    pinned = {row.account_id: row.route for row in connection.execute(_STANDING_OF, {"now": now(), "accounts": accounts})}
 
     def decide_for(account: int, followers: int, last_route: Route | None) -> Decision:
         return decide(followers, last_route, governing(account, latest, settled), pinned.get(account), relieving)
@@ -63,9 +67,9 @@ def decider(stores: Stores, connection: Connection, accounts: list[int]) -> Deci
     return decide_for
 
 
-def standing(connection: Connection, *which: ColumnElement[bool]) -> dict[int, Route]:
-    """The routes of the accounts with a pin that stands."""
-    return {row.account_id: row.route for row in connection.execute(select(Pin.account_id, Pin.route).where(*which, _stands()))}
+def standing(connection: Connection) -> dict[int, Route]:
+    """The routes of all accounts with a pin that stands."""
+    return {row.account_id: row.route for row in connection.execute(_STANDING, {"now": now()})}
 
 
 def route_of(stores: Stores, account: int) -> RouteInfo:
@@ -74,7 +78,7 @@ def route_of(stores: Stores, account: int) -> RouteInfo:
         row = connection.execute(select(Account.follower_count, Account.last_route).where(Account.id == account, ~Account.deleting)).first()
         if row is None:
             raise NotFound("account", account)
-        pin = connection.execute(select(*Pin.__table__.columns).where(Pin.account_id == account, _stands())).first()
+        pin = connection.execute(select(*Pin.__table__.columns).where(Pin.account_id == account, _STANDS), {"now": now()}).first()
         chosen = decider(stores, connection, [account])(account, row.follower_count, row.last_route)
     info = PinInfo(**pin._mapping) if pin else None  # noqa: SLF001 -- the public name for a row as a mapping
     return RouteInfo(account, chosen.route, chosen.why, row.follower_count, chosen.policy_version, info)
@@ -99,9 +103,6 @@ def unpin(stores: Stores, account: int) -> None:
 def pins(stores: Stores, cursor: str | None, limit: int) -> Page[PinInfo]:
     """The pins that stand, by account, descending."""
     with stores.sql.reading() as connection:
-        page = key_page(connection, Kind.PINS, select(*Pin.__table__.columns).where(_stands()), Pin.account_id, cursor, limit)
+        query = select(*Pin.__table__.columns).where(_STANDS).params(now=now())
+        page = key_page(connection, Kind.PINS, query, Pin.account_id, cursor, limit)
     return Page([PinInfo(**row._mapping) for row in page.items], page.next_cursor, page.prev_cursor)  # noqa: SLF001
-
-
-def _stands() -> ColumnElement[bool]:
-    return or_(Pin.expires_at.is_(None), Pin.expires_at > now())

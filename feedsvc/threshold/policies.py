@@ -81,6 +81,8 @@ class PolicyInfo:
 _before = aliased(Policy)
 _LINES = (Policy.promote_at, Policy.demote_at, Policy.rollout_percent)
 _BEFORE = (_before.promote_at.label("before_0"), _before.demote_at.label("before_1"), _before.rollout_percent.label("before_2"))
+_NEWEST = select(Policy.version, *_LINES).order_by(Policy.version.desc()).limit(1)
+_NEWEST_FOR_ALL = _NEWEST.where(Policy.rollout_percent == 100)  # noqa: PLR2004 -- per cent
 _VERSIONS = select(*Policy.__table__.columns, *_BEFORE).outerjoin(_before, _before.version == Policy.version - 1)
 
 
@@ -103,11 +105,10 @@ def numbered(stores: Stores, version: int) -> PolicyInfo:
 
 def latest_and_settled(stores: Stores, connection: Connection) -> tuple[Thresholds, Thresholds]:
     """The version set last, and the last one that was rolled out to every account (often the same)."""
-    newest = select(Policy.version, *_LINES).order_by(Policy.version.desc()).limit(1)
-    latest = _thresholds(stores, connection.execute(newest).first())
+    latest = _thresholds(stores, connection.execute(_NEWEST).first())
     if latest.rollout_percent == 100:  # noqa: PLR2004 -- per cent
         return latest, latest
-    return latest, _thresholds(stores, connection.execute(newest.where(Policy.rollout_percent == 100)).first())  # noqa: PLR2004
+    return latest, _thresholds(stores, connection.execute(_NEWEST_FOR_ALL).first())
 
 
 def add(stores: Stores, entry: Entry, if_match: int) -> PolicyInfo:

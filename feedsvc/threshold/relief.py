@@ -28,6 +28,7 @@ _log = structlog.get_logger()
 
 _LEAST_SHARE = 16  # of promote_at, where that is less than a slice: a small installation is relieved, too
 _LOCK = 7_305_000_004  # looks move the line one after the other
+_LINE = select(ReliefLine.pull_from, ReliefLine.delivery_seconds)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ReliefInfo:
 
 def standing(connection: Connection) -> Relief | None:
     """The relief that an upload has to follow."""
-    row = connection.execute(select(ReliefLine.pull_from, ReliefLine.delivery_seconds)).first()
+    row = connection.execute(_LINE).first()
     return Relief(*row) if row else None
 
 

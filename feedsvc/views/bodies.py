@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from marshmallow import Schema, fields
-from sqlalchemy import Row, select
+from sqlalchemy import Row, bindparam, select
 
 from feedsvc.store.redis import keys, leases, recent
 from feedsvc.store.redis.known import GONE, Body
@@ -44,6 +44,7 @@ class PostSchema(Schema):
 
 _SCHEMA = PostSchema()
 COLUMNS = (Post.id, Post.author_id, Post.photo_url, Post.description)
+_ROWS = select(*COLUMNS).where(Post.id.in_(bindparam("posts", expanding=True)), Post.deleted_at.is_(None))
 
 
 def read(stores: Stores, post_ids: Sequence[int]) -> list[Body | None]:
@@ -115,7 +116,7 @@ def _read_or_build(stores: Stores, post_ids: Sequence[int]) -> list[bytes]:
 def _from_sql(stores: Stores, post_ids: Iterable[int]) -> list[bytes]:
     wanted = list(post_ids)
     with stores.sql.reading() as connection:
-        rows = connection.execute(select(*COLUMNS).where(Post.id.in_(wanted), Post.deleted_at.is_(None)))
+        rows = connection.execute(_ROWS, {"posts": wanted})
         packed = {row.id: row.author_id.to_bytes(_AUTHOR_BYTES, "little") + serialise(row) for row in rows}
     return [packed.get(post_id, _GONE) for post_id in wanted]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from feedsvc.store.redis import celebrities, keys, lists, recent
 from feedsvc.store.redis.lists import FloorList
@@ -17,6 +17,8 @@ from feedsvc.views import timeline
 if TYPE_CHECKING:
     from feedsvc.store import Stores
     from feedsvc.store.redis.known import Known
+
+_IS_LISTED = select(Post.id).where(Post.id == bindparam("post"), Post.pushed_at.is_(None), Post.deleted_at.is_(None))
 
 
 def put(stores: Stores, author: int, post_id: int) -> None:
@@ -88,6 +90,5 @@ def _from_sql(stores: Stores, author: int) -> FloorList:
 
 
 def _is_listed(stores: Stores, post_id: int) -> bool:
-    listed = select(Post.id).where(Post.id == post_id, Post.pushed_at.is_(None), Post.deleted_at.is_(None))
     with stores.sql.reading() as connection:
-        return connection.scalar(listed) is not None
+        return connection.scalar(_IS_LISTED, {"post": post_id}) is not None

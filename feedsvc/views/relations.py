@@ -6,7 +6,7 @@ import sys
 from array import array
 from typing import TYPE_CHECKING
 
-from sqlalchemy import exists, select
+from sqlalchemy import BigInteger, bindparam, exists, select
 
 from feedsvc.errors import NotFound
 from feedsvc.store.redis import leases
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from feedsvc.store import Stores
+
+_VIEWER = bindparam("viewer", type_=BigInteger)
+_IS_THERE = select(Account.id).where(Account.id == _VIEWER, ~Account.deleting)
+_SEEN = select(Follow.followee_id).where(
+    Follow.follower_id == _VIEWER,
+    ~exists().where(Mute.account_id == _VIEWER, Mute.muted_id == Follow.followee_id),
+    ~exists().where(Block.account_id == _VIEWER, Block.blocked_id == Follow.followee_id),
+    ~exists().where(Block.account_id == Follow.followee_id, Block.blocked_id == _VIEWER),
+)
 
 
 def visible_authors(stores: Stores, viewer: int) -> frozenset[int]:
@@ -37,16 +46,9 @@ def parse(raw: bytes | None) -> frozenset[int] | None:
 
 
 def _read(connection: Connection, viewer: int) -> list[int]:
-    if connection.scalar(select(Account.id).where(Account.id == viewer, ~Account.deleting)) is None:
+    if connection.scalar(_IS_THERE, {"viewer": viewer}) is None:
         raise NotFound("account", viewer)
-    followee = Follow.followee_id
-    seen = select(followee).where(
-        Follow.follower_id == viewer,
-        ~exists().where(Mute.account_id == viewer, Mute.muted_id == followee),
-        ~exists().where(Block.account_id == viewer, Block.blocked_id == followee),
-        ~exists().where(Block.account_id == followee, Block.blocked_id == viewer),
-    )
-    return [viewer, *connection.scalars(seen)]
+    return [viewer, *connection.scalars(_SEEN, {"viewer": viewer})]
 
 
 def _pack(accounts: list[int]) -> bytes:

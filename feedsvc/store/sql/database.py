@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event, func, literal_column, select, text
@@ -56,6 +57,7 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
+@cache
 def clock_ms(database_is_sqlite: bool) -> Select[int]:
     """A query for the database's clock, in milliseconds since 1970: one clock for all processes."""
     if database_is_sqlite:
