@@ -39,6 +39,8 @@ broker_transport_options = {
     "visibility_timeout": 300,
     "queue_order_strategy": "round_robin",
 }
+# What we log is a line of JSON, and stays one.
 worker_hijack_root_logger = False
+worker_redirect_stdouts = False
 worker_cancel_long_running_tasks_on_connection_loss = True
 enable_utc = True

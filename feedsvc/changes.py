@@ -140,9 +140,9 @@ def _posted(stores: Stores, author: int, post_id: int) -> None:
     celebrity.put(stores, author, post_id)
 
 
-def _posted_again(stores: Stores, author: int, post_id: int) -> None:
+def _posted_again(stores: Stores, _author: int, post_id: int) -> None:
     _is_a_post(stores, post_id)
-    celebrity.put_if_listed(stores, author, post_id)
+    celebrity.put_listed(stores, [post_id])
 
 
 def _is_a_post(stores: Stores, post_id: int) -> None:
@@ -159,8 +159,7 @@ def _post_deleted(stores: Stores, author: int, *post_ids: int) -> None:
     if len(post_ids) > _FEW_POSTS:
         stores.redis.delete(keys.celebrity_posts(author))  # whoever reads it next makes it again
         return
-    for post_id in post_ids:
-        celebrity.take_off(stores, author, post_id)
+    celebrity.take_off(stores, dict.fromkeys(post_ids, author))
 
 
 def _everything_is_cold(stores: Stores) -> None:

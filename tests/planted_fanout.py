@@ -92,7 +92,7 @@ FANOUT = [
                 "        from feedsvc.store.sql.tables import Post\n\n"
                 "        with stores.sql.writing() as connection:\n"
                 "            connection.execute(update(Post).where(Post.id == post_id).values(pushed_at=now()))\n"
-                "        celebrity.take_off(stores, row.author_id, post_id)\n",
+                "        celebrity.take_off(stores, {post_id: row.author_id})\n",
             ),
         ),
         ("tests/test_feed.py::test_a_post_is_in_every_followers_feed_while_it_is_pushed_and_after",),

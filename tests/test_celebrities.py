@@ -10,6 +10,7 @@ from feedsvc.store.redis.copies import Copies
 from feedsvc.store.redis.keys import CELEBRITIES, RECENT
 from feedsvc.store.redis.known import held
 from feedsvc.store.redis.lists import FloorList
+from feedsvc.store.redis.scripts import REMOVE_AUTHOR
 from feedsvc.threshold import change
 
 POST = 1 << 48
@@ -120,12 +121,28 @@ def test_a_copy_outlives_a_lost_set_of_celebrities(stores, copy):
 def test_an_author_that_was_put_again_is_not_removed(stores):
     make_valid(stores)
     celebrities.put(stores.redis, 7)
-    number = celebrities.number_of(stores.redis, 7)
+    number = stores.redis.zscore(CELEBRITIES, "7")
     celebrities.put(stores.redis, 7)
-    celebrities.remove(stores.redis, 7, number)
-    assert celebrities.number_of(stores.redis, 7) is not None
-    celebrities.remove(stores.redis, 7, celebrities.number_of(stores.redis, 7))
-    assert celebrities.number_of(stores.redis, 7) is None
+    assert not REMOVE_AUTHOR.run(stores.redis, [CELEBRITIES], 7, int(number))
+    assert celebrities.read(stores.redis) == {7}
+
+
+def test_an_author_leaves_with_the_last_post_on_a_list_that_goes_down_to_the_first(stores):
+    """In one call: an author of two posts, one who keeps a post, one whose list has a floor, one being built, one without a list."""
+    make_valid(stores, 1, 2, 3, 4, 5)
+    for author, floor in (1, 0), (2, 0), (3, 9):
+        lists.build(stores.redis, keys.celebrity_posts(author), stores.limits, lambda floor=floor: FloorList([POST], floor))
+    for author in 1, 2, 4:
+        lists.put(stores.redis, keys.celebrity_posts(author), POST + author, stores.limits)
+    celebrities.take_off(stores.redis, {POST + 1: 1, POST + 2: 2, POST + 3: 3, POST + 4: 4, POST + 5: 5, POST: 1})
+    assert celebrities.read(stores.redis) == {2, 3, 4, 5}
+    assert [lists.read(stores.redis, keys.celebrity_posts(author)) for author in range(1, 6)] == [
+        FloorList([], 0),
+        FloorList([POST], 0),
+        FloorList([POST], 9),
+        None,
+        None,
+    ]
 
 
 def test_a_reader_that_asked_before_an_author_was_forgotten_still_knows_it(stores, copy):

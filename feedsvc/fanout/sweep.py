@@ -62,10 +62,9 @@ def sweep(stores: Stores, enqueue: Enqueue, queued: Callable[[], int] = lambda: 
     stalled = _due(stores, _STALLED, QUEUED)
     room = max(0, QUEUED - queued()) if stalled else 0
     redriven = sum(_redrive(stores, enqueue, row) for row in stalled[:room])
-    finished = _due(stores, _FINISHED, _ROWS)
-    _take_off(stores, finished)
+    taken_off = _take_off(stores)
     _forget_old_keys(stores)
-    swept = Swept(applied, redriven, len(finished))
+    swept = Swept(applied, redriven, taken_off)
     if any(asdict(swept).values()):
         _log.info("fanout.swept", **asdict(swept))
     return swept
@@ -93,12 +92,15 @@ def _redrive(stores: Stores, enqueue: Enqueue, row: Row[*tuple[Any, ...]]) -> bo
     return claimed
 
 
-def _take_off(stores: Stores, finished: list[Row[*tuple[Any, ...]]]) -> None:
-    for row in finished:
-        celebrity.take_off(stores, row.author_id, row.post_id)
-    if finished:
+def _take_off(stores: Stores) -> int:
+    """How many pushed posts were taken off their lists: all that are due, so many at a time."""
+    count = 0
+    while finished := _due(stores, _FINISHED, _ROWS):
+        celebrity.take_off(stores, {row.post_id: row.author_id for row in finished})
         with stores.sql.writing() as connection:
             connection.execute(_SETTLED, {"posts": [row.post_id for row in finished]})
+        count += len(finished)
+    return count
 
 
 def _forget_old_keys(stores: Stores) -> None:

@@ -247,7 +247,5 @@ def _lists_then_head(stores: Stores, known: Known, authors: Sequence[int], key: 
 
 def _forget_empty(stores: Stores, known: Known, empty: dict[int, float | None]) -> None:
     """Drop authors with nothing on their list, here and, unless they were put again since they had these numbers, in the set."""
-    for author, number in empty.items():
-        if number is not None:
-            celebrities.remove(stores.redis, author, number)
+    celebrities.remove(stores.redis, empty)
     stores.copies.forget(known, empty)

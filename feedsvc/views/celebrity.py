@@ -15,10 +15,13 @@ from feedsvc.store.sql.tables import Post
 from feedsvc.views import timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from feedsvc.store import Stores
     from feedsvc.store.redis.known import Known
 
-_IS_LISTED = select(Post.id).where(Post.id == bindparam("post"), Post.pushed_at.is_(None), Post.deleted_at.is_(None))
+_POSTS = Post.id.in_(bindparam("posts", expanding=True))
+_LISTED = select(Post.id, Post.author_id).where(_POSTS, Post.pushed_at.is_(None), Post.deleted_at.is_(None))
 
 
 def put(stores: Stores, author: int, post_id: int) -> None:
@@ -30,20 +33,22 @@ def put(stores: Stores, author: int, post_id: int) -> None:
         lists.finish(stores.redis, key, marker, _from_sql(stores, author), stores.limits)
 
 
-def put_if_listed(stores: Stores, author: int, post_id: int) -> None:
-    """Put a post on the list, perhaps once more, if SQL says that it belongs there."""
-    if _is_listed(stores, post_id):
-        put(stores, author, post_id)
+def put_listed(stores: Stores, post_ids: Sequence[int]) -> None:
+    """Put on their lists, perhaps once more, those of these posts that SQL says belong there."""
+    with stores.sql.reading() as connection:
+        listed = connection.execute(_LISTED, {"posts": post_ids}).all()
+    for row in listed:
+        put(stores, row.author_id, row.id)
 
 
-def take_off(stores: Stores, author: int, post_id: int) -> None:
-    """Take a post off that every feed has, or that is deleted; and its author out of the celebrities if nothing is left."""
-    number = celebrities.number_of(stores.redis, author)
-    empty = lists.take_off(stores.redis, keys.celebrity_posts(author), post_id)
-    if empty and number is not None:
-        celebrities.remove(stores.redis, author, number)
-    # Whoever put it back meanwhile, or declared it unfinished, is not undone by us.
-    put_if_listed(stores, author, post_id)
+def take_off(stores: Stores, posts: Mapping[int, int]) -> None:
+    """Take posts off that every feed has, or that are deleted; and authors out of the celebrities if nothing of theirs is left.
+
+    `posts`: post -> its author.
+    """
+    celebrities.take_off(stores.redis, posts)
+    # Whoever put one back meanwhile, or declared it unfinished, is not undone by us.
+    put_listed(stores, list(posts))
 
 
 def rebuild(stores: Stores, author: int) -> FloorList:
@@ -87,8 +92,3 @@ def _from_sql(stores: Stores, author: int) -> FloorList:
     cap = stores.limits.feed_cap
     with stores.sql.reading() as connection:
         return FloorList.of_newest(timeline.listed(connection, author, cap + 1), cap)
-
-
-def _is_listed(stores: Stores, post_id: int) -> bool:
-    with stores.sql.reading() as connection:
-        return connection.scalar(_IS_LISTED, {"post": post_id}) is not None

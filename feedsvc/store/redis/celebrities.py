@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from feedsvc.store.redis import recent
-from feedsvc.store.redis.keys import CELEBRITIES
+from feedsvc.store.redis import lists, recent
+from feedsvc.store.redis.keys import CELEBRITIES, celebrity_posts
 from feedsvc.store.redis.scripts import FINISH_AUTHORS, OPEN_AUTHORS, PUT_AUTHOR, REMOVE_AUTHOR, fresh_token, in_one_trip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from redis.client import Pipeline
 
@@ -35,14 +35,36 @@ def put(redis: Redis, author: int, post_id: int = recent.MADE_ANEW) -> None:
     in_one_trip(redis, note, tell)
 
 
-def number_of(redis: Redis, author: int) -> float | None:
-    """The number of the author's latest put; None if it is not in the set."""
-    return redis.zscore(CELEBRITIES, str(author))
+def take_off(redis: Redis, posts: Mapping[int, int]) -> None:
+    """Take these posts (post -> author) off their lists, and out of the set every author whose list is empty then.
+
+    An author's number is asked for before the list is looked at: whoever is put again after that stays in the set.
+    """
+    authors = list(set(posts.values()))
+
+    def ask(pipe: Pipeline) -> None:
+        for author in authors:
+            pipe.zscore(CELEBRITIES, str(author))
+
+    def take(pipe: Pipeline) -> None:
+        for post_id, author in posts.items():
+            lists.queue_take_off(pipe, celebrity_posts(author), post_id)
+
+    answers = in_one_trip(redis, ask, take)
+    numbers = dict(zip(authors, answers, strict=False))
+    empty = {author for author, is_empty in zip(posts.values(), answers[len(authors) :], strict=True) if is_empty}
+    remove(redis, {author: numbers[author] for author in empty})
 
 
-def remove(redis: Redis, author: int, number: float) -> None:
-    """Take the author out, unless it was put again after it had this number."""
-    REMOVE_AUTHOR.run(redis, [CELEBRITIES], author, int(number))
+def remove(redis: Redis, numbers: Mapping[int, float | None]) -> None:
+    """Take these authors out, unless they were put again after they had these numbers (None: it was not there)."""
+
+    def queue(pipe: Pipeline) -> None:
+        for author, number in numbers.items():
+            if number is not None:
+                REMOVE_AUTHOR.queue(pipe, [CELEBRITIES], author, int(number))
+
+    in_one_trip(redis, queue)
 
 
 def read(redis: Redis) -> frozenset[int] | None:

@@ -17,6 +17,8 @@ from feedsvc.store.redis.scripts import FINISH_LIST, OPEN_LIST, PUT_POST, TAKE_O
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from redis.client import Pipeline
+
     from feedsvc.store import Limits
     from feedsvc.store.redis.cluster import Redis
 
@@ -108,6 +110,6 @@ def put(redis: Redis, key: str, post_id: int, limits: Limits) -> str | None:
     return None if marker is None else marker.decode()
 
 
-def take_off(redis: Redis, key: str, post_id: int) -> bool:
-    """Take a post off; True if the list is valid and empty now, down to the very first post."""
-    return bool(TAKE_OFF_POST.run(redis, [key], post_id))
+def queue_take_off(pipe: Pipeline, key: str, post_id: int) -> None:
+    """Take a post off; the answer is true if the list is valid and empty now, down to the very first post."""
+    TAKE_OFF_POST.queue(pipe, [key], post_id)

@@ -171,6 +171,8 @@ def _execute_at_once(redis: SingleRedis, stages: Sequence[Callable[[Pipeline], N
         for stage in stages:
             stage(pipe)
         commands = pipe.command_stack
+    if not commands:
+        return []
     message = b"".join(pack_command(args) for args, _ in commands)
     pool = cast("Pool", redis.connection_pool)
     try:
