@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from benchmarks.service import WORKERS
 from benchmarks.sweep import BLIND, READ
 from benchmarks.w1 import MIX
 from feedsvc.threshold import costs as formulas
-from feedsvc.threshold.costs import Batches, Pulling, Pushing
+from feedsvc.threshold.costs import Batches, Pushing
+from feedsvc.threshold.model import Lines, Situation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +121,7 @@ def _total(of: Round, promote_at: int) -> float:
 
 def _push_predicted(found: Found, of: Round, promote_at: int) -> float:
     pushed = of.runs[promote_at].pushed
-    batches = Batches(batch=found.limits.fanout_batch, small=found.limits.fanout_slice)
+    batches = _batches(found)
     links = [batches.links(followers) for followers in pushed]
     small = links.count(0)  # each a round of its own
     work = Pushing(posts=len(pushed), small_posts=small, rounds=small, links=sum(links), follower_ids=sum(pushed))
@@ -127,10 +129,15 @@ def _push_predicted(found: Found, of: Round, promote_at: int) -> float:
 
 
 def _pull_predicted(found: Found, of: Round, promote_at: int) -> float:
-    run, lists = of.runs[promote_at], found.inputs.lists_at(promote_at)
+    lines = Lines(promote_at, promote_at)
+    inputs = replace(found.inputs, reads=of.runs[promote_at].reads)
+    situation = Situation(inputs, of.costs, of.costs.share(0), WORKERS, _batches(found), lines)
     # Both processes learn of every new post, so that is not in the difference: no posts.
-    work = Pulling(merging_reads=run.reads * lists.merging, lists=run.reads * lists.mean, entries=run.reads * lists.entries)
-    return formulas.pull_seconds(of.costs, work)
+    return formulas.pull_seconds(of.costs, replace(situation.predict(lines).pulling, posts=0))
+
+
+def _batches(found: Found) -> Batches:
+    return Batches(batch=found.limits.fanout_batch, small=found.limits.fanout_slice)
 
 
 def _ratio(part: float, whole: float) -> float:

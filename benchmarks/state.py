@@ -42,8 +42,7 @@ class State:
         """Full feeds for all who are active, of whatever posts there are: what uploads are pushed into."""
         newest = sorted((post for posts in self.posts.values() for post in posts), reverse=True)
         feeds.fill(self.bench, active, newest)
-        gc.collect()
-        gc.freeze()  # all of this stays: no operation is to be charged with a look through it
+        _freeze()
 
     def turn(self, promote_at: int, viewers: Iterable[int], figures: Figures) -> tuple[Bench, Bench]:
         """The service under this threshold, as a process has it that has read for long; and as one that sees no celebrity list.
@@ -58,6 +57,7 @@ class State:
         seeing = self._seeing(promote_at, figures)
         blind = stores.without_copies()
         blind.copies.reload(*recent.latest(blind.redis), ())
+        _freeze()
         return self._with(seeing), self._with(blind)
 
     def _warm(self, viewers: set[int]) -> None:
@@ -82,6 +82,13 @@ class State:
 
     def _with(self, stores: Stores) -> Bench:
         return replace(self.bench, services=replace(self.bench.services, stores=stores))
+
+
+def _freeze() -> None:
+    """All that there is stays: no operation is to be charged with a look through it."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def followees(stores: Stores, viewers: Sequence[int]) -> dict[int, list[int]]:

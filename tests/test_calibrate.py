@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from feedsvc.feed import reader
 from feedsvc.measuring import audience, gather, meter, scratch, stage
 from feedsvc.measuring import calibrate as calibrating
+from feedsvc.measuring.audience import AMONG_FEW, MANY, NONE, ONE, ONE_LONG
 from feedsvc.measuring.scratch import NoScratch, scratch_stores
 from feedsvc.store.redis.keys import CALIBRATION
 from feedsvc.store.sql.tables import Account, Base, Post
@@ -27,15 +28,16 @@ def quick(monkeypatch):
     """A stage so small that it says nothing, and costs nothing."""
     monkeypatch.setattr(calibrating, "ROUNDS", 2)
     monkeypatch.setattr(calibrating, "_WARM", 0)
-    monkeypatch.setattr(calibrating, "_TURNS", 1)
+    monkeypatch.setattr(calibrating, "_READS", 2)
     monkeypatch.setattr(calibrating, "_POSTS", 2)
     monkeypatch.setattr(calibrating, "_ANSWER_SECONDS", 0.01)
     monkeypatch.setattr(meter, "_IDLE_SECONDS", 0.001)
     for module in (calibrating, stage):
         monkeypatch.setattr(module, "FOLLOWERS", 40)
+    monkeypatch.setattr(audience, "VIEWERS", 3)
     for module in (calibrating, audience):
-        monkeypatch.setattr(module, "VIEWERS", 2)
         monkeypatch.setattr(module, "LISTS", 3)
+        monkeypatch.setattr(module, "FEW", 5)
     monkeypatch.setattr(calibrating, "_LEAST_HELD", 30)
 
 
@@ -108,26 +110,34 @@ def test_those_who_are_measured_have_pages_of_home_lists_and_of_celebrity_lists(
         found = replace(scratched, limits=replace(stores.limits, feed_cap=60))
         measured = stage.Stage(found, 30)
         measured.build()
-        for kind, lists in {"read": 0, "read a list": 1, "read a long list": 1, "read lists": 3}.items():
-            for viewer in measured.audience.viewers[kind]:
-                feed = reader.look(found, viewer)
-                page = [json.loads(item.json)["author_id"] for item in feed.below(2**60, 40)]
-                assert (len(page), feed.lists) == (40, lists)
+        there = measured.audience
+        assert [viewer for _, viewer in there.turn(1, 2)] != [viewer for _, viewer in there.turn(2, 2)]
+        for kind, lists in {NONE: 0, ONE: 1, ONE_LONG: 1, MANY: 3, AMONG_FEW: 3}.items():
+            for number, viewer in enumerate(there.viewers[kind]):
+                posts = {NONE: 3, ONE: 3 + audience.SHORT, ONE_LONG: 3 + audience.LONG}.get(kind, 6) if number % 2 else 30
+                feed, same = reader.look(there.seeing(kind), viewer), reader.look(there.blind, viewer)
+                page = [json.loads(item.json)["author_id"] for item in feed.below(2**60, 30)]
+                assert (len(page), feed.lists, same.lists) == (posts, lists, 0)
                 assert (len(set(page)) > 1) == (lists > 0), "posts of a day are on both"
+                assert [item.id for item in feed.below(2**60, 30)] == [item.id for item in same.below(2**60, 30)]
                 assert {each.load for each in feed.merged.held} <= {1}, "the process has held them from the beginning"
                 assert feed.merged.latest.below(2**60, 20, feed.authors, 8 * lists) is None, "few of the latest posts are one viewer's"
+        assert (len(there.stores.copies._known.lists), len(there.among_few.copies._known.lists)) == (there.held, 5)
 
 
 def test_unit_costs_are_what_one_measurement_has_more_than_another():
-    names = ("upload", "ids", "push", "skip", "take off", "link", "round", "round of many", "empty round", "message")
-    long = 660.0 + 0.1 * (audience.LONG - audience.SHORT)
-    reads = {"read": 500.0, "read a list": 660.0, "read a long list": long, "read lists": long + 10 * (audience.LISTS - 1), "learn": 700.0}
+    names = ("upload", "ids", "push", "skip", "take off", "sweep", "link", "round", "round of many", "message")
+    long = 160.0 + 0.1 * (audience.LONG - audience.SHORT)
+    many = 160 + 10 * (audience.LISTS - 1) + 0.1 * (audience.LISTS - audience.SHORT)
+    lists = {MANY: many, NONE: 50.0, AMONG_FEW: 150 + audience.LISTS * (8 + 0.1) - audience.SHORT * 0.1}
+    reads = {"read": 500.0, ONE: 160.0, ONE_LONG: long, **lists, "learn": 40.0}
     times = {**dict.fromkeys(names, 0.0), **reads, "link": 5000.0, "push": 1.0}
-    costs = calibrating.unit_costs(times, {"feed_bytes": 1, "entry_bytes": 2})
+    costs = calibrating.unit_costs(times, {"feed_bytes": 1, "entry_bytes": 2}, 100 * audience.FEW)
     assert costs.list_entry_us == pytest.approx(0.1)
-    assert costs.list_us == pytest.approx(10)
-    assert costs.first_list_us == pytest.approx(150 - audience.SHORT * 0.1)
-    assert costs.learn_us == pytest.approx(40)
+    assert costs.list_tenfold_us == pytest.approx(1)
+    assert costs.list_us == pytest.approx(5)
+    assert costs.first_list_us == pytest.approx(100 - audience.SHORT * 0.1)
+    assert (costs.read_us, costs.learn_us, costs.look_up_us) == (500, 40, 50)
     assert costs.link_us == pytest.approx(5000 - stage.FOLLOWERS)
     assert costs.small_fanout_us == 0, "nothing costs less than nothing"
 

@@ -23,6 +23,7 @@ from feedsvc.threshold.costs import (
     pull_seconds,
     push_seconds,
     seconds_to_last_follower,
+    tenfolds,
 )
 from feedsvc.threshold.inputs import Cell, Inputs, ListsAt, Named, grid
 from feedsvc.threshold.kept import DEFAULT_COSTS, DEFAULTS
@@ -33,7 +34,7 @@ amounts = st.floats(0, 1e9)
 shares = st.floats(0, 1)
 followers = st.integers(0, 200)
 pushings = st.builds(Pushing, posts=amounts, small_posts=amounts, rounds=amounts, links=amounts, follower_ids=amounts)
-pullings = st.builds(Pulling, merging_reads=amounts, lists=amounts, entries=amounts, posts=amounts)
+pullings = st.builds(Pulling, **dict.fromkeys(vars(Pulling()), amounts))
 BATCHES = Batches(batch=30, small=10)
 NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
 
@@ -68,8 +69,9 @@ def test_the_formulas_by_hand():
     by_hand = 2 * costs.fanout_us + costs.round_us + costs.small_fanout_us + 3 * costs.link_us
     by_hand += 1000 * (costs.follower_id_us + 0.25 * costs.push_us + 0.75 * costs.skip_us)
     assert close(pushed, by_hand / 1e6)
-    pulled = pull_seconds(costs, Pulling(merging_reads=5, lists=20, entries=400, posts=3))
-    assert close(pulled, (5 * costs.first_list_us + 20 * costs.list_us + 400 * costs.list_entry_us + 3 * 2 * costs.learn_us) / 1e6)
+    pulled = pull_seconds(costs, Pulling(looking_reads=9, merging_reads=5, lists=20, tenfolds=20 * tenfolds(1_000), entries=400, posts=3))
+    by_hand = 9 * costs.look_up_us + 5 * costs.first_list_us + 20 * (costs.list_us + 3 * costs.list_tenfold_us) + 400 * costs.list_entry_us
+    assert close(pulled, (by_hand + 3 * 2 * costs.learn_us) / 1e6)
     assert close(base_seconds(costs, posts=2, reads=7), (2 * costs.upload_us + 7 * costs.read_us) / 1e6)
     assert list_bytes(costs, 2, 10) == 2 * costs.feed_bytes + 10 * costs.entry_bytes
 

@@ -12,8 +12,8 @@ import os
 import platform
 import sqlite3
 import statistics
+import time
 from collections import defaultdict
-from functools import partial
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -22,7 +22,7 @@ import structlog
 from feedsvc.fanout import chain, done, small, sweep
 from feedsvc.feed import reader
 from feedsvc.graph import followers
-from feedsvc.measuring.audience import LISTS, LONG, SHORT, VIEWERS
+from feedsvc.measuring.audience import AMONG_FEW, FEW, LISTS, LONG, MANY, NONE, ONE, ONE_LONG, SHORT
 from feedsvc.measuring.messages import message_us
 from feedsvc.measuring.meter import Meter, spaced
 from feedsvc.measuring.scratch import scratch_stores
@@ -32,7 +32,7 @@ from feedsvc.store.redis.delivery import END, START, Slice
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Fanout
 from feedsvc.threshold import kept
-from feedsvc.threshold.costs import UnitCosts
+from feedsvc.threshold.costs import UnitCosts, tenfolds
 from feedsvc.threshold.kept import Calibrated
 
 if TYPE_CHECKING:
@@ -49,9 +49,12 @@ _log = structlog.get_logger()
 
 ROUNDS = 9
 _POSTS = 10
-# Reads of one kind, before it is the next kind's turn; how often each viewer reads.
-_READS = 10
-_TURNS = 2
+# Viewers of each kind with lists that read in a round.
+_READS = 100
+# After so many pages somebody follows somebody, after so many there is a new post: where a process only reads, a list costs a third less.
+_FOLLOWED, _POSTED = 7, 100
+# Of what single reads take, the least and the most are left out: this share of them each.
+_LEFT_OUT = 0.025
 _WARM = 2
 # What a process holds at most is bounded by its copies' memory; a service without posts yet is calibrated for some.
 _LEAST_HELD, _MOST_HELD = 2_000, 80_000
@@ -69,7 +72,7 @@ def calibrate(stores: Stores, celery: Celery, progress: Callable[[], object] = l
         stage.build()
         meter = Meter(scratch)
         for number in range(-_WARM, ROUNDS):
-            costs = unit_costs(_round(stage, meter, celery), _bytes(stage))
+            costs = unit_costs(_round(stage, meter, celery, number), _bytes(stage), stage.audience.held)
             if number >= 0:
                 rounds.append(costs)
                 progress()
@@ -86,15 +89,19 @@ def _lists(stores: Stores) -> int:
     return max(_LEAST_HELD, min(_MOST_HELD, posted))
 
 
-def unit_costs(times: Times, memory: Mapping[str, float]) -> UnitCosts:
-    """What was measured, taken apart. Nothing costs less than nothing."""
-    entry = max(0.0, times["read a long list"] - times["read a list"]) / (LONG - SHORT)
-    one_list = (times["read lists"] - times["read a long list"]) / (LISTS - 1)
+def unit_costs(times: Times, memory: Mapping[str, float], held: int) -> UnitCosts:
+    """What was measured, by a process that held so many lists, taken apart. Nothing costs less than nothing."""
+    entry = max(0.0, times[ONE_LONG] - times[ONE]) / (LONG - SHORT)
+    one_list = (times[MANY] - times[ONE] - (LISTS - SHORT) * entry) / (LISTS - 1)
+    first = times[ONE] - times[NONE] - one_list - SHORT * entry
+    among_few = (times[AMONG_FEW] - times[NONE] - first) / LISTS - entry
+    # A list costs something where a process holds no other, too.
+    tenfold = max(0.0, min((one_list - among_few) / (tenfolds(held) - tenfolds(FEW)), among_few / tenfolds(FEW)))
     follower = times["ids"] + times["push"]
     small_post = (_POSTS * times["round of many"] - times["round"]) / (_POSTS - 1)
     found = {
         "upload_us": times["upload"],
-        "fanout_us": times["take off"],
+        "fanout_us": times["take off"] - times["sweep"] / _POSTS,
         "round_us": times["message"] + times["round"] - small_post,
         "small_fanout_us": small_post - SMALL * times["push"],
         "link_us": times["message"] + times["link"] - FOLLOWERS * follower,
@@ -102,17 +109,19 @@ def unit_costs(times: Times, memory: Mapping[str, float]) -> UnitCosts:
         "push_us": times["push"],
         "skip_us": times["skip"],
         "read_us": times["read"],
-        "first_list_us": times["read a list"] - times["read"] - one_list - SHORT * entry,
-        "list_us": one_list,
+        "look_up_us": times[NONE],
+        "first_list_us": first,
+        "list_us": one_list - tenfolds(held) * tenfold,
+        "list_tenfold_us": tenfold,
         "list_entry_us": entry,
-        "learn_us": times["learn"] - times["read a list"],
+        "learn_us": times["learn"],
         **memory,
     }
     return UnitCosts(**{name: max(0.0, value) for name, value in found.items()})
 
 
-def _round(stage: Stage, meter: Meter, celery: Celery) -> Times:
-    """Everything once, in one order."""
+def _round(stage: Stage, meter: Meter, celery: Celery, number: int) -> Times:
+    """Everything once, in one order; reads by other viewers with every number."""
     stores = stage.stores
     posts: list[int] = []
     times = {"upload": meter.us(lambda: posts.extend(stage.upload(stage.author, _POSTS)), _POSTS)}
@@ -120,8 +129,9 @@ def _round(stage: Stage, meter: Meter, celery: Celery) -> Times:
     done.write(stores, dict.fromkeys(posts, ()), now(), {post: [0] for post in posts})
     _due(stores)
     times["take off"] = meter.us(lambda: sweep.sweep(stores, lambda *_: None), _POSTS)
+    times["sweep"] = meter.us(lambda: sweep.sweep(stores, lambda *_: None), 1)
     times |= _fanouts(stage, meter)
-    times |= _reads(stage, meter)
+    times |= _reads(stage, meter, number)
     times["message"] = message_us(celery)
     return times
 
@@ -174,32 +184,51 @@ def _fanouts(stage: Stage, meter: Meter) -> Times:
     return {**times, "round": single / _POSTS}
 
 
-def _reads(stage: Stage, meter: Meter) -> Times:
-    """First pages, by one viewer after the other: with no list, a short one, a long one, many; and one that has a new post each time.
+def _reads(stage: Stage, meter: Meter, number: int) -> Times:
+    """A first page, and what lists add to one: what it takes more than in a process that sees no celebrity, which reads it as well.
 
-    Lists that a process holds cost the stores nothing, and the stores' time varies more than what a list costs: each has the same.
+    Of two reads of a page the second costs less: each process is first as often. Lists that a process holds cost the stores nothing.
     """
-    viewers = stage.audience.viewers
+    audience = stage.audience
     times: dict[str, list[float]] = defaultdict(list)
-    stores: list[float] = []
 
-    def read(name: str, some: Sequence[int]) -> None:
-        own, of_stores = meter.parts_us(partial(_read, stage.stores, some), len(some))
-        times[name].append(own)
-        stores.append(of_stores)
+    def read() -> None:
+        for at, (kind, viewer) in enumerate(audience.turn(number, _READS)):
+            if at % _FOLLOWED == 0:
+                audience.follow()
+            if at % _POSTED == 0:
+                audience.put_old()
+            if at % 2:
+                without, own = _own_us(audience.blind, viewer), _own_us(audience.seeing(kind), viewer)
+            else:
+                own, without = _own_us(audience.seeing(kind), viewer), _own_us(audience.blind, viewer)
+            times[kind].append(own - without)
+            times["read"].append(without)
 
-    for first in [*range(0, VIEWERS, _READS)] * _TURNS:
-        for name, all_of_them in viewers.items():
-            read(name, all_of_them[first : first + _READS])
-    for viewer in viewers["read a list"][:_POSTS]:
-        stage.audience.put_old()
-        read("learn", [viewer])
-    return {name: statistics.median(each) + statistics.median(stores) for name, each in times.items()}
+    for process in stage.stores, audience.blind, audience.among_few:
+        _own_us(process, audience.others[0])  # what was put since the last round, they learn now
+    read()
+    _, of_stores = meter.parts_us(
+        lambda: [_own_us(audience.blind, viewer) for viewer in audience.viewers[NONE]], len(audience.viewers[NONE])
+    )
+    for viewer in audience.viewers[ONE][:_POSTS]:
+        audience.put_old()
+        times["learn"].append(_own_us(stage.stores, viewer) - _own_us(stage.stores, viewer))
+    found = {name: _middle(each) for name, each in times.items()}
+    return found | {"read": found["read"] + of_stores}
 
 
-def _read(stores: Stores, viewers: Sequence[int]) -> None:
-    for viewer in viewers:
-        reader.home_page(stores, viewer, None, 20)
+def _own_us(stores: Stores, viewer: int) -> float:
+    """What this process takes for a first page."""
+    began = time.process_time()
+    reader.home_page(stores, viewer, None, 20)
+    return (time.process_time() - began) * 1e6
+
+
+def _middle(values: Sequence[float]) -> float:
+    """The mean of all but the least and the most: what interrupts a read is no part of it."""
+    left_out = int(len(values) * _LEFT_OUT)
+    return statistics.mean(sorted(values)[left_out : len(values) - left_out])
 
 
 def _bytes(stage: Stage) -> dict[str, float]:

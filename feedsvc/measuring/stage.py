@@ -32,7 +32,7 @@ class Stage:
 
     stores: Stores
     # So many celebrity lists the process holds that nobody here reads.
-    held: int
+    more: int
     # Followers of `author` with a full feed, and as many of `skipped` that have none.
     materialised: list[int] = field(default_factory=list)
     author: int = _FIRST + 900_000
@@ -43,7 +43,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         """Draw up who reads."""
-        self.audience = Audience(self.stores, self.held)
+        self.audience = Audience(self.stores, self.more)
 
     def build(self) -> None:
         """Make everything."""

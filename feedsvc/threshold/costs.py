@@ -32,9 +32,12 @@ class UnitCosts:
     skip_us: float
     # A page of a feed without any celebrity list, HTTP apart.
     read_us: float
-    # What the first celebrity list adds to a read, each list adds, each of their entries adds that a page may have.
+    # What looking for celebrities adds to a read, where there are any; the first list of one; each list, where a process holds no other,
+    # and with each tenfold of the lists that it holds; each of their entries that a page may have. Two are newer than some calibrations.
+    look_up_us: float = 0.0
     first_list_us: float
     list_us: float
+    list_tenfold_us: float = 0.0
     list_entry_us: float
     # A new celebrity post, learnt by one process that reads.
     learn_us: float
@@ -60,10 +63,15 @@ class Pushing:
 
 @dataclass(frozen=True, kw_only=True)
 class Pulling:
-    """An amount of pulling. `lists`: the celebrity lists that all reads merge together; `entries`: of each read up to `PAGE_POSTS`."""
+    """An amount of pulling. `lists`: the celebrity lists that all reads merge together; `entries`: of each read up to `PAGE_POSTS`.
 
+    `tenfolds`: for each of those lists the `tenfolds` of how many its process holds.
+    """
+
+    looking_reads: float = 0.0
     merging_reads: float = 0.0
     lists: float = 0.0
+    tenfolds: float = 0.0
     entries: float = 0.0
     posts: float = 0.0
 
@@ -94,11 +102,18 @@ def push_seconds(costs: UnitCosts, work: Pushing, materialised_share: float) -> 
 def pull_seconds(costs: UnitCosts, work: Pulling) -> float:
     """Reads times followed celebrities times a merged list, what the first list adds to a read, and the lists' upkeep in each process."""
     return _US * (
-        work.merging_reads * costs.first_list_us
+        work.looking_reads * costs.look_up_us
+        + work.merging_reads * costs.first_list_us
         + work.lists * costs.list_us
+        + work.tenfolds * costs.list_tenfold_us
         + work.entries * costs.list_entry_us
         + work.posts * READING_PROCESSES * costs.learn_us
     )
+
+
+def tenfolds(held: float) -> float:
+    """The decimal logarithm of how many lists a process holds: of the more it looks one up among, the further it is from any cache."""
+    return math.log10(max(1.0, held))
 
 
 def base_seconds(costs: UnitCosts, *, posts: float, reads: float) -> float:

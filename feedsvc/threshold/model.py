@@ -64,6 +64,11 @@ class Situation:
         """All accounts."""
         return [self._group(cell, None) for cell in self.inputs.cells] + list(map(self.group, self.inputs.singles()))
 
+    @cached_property
+    def authors(self) -> int:
+        """How many accounts have ever posted."""
+        return sum(group.cell.posted for group in self.groups)
+
     def group(self, named: Named) -> Group:
         """A group of one."""
         return self._group(named.cell(), named.pin)
@@ -181,7 +186,12 @@ class Prediction:
         """The pulling."""
         reads, lists = self.situation.inputs.reads, self.lists
         return Pulling(
-            merging_reads=reads * lists.merging, lists=reads * lists.mean, entries=reads * lists.entries, posts=self.sums.pulled_posts
+            looking_reads=reads if self.sums.pulled_lists else 0.0,
+            merging_reads=reads * lists.merging,
+            lists=reads * lists.mean,
+            tenfolds=reads * lists.mean * formulas.tenfolds(self.sums.pulled_lists),
+            entries=reads * lists.entries,
+            posts=self.sums.pulled_posts,
         )
 
     @property

@@ -61,7 +61,8 @@ def account_seconds(situation: Situation, cell: Cell) -> tuple[float, float]:
     merged = _reads_of_a_follow(situation) * cell.followers * (cell.posted / cell.accounts)
     everybody = inputs.lists[0]
     entries = merged * everybody.entries / everybody.mean if merged else 0.0
-    pulling = Pulling(lists=merged, entries=entries, posts=cell.posts)
+    tenfolds = merged * formulas.tenfolds(situation.authors)
+    pulling = Pulling(lists=merged, tenfolds=tenfolds, entries=entries, posts=cell.posts)
     push = formulas.push_seconds(situation.costs, pushing, inputs.materialised_share)
     return push, formulas.pull_seconds(situation.costs, pulling)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
 from feedsvc.threshold import costs
@@ -79,6 +80,13 @@ class Run:
         last = max((push.done_at for push in self.pushes), default=0.0)
         return max(last, self.workload.end_seconds) - self.workload.start_seconds
 
+    @cached_property
+    def lists_held(self) -> int:
+        """Celebrity lists at the end, of pulled accounts."""
+        authors = set(self.workload.authors)
+        posted = (number in authors or before > 0 for number, before in enumerate(self.workload.posts_before))
+        return sum(is_pulled and has_posted for is_pulled, has_posted in zip(self.pulled, posted, strict=True))
+
     @property
     def pushing(self) -> costs.Pushing:
         """The pushing."""
@@ -90,9 +98,12 @@ class Run:
     @property
     def pulling(self) -> costs.Pulling:
         """The pulling."""
+        lists = sum(each.lists * times for each, times in self.merged.items())
         return costs.Pulling(
+            looking_reads=len(self.workload.read_seconds) if self.lists_held else 0,
             merging_reads=sum(times for each, times in self.merged.items() if each.lists),
-            lists=sum(each.lists * times for each, times in self.merged.items()),
+            lists=lists,
+            tenfolds=lists * costs.tenfolds(self.lists_held),
             entries=sum(each.entries * times for each, times in self.merged.items()),
             posts=len(self.workload.post_seconds) - len(self.pushes),
         )
@@ -115,7 +126,7 @@ def outcome(run: Run) -> Outcome:
         workers_busy=path.busy_seconds / (path.plant.workers * run.seconds) if run.seconds else 0.0,
         unfinished=sum(push.done_at > workload.end_seconds for push in run.pushes),
         lists_per_read=distribution.of_counts(_counted(run.merged, lambda each: each.lists)),
-        read_seconds=distribution.of_counts(_counted(run.merged, lambda each: _read_seconds(unit, each))),
+        read_seconds=distribution.of_counts(_counted(run.merged, partial(_read_seconds, unit, run.lists_held))),
         processor_seconds=_processor_seconds(run, unit),
     )
 
@@ -128,8 +139,14 @@ def _counted(merged: Counter[Merged], figure: Callable[[Merged], _Number]) -> Co
     return found
 
 
-def _read_seconds(unit: UnitCosts, merged: Merged) -> float:
-    lists = costs.Pulling(merging_reads=merged.lists > 0, lists=merged.lists, entries=merged.entries)
+def _read_seconds(unit: UnitCosts, held: int, merged: Merged) -> float:
+    lists = costs.Pulling(
+        looking_reads=held > 0,
+        merging_reads=merged.lists > 0,
+        lists=merged.lists,
+        tenfolds=merged.lists * costs.tenfolds(held),
+        entries=merged.entries,
+    )
     return costs.base_seconds(unit, posts=0, reads=1) + costs.pull_seconds(unit, lists)
 
 
