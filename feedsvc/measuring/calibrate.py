@@ -98,7 +98,7 @@ def unit_costs(times: Times, memory: Mapping[str, float], held: int) -> UnitCost
     # A list costs something where a process holds no other, too.
     tenfold = max(0.0, min((one_list - among_few) / (tenfolds(held) - tenfolds(FEW)), among_few / tenfolds(FEW)))
     follower = times["ids"] + times["push"]
-    small_post = (_POSTS * times["round of many"] - times["round"]) / (_POSTS - 1)
+    small_post = (times["round of many"] - times["round"]) / (_POSTS - 1)
     found = {
         "upload_us": times["upload"],
         "fanout_us": times["take off"] - times["sweep"] / _POSTS,
@@ -172,16 +172,18 @@ def _fanouts(stage: Stage, meter: Meter) -> Times:
         for post_id in spaced(links):
             chain.run_link(stores, lambda *_: None, post_id, 0, START)
 
-    times = {"link": meter.us(run_links, _POSTS)}
-    single = 0.0
-    for _ in range(_POSTS):
-        stage.upload(stage.small, 1)
-        single += meter.us(lambda: [small.run_round(stores) for _ in spaced((1,))], 1)
-    stage.upload(stage.small, _POSTS)
-    times["round of many"] = meter.us(lambda: small.run_round(stores), _POSTS)
+    def round_of(posts: int) -> float:
+        stage.upload(stage.small, posts)
+        return meter.us(lambda: [small.run_round(stores) for _ in spaced((1,))], 1)
+
+    times = {
+        "link": meter.us(run_links, _POSTS),
+        "round": statistics.mean(round_of(1) for _ in range(_POSTS)),
+        "round of many": round_of(_POSTS),
+    }
     _due(stores)
     sweep.sweep(stores, lambda *_: None)
-    return {**times, "round": single / _POSTS}
+    return times
 
 
 def _reads(stage: Stage, meter: Meter, number: int) -> Times:
