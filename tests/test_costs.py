@@ -69,7 +69,7 @@ def test_the_formulas_by_hand():
     by_hand = 2 * costs.fanout_us + costs.round_us + costs.small_fanout_us + 3 * costs.link_us
     by_hand += 1000 * (costs.follower_id_us + 0.25 * costs.push_us + 0.75 * costs.skip_us)
     assert close(pushed, by_hand / 1e6)
-    pulled = pull_seconds(costs, Pulling(looking_reads=9, merging_reads=5, lists=20, tenfolds=20 * tenfolds(1_000), entries=400, posts=3))
+    pulled = pull_seconds(costs, Pulling(look_ups=9, merging_reads=5, lists=20, tenfolds=20 * tenfolds(1_000), entries=400, posts=3))
     by_hand = 9 * costs.look_up_us + 5 * costs.first_list_us + 20 * (costs.list_us + 3 * costs.list_tenfold_us) + 400 * costs.list_entry_us
     assert close(pulled, (by_hand + 3 * 2 * costs.learn_us) / 1e6)
     assert close(base_seconds(costs, posts=2, reads=7), (2 * costs.upload_us + 7 * costs.read_us) / 1e6)

@@ -36,9 +36,9 @@ _FIRST = 9_007_199_254_780_000
 _BELOW = 100_000
 # Of each kind, who read in turn: no read finds in the processor's caches what the one before it left.
 VIEWERS = 400
-# Posts of the day on a short list and on a long one, which has as many as a page; and of an account that is pushed. Every other viewer has
-# a young feed, of three of those, which fills no page: so a page looks through its lists once more.
-SHORT, LONG, _PUSHED, _YOUNG = 5, PAGE_POSTS, 30, 3
+# Posts of the day on a short list and on a long one, which has as many as a page; and of an account that is pushed. All viewers but every
+# fourth have a young feed, of three of those, which fills no page: so a page looks through its lists once more.
+SHORT, LONG, _PUSHED, _YOUNG, _FULL = 5, PAGE_POSTS, 30, 3, 4
 # Celebrities of a viewer of many, each with one post of the day. The more a read merges the less each costs; so many stand for all of them
 # (docs/threshold.md). Who follows many follows others, too, who have no list.
 LISTS, _WITHOUT_LIST = 12, 30
@@ -145,7 +145,7 @@ class Audience:
         for followed in self._followed.values():
             for number, (viewer, authors) in enumerate(followed.items()):
                 key, celebrities = self.stores.keys.homefeed(viewer), chain.from_iterable(map(lists.__getitem__, authors))
-                if number % 2:
+                if number % _FULL:
                     young[key] = sorted([*pushed[number::VIEWERS][:_YOUNG], *celebrities], reverse=True)
                 else:
                     full[key] = [*sorted([*pushed[number::VIEWERS], *celebrities], reverse=True), *older][: self.length()]

@@ -109,7 +109,7 @@ def unit_costs(times: Times, memory: Mapping[str, float], held: int) -> UnitCost
         "push_us": times["push"],
         "skip_us": times["skip"],
         "read_us": times["read"],
-        "look_up_us": times[NONE],
+        "look_up_us": times[NONE] / tenfolds(held),
         "first_list_us": first,
         "list_us": one_list - tenfolds(held) * tenfold,
         "list_tenfold_us": tenfold,
@@ -189,35 +189,34 @@ def _fanouts(stage: Stage, meter: Meter) -> Times:
 def _reads(stage: Stage, meter: Meter, number: int) -> Times:
     """A first page, and what lists add to one: what it takes more than in a process that sees no celebrity, which reads it as well.
 
-    Of two reads of a page the second costs less: each process is first as often. Lists that a process holds cost the stores nothing.
+    Of two reads of a page the second costs less: each process is first as often.
     """
     audience = stage.audience
     times: dict[str, list[float]] = defaultdict(list)
-
-    def read() -> None:
-        for at, (kind, viewer) in enumerate(audience.turn(number, _READS)):
-            if at % _FOLLOWED == 0:
-                audience.follow()
-            if at % _POSTED == 0:
-                audience.put_old()
-            if at % 2:
-                without, own = _own_us(audience.blind, viewer), _own_us(audience.seeing(kind), viewer)
-            else:
-                own, without = _own_us(audience.seeing(kind), viewer), _own_us(audience.blind, viewer)
-            times[kind].append(own - without)
-            times["read"].append(without)
-
     for process in stage.stores, audience.blind, audience.among_few:
         _own_us(process, audience.others[0])  # what was put since the last round, they learn now
-    read()
-    _, of_stores = meter.parts_us(
-        lambda: [_own_us(audience.blind, viewer) for viewer in audience.viewers[NONE]], len(audience.viewers[NONE])
-    )
+    for at, (kind, viewer) in enumerate(audience.turn(number, _READS)):
+        if at % _FOLLOWED == 0:
+            audience.follow()
+        if at % _POSTED == 0:
+            audience.put_old()
+        if at % 2:
+            without, own = _own_us(audience.blind, viewer), _own_us(audience.seeing(kind), viewer)
+        else:
+            own, without = _own_us(audience.seeing(kind), viewer), _own_us(audience.blind, viewer)
+        times[kind].append(own - without)
+        times["read"].append(without)
     for viewer in audience.viewers[ONE][:_POSTS]:
         audience.put_old()
         times["learn"].append(_own_us(stage.stores, viewer) - _own_us(stage.stores, viewer))
     found = {name: _middle(each) for name, each in times.items()}
-    return found | {"read": found["read"] + of_stores}
+    return found | {"read": found["read"] + _of_stores_us(stage, meter)}
+
+
+def _of_stores_us(stage: Stage, meter: Meter) -> float:
+    """What the stores take for a first page. Lists that a process holds cost them nothing."""
+    viewers = stage.audience.viewers[NONE]
+    return meter.parts_us(lambda: [_own_us(stage.stores, viewer) for viewer in viewers], len(viewers))[1]
 
 
 def _own_us(stores: Stores, viewer: int) -> float:

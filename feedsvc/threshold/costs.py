@@ -32,8 +32,8 @@ class UnitCosts:
     skip_us: float
     # A page of a feed without any celebrity list, HTTP apart.
     read_us: float
-    # What looking for celebrities adds to a read, where there are any; the first list of one; each list, where a process holds no other,
-    # and with each tenfold of the lists that it holds; each of their entries that a page may have. Two are newer than some calibrations.
+    # What looking for celebrities adds to a read, for each tenfold of the lists that its process holds; the first list that it merges; each
+    # list, where the process holds no other, and for each tenfold; each of their entries that a page may have. Older calibrations lack two.
     look_up_us: float = 0.0
     first_list_us: float
     list_us: float
@@ -65,10 +65,10 @@ class Pushing:
 class Pulling:
     """An amount of pulling. `lists`: the celebrity lists that all reads merge together; `entries`: of each read up to `PAGE_POSTS`.
 
-    `tenfolds`: for each of those lists the `tenfolds` of how many its process holds.
+    `look_ups` and `tenfolds`: for each read, and for each of those lists, the `tenfolds` of how many lists the process holds.
     """
 
-    looking_reads: float = 0.0
+    look_ups: float = 0.0
     merging_reads: float = 0.0
     lists: float = 0.0
     tenfolds: float = 0.0
@@ -102,7 +102,7 @@ def push_seconds(costs: UnitCosts, work: Pushing, materialised_share: float) -> 
 def pull_seconds(costs: UnitCosts, work: Pulling) -> float:
     """Reads times followed celebrities times a merged list, what the first list adds to a read, and the lists' upkeep in each process."""
     return _US * (
-        work.looking_reads * costs.look_up_us
+        work.look_ups * costs.look_up_us
         + work.merging_reads * costs.first_list_us
         + work.lists * costs.list_us
         + work.tenfolds * costs.list_tenfold_us

@@ -184,12 +184,12 @@ class Prediction:
     @property
     def pulling(self) -> Pulling:
         """The pulling."""
-        reads, lists = self.situation.inputs.reads, self.lists
+        reads, lists, tenfolds = self.situation.inputs.reads, self.lists, formulas.tenfolds(self.sums.pulled_lists)
         return Pulling(
-            looking_reads=reads if self.sums.pulled_lists else 0.0,
+            look_ups=reads * tenfolds,
             merging_reads=reads * lists.merging,
             lists=reads * lists.mean,
-            tenfolds=reads * lists.mean * formulas.tenfolds(self.sums.pulled_lists),
+            tenfolds=reads * lists.mean * tenfolds,
             entries=reads * lists.entries,
             posts=self.sums.pulled_posts,
         )

@@ -100,7 +100,7 @@ class Run:
         """The pulling."""
         lists = sum(each.lists * times for each, times in self.merged.items())
         return costs.Pulling(
-            looking_reads=len(self.workload.read_seconds) if self.lists_held else 0,
+            look_ups=len(self.workload.read_seconds) * costs.tenfolds(self.lists_held),
             merging_reads=sum(times for each, times in self.merged.items() if each.lists),
             lists=lists,
             tenfolds=lists * costs.tenfolds(self.lists_held),
@@ -141,7 +141,7 @@ def _counted(merged: Counter[Merged], figure: Callable[[Merged], _Number]) -> Co
 
 def _read_seconds(unit: UnitCosts, held: int, merged: Merged) -> float:
     lists = costs.Pulling(
-        looking_reads=held > 0,
+        look_ups=costs.tenfolds(held),
         merging_reads=merged.lists > 0,
         lists=merged.lists,
         tenfolds=merged.lists * costs.tenfolds(held),
