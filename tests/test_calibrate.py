@@ -15,7 +15,8 @@ from feedsvc.measuring import calibrate as calibrating
 from feedsvc.measuring.audience import AMONG_FEW, MANY, NONE, ONE, ONE_LONG
 from feedsvc.measuring.scratch import NoScratch, scratch_stores
 from feedsvc.store.redis.keys import CALIBRATION
-from feedsvc.store.sql.tables import Account, Base, Post
+from feedsvc.store.sql.database import now
+from feedsvc.store.sql.tables import Account, Base, Calibration, Post
 from feedsvc.threshold import kept
 from feedsvc.threshold.preview import preview
 from tests.test_cli import run  # noqa: F401 -- a fixture
@@ -140,6 +141,17 @@ def test_unit_costs_are_what_one_measurement_has_more_than_another():
     assert (costs.read_us, costs.learn_us, costs.look_up_us) == (500, 40, 10)
     assert costs.link_us == pytest.approx(5000 - stage.FOLLOWERS)
     assert costs.small_fanout_us == 0, "nothing costs less than nothing"
+
+
+def test_a_calibration_of_an_earlier_version_still_holds(stores):
+    newer = {"look_up_us", "list_tenfold_us"}
+    costs = {name: value for name, value in vars(kept.DEFAULT_COSTS).items() if name not in newer}
+    row = {"taken_at": now(), "machine": "another", "workers": 3, "costs": costs, "margins": costs}
+    with stores.sql.writing() as connection:
+        connection.execute(sa.insert(Calibration), row)
+    found = kept.calibrated(stores)
+    assert found.costs == replace(kept.DEFAULT_COSTS, **dict.fromkeys(newer, 0.0))
+    assert found.workers == 3
 
 
 def test_the_command_prints_what_was_measured(run, stores, quick):  # noqa: F811
