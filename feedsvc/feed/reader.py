@@ -225,8 +225,7 @@ def _lists_then_head(stores: Stores, known: Known, authors: Sequence[int], key: 
     """
 
     def first(pipe: Pipeline) -> None:
-        for author in authors:
-            pipe.zscore(keys.CELEBRITIES, str(author))
+        celebrities.queue_numbers(pipe, authors)
 
     def then(pipe: Pipeline) -> None:
         for author in authors:

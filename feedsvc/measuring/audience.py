@@ -1,4 +1,4 @@
-"""Whom a calibration reads as: viewers with full feeds who follow no celebrity, one with few posts, one with many, or many with one each.
+"""Whom a calibration reads as: viewers of no celebrity, of one with few posts, of one with many, or of many with one each.
 
 The home lists hold all posts of the day, those on celebrity lists too: a process that sees the lists shows the same pages as one that sees
 none. It holds many lists more, among which these lie: that of its memory which a read looks at is in no cache of the processor, and of

@@ -51,7 +51,7 @@ ROUNDS = 9
 _POSTS = 10
 # Viewers of each kind with lists that read in a round.
 _READS = 100
-# After so many pages somebody follows somebody, after so many there is a new post: where a process only reads, a list costs a third less.
+# After so many pages somebody follows somebody, after so many there is a new post: where a process only reads, lists cost less.
 _FOLLOWED, _POSTED = 7, 100
 # Of what single reads take, the least and the most are left out: this share of them each.
 _LEFT_OUT = 0.025

@@ -100,7 +100,7 @@ def push_seconds(costs: UnitCosts, work: Pushing, materialised_share: float) -> 
 
 
 def pull_seconds(costs: UnitCosts, work: Pulling) -> float:
-    """Reads times followed celebrities times a merged list, what the first list adds to a read, and the lists' upkeep in each process."""
+    """Reads times followed celebrities times a merged list, what looking for any and the first add to a read, and each process's upkeep."""
     return _US * (
         work.look_ups * costs.look_up_us
         + work.merging_reads * costs.first_list_us

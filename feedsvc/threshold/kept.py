@@ -20,23 +20,24 @@ if TYPE_CHECKING:
 # Processes that fan out, where nobody has counted them: what `up` starts.
 _WORKERS = 2
 
-# Measured with `threshold calibrate` on 2 cores, x86_64, Python 3.11.7, Valkey 9.1.2 and SQLite, feeds of 800 (docs/threshold.md).
+# Measured with `threshold calibrate` on 2 cores, x86_64, Python 3.11.7, Valkey 9.1.2 and SQLite, feeds of 800, 80,000 lists
+# (docs/threshold.md).
 DEFAULT_COSTS = UnitCosts(
-    upload_us=2_100,
-    fanout_us=75,
-    round_us=4_500,
-    small_fanout_us=60,
-    link_us=6_000,
-    follower_id_us=0.13,
-    push_us=1.4,
+    upload_us=2_200,
+    fanout_us=81,
+    round_us=4_600,
+    small_fanout_us=96,
+    link_us=6_100,
+    follower_id_us=0.14,
+    push_us=1.5,
     skip_us=0.63,
-    read_us=145,
-    look_up_us=0.2,
-    first_list_us=13,
-    list_us=1.5,
-    list_tenfold_us=0.24,
-    list_entry_us=0.05,
-    learn_us=41,
+    read_us=151,
+    look_up_us=0.25,
+    first_list_us=12.3,
+    list_us=2.2,
+    list_tenfold_us=0.3,
+    list_entry_us=0.0,
+    learn_us=46,
     feed_bytes=80,
     entry_bytes=10.2,
 )

@@ -80,10 +80,12 @@ def per_account(situation: Situation, curve: Sequence[Prediction]) -> PerAccount
     costs = [account_seconds(situation, group.cell) for group in situation.groups]
     inputs = situation.inputs
     parts = sum(min(pair) for pair in costs)
+    held = sum(group.cell.posted for group, (push, pull) in zip(situation.groups, costs, strict=True) if pull <= push)
     lists = sum(pull for push, pull in costs if pull <= push)
     everybody = sum(pull for _, pull in costs) or 1.0
     merging = min(1.0, inputs.lists[0].merging * lists / everybody) if lists else 0.0
-    total = parts + inputs.reads * merging * situation.costs.first_list_us / 1e6 + curve[0].base_seconds.value
+    reading = Pulling(look_ups=inputs.reads * formulas.tenfolds(held), merging_reads=inputs.reads * merging)
+    total = parts + formulas.pull_seconds(situation.costs, reading) + curve[0].base_seconds.value
     best = min(each.total_seconds.value for each in curve)
     if total > best * (1 - _ROUNDING):  # one of the rules by rates is the best threshold itself
         total = best

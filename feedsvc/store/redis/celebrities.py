@@ -43,17 +43,22 @@ def take_off(redis: Redis, posts: Mapping[int, int]) -> None:
     authors = list(set(posts.values()))
 
     def ask(pipe: Pipeline) -> None:
-        for author in authors:
-            pipe.zscore(CELEBRITIES, str(author))
+        queue_numbers(pipe, authors)
 
     def take(pipe: Pipeline) -> None:
         for post_id, author in posts.items():
             lists.queue_take_off(pipe, celebrity_posts(author), post_id)
 
     answers = in_one_trip(redis, ask, take)
-    numbers = dict(zip(authors, answers, strict=False))
+    numbers = dict(zip(authors, answers[: len(authors)], strict=True))
     empty = {author for author, is_empty in zip(posts.values(), answers[len(authors) :], strict=True) if is_empty}
     remove(redis, {author: numbers[author] for author in empty})
+
+
+def queue_numbers(pipe: Pipeline, authors: Iterable[int]) -> None:
+    """Ask for the number of each author's latest put; the answers are None for those that are not in the set."""
+    for author in authors:
+        pipe.zscore(CELEBRITIES, str(author))
 
 
 def remove(redis: Redis, numbers: Mapping[int, float | None]) -> None:
