@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 
 _ACCOUNTS = 100_000
 _HISTORY = 30_000
-_OPERATIONS = 10_000
+# Half a minute's worth.
+_OPERATIONS = 40_000
 _CAP = 100
 _SEED = 1
 _ACTIVE_PERCENT = (1, 10, 50, 100)
-# From where nearly all who post are pulled to where only the largest are (they have 7,000 followers); pure push and pure pull beside them.
-_THRESHOLDS = (3, 30, 300, 1_000, 3_000)
+# From where nearly all who post are pulled to where only the largest are, which the graph cuts there; pure push and pure pull beside them.
+_THRESHOLDS = (3, 300, 1_000, 3_000, 7_000)
 _PULL, _PUSH = 1, 10**9
 _IDLE_SECONDS = 5.0
 # How often the machine's speed is looked at, in operations.
