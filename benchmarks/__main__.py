@@ -70,6 +70,9 @@ def _measure(name: str, rounds: int | None, scale: float, folder: Path | None) -
 def _summarise(folder: Path) -> list[dict[str, Any]]:
     found = results.kept(folder)
     charts.draw_all(found, folder / "summary.svg")
+    for result in found:
+        if result["name"] == "fanout":
+            charts.draw_rates(result, folder / "deliveries.svg")
     if (folder / "README.md").exists():
         summary.write(found, folder / "README.md")
         summary.write_tables(found, folder.parent)

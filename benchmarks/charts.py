@@ -17,6 +17,16 @@ _COLOURS = {"aim met": "#1a7f37", "met": "#0969da", "missed": "#cf222e"}
 _ROW_INCHES = 0.34
 # A wait of nothing has no logarithm: it is drawn as so many times as good.
 _AT_BEST = 10
+# The bars of `draw_rates`: series of the family `fanout`, and what they are called where nobody has read how they were measured.
+_OURS = "ours"
+_RATES = {
+    "limit": "the server's own load generator",
+    _OURS: "feedsvc",
+    "tutorial": "the tutorial's answer",
+    "tutorial, unix socket and hiredis": "… by unix socket, with hiredis",
+    "stream-framework": "Stream-Framework",
+    "stream-framework, two processes": "… split by hand over two processes",
+}
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
@@ -41,6 +51,23 @@ def draw_all(found: list[dict[str, Any]], path: Path) -> None:
     rows = {name: rows[name] for name in BY_NAME if name in rows}
     figure, axes = _pyplot().subplots(figsize=(9, 1.2 + _ROW_INCHES * (len(rows) + 1)), layout="constrained")
     _judged(axes, rows)
+    _save(figure, path)
+
+
+def draw_rates(fanout: dict[str, Any], path: Path) -> None:
+    """How many deliveries a second each makes in the result of the family `fanout`, as bars: medians, and lowest and highest round."""
+    figure, axes = _pyplot().subplots(figsize=(9, 0.8 + _ROW_INCHES * len(_RATES)), layout="constrained")
+    rates = {name: fanout["series"][f"{name}, deliveries/s"] for name in _RATES}
+    middles = [median(each) for each in rates.values()]
+    around = [[abs(end(each) - middle) for middle, each in zip(middles, rates.values(), strict=True)] for end in (min, max)]
+    colours = [_COLOURS["met"] if name == _OURS else "#afb8c1" for name in rates]
+    bars = axes.barh(list(_RATES.values()), middles, color=colours, xerr=around, error_kw={"ecolor": "#57606a", "elinewidth": 1})
+    axes.bar_label(bars, [f"{middle:,.0f}" for middle in middles], padding=6)
+    axes.margins(x=0.1)
+    axes.invert_yaxis()
+    axes.set_xlabel("deliveries a second to full feeds; lines: lowest and highest round")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 

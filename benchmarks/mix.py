@@ -1,8 +1,8 @@
 """P12: what the mix W1 costs, in processor seconds of all parts, at five thresholds and at pure push and pure pull.
 
-Every run does the same operations, as fast as they go, on
-the same network in the state in which its threshold would have left it, and ends when nothing is left to do. What waiting
-processes use in as much time is taken off. All are brought to one speed of the machine (see `speed`).
+Every run does the same operations, as fast as they go, on the same network in the state in which its threshold would have left it, and
+ends when nothing is left to do. What waiting processes use in as much time is taken off. All are brought to one speed of the machine:
+what a follow takes, on which no threshold has a bearing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from tqdm import tqdm
 from benchmarks import history, w1
 from benchmarks.processor import Meter
 from benchmarks.service import WORKERS, opened, reopened, until, workers
-from benchmarks.speed import Speed
 from feedsvc.graph import generate
 from feedsvc.store.sql.tables import Fanout
 
@@ -38,12 +37,10 @@ _OPERATIONS = 40_000
 _CAP = 100
 _SEED = 1
 _ACTIVE_PERCENT = (1, 10, 50, 100)
-# From where nearly all who post are pulled to where only the largest are, which the graph cuts there; pure push and pure pull beside them.
-_THRESHOLDS = (3, 300, 1_000, 3_000, 7_000)
+# Up to where only the largest are pulled, which the graph cuts there; pure push and pure pull beside them.
+_THRESHOLDS = (300, 1_000, 3_000, 5_000, 7_000)
 _PULL, _PUSH = 1, 10**9
 _IDLE_SECONDS = 5.0
-# How often the machine's speed is looked at, in operations.
-_SAMPLED = 50
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,13 @@ def measure(options: Options) -> dict[str, Any]:
         runs = [(percent, promote_at) for percent in _ACTIVE_PERCENT for promote_at in (*_THRESHOLDS, _PUSH, _PULL)]
         spent: dict[tuple[int, int], list[float]] = {run: [] for run in runs}
         parts: dict[tuple[int, int], dict[str, float]] = {}
-        speed, paces = Speed(), list[float]()
+        paces = list[float]()
         for run in tqdm(runs * options.rounds, desc="W1", unit=" runs", leave=False, disable=None):
-            parts[run], seconds = _run(day, *run, options, speed)
-            paces.append(speed.take())
-            spent[run].append((sum(parts[run].values()) - idle * seconds) / paces[-1])
-        server, pace = bench.server.name, statistics.median(paces)
-    return _result({run: [each * pace for each in found] for run, found in spent.items()}, parts) | {
+            parts[run], seconds, pace = _run(day, *run, options)
+            paces.append(pace)
+            spent[run].append((sum(parts[run].values()) - idle * seconds) / pace)
+        server, usual = bench.server.name, statistics.median(paces)
+    return _result({run: [each * usual for each in found] for run, found in spent.items()}, parts) | {
         "graph": f"generated, {len(day.network.sizes):,} accounts, seed {_SEED}",
         "server": server,
         "settings": {
@@ -94,8 +91,8 @@ def _prepare(bench: Bench, options: Options) -> Day:
     return Day(bench, network, copy)
 
 
-def _run(day: Day, percent: int, promote_at: int, options: Options, speed: Speed) -> tuple[dict[str, float], float]:
-    """Processor seconds by part, and seconds, of one run."""
+def _run(day: Day, percent: int, promote_at: int, options: Options) -> tuple[dict[str, float], float, float]:
+    """Processor seconds by part, seconds, and processor seconds of a follow, of one run."""
     database = day.database.with_name("run.db")
     for leftover in database.parent.glob("run.db*"):
         leftover.unlink()
@@ -110,14 +107,15 @@ def _run(day: Day, percent: int, promote_at: int, options: Options, speed: Speed
         history.pull(bench.stores, promote_at)
         history.materialise(bench.stores, day.network, active, promote_at)
         meter, started = Meter({"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]}), time.perf_counter()
-        sampling = 0.0
-        for number, operation in enumerate(operations):
-            if number % _SAMPLED == 0:
-                sampling += speed.sample()
+        following, follows = 0.0, 0
+        for operation in operations:
+            began = time.process_time()
             w1.perform(bench, operation)
-        operated = meter.spent()["driver"] - sampling  # what waits for the rest is the benchmark's own
+            if operation.what == "follow":
+                following, follows = following + time.process_time() - began, follows + 1
+        operated = meter.spent()["driver"]  # what waits for the rest is the benchmark's own
         until(lambda: _nothing_left(bench), 0.5)
-        return meter.spent() | {"driver": operated}, time.perf_counter() - started
+        return meter.spent() | {"driver": operated}, time.perf_counter() - started, following / follows
 
 
 def _nothing_left(bench: Bench) -> bool:

@@ -32,8 +32,6 @@ _log = structlog.get_logger()
 # Younger changes are most likely being applied by the process that made them.
 _GRACE = dt.timedelta(seconds=1)
 _SWEEP_ROWS = 1_000
-# Of more posts than this a list is not rid one by one.
-_FEW_POSTS = 16
 
 _WRITTEN_DOWN = insert(Change).returning(Change.id)
 _CROSSED_OUT = delete(Change).where(Change.id.in_(bindparam("changes", expanding=True)))
@@ -156,9 +154,6 @@ def _post_edited(stores: Stores, *post_ids: int) -> None:
 
 def _post_deleted(stores: Stores, author: int, *post_ids: int) -> None:
     _post_edited(stores, *post_ids)
-    if len(post_ids) > _FEW_POSTS:
-        stores.redis.delete(keys.celebrity_posts(author))  # whoever reads it next makes it again
-        return
     celebrity.take_off(stores, dict.fromkeys(post_ids, author))
 
 

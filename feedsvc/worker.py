@@ -98,7 +98,7 @@ def enqueuer(app: Celery, stores: Stores) -> Enqueue:
     def enqueue(post_id: int, generation: int, cursor: str, followers: int) -> None:
         if generation == 0 and small.is_small(stores, followers):
             if small.ask(stores):
-                app.send_task(_ROUND, queue=FANOUT_QUEUE)
+                app.send_task(_ROUND, queue=FANOUT_QUEUE, countdown=small.GATHERED_SECONDS)
             return
         queue = LARGE_QUEUE if followers > LARGE else FANOUT_QUEUE
         app.send_task("feedsvc.fanout.link", (post_id, generation, cursor), queue=queue)

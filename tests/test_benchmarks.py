@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from statistics import median
 
 import pytest
 
@@ -37,3 +38,11 @@ def test_a_smoke_run_of_the_fan_out_gives_a_result_that_is_kept_and_summarised(t
     assert "stale" not in written
     assert written.startswith("before\n")
     assert written.endswith("after\n")
+
+
+def test_the_readmes_chart_has_a_bar_for_each_rate_and_its_median(tmp_path):
+    fanout_result = next(result for result in results.kept(results.FOLDER) if result["name"] == "fanout")
+    charts.draw_rates(fanout_result, tmp_path / "deliveries.svg")
+    drawn = (tmp_path / "deliveries.svg").read_text()
+    medians = [f">{median(values):,.0f}</text>" for values in fanout_result["series"].values()]
+    assert [text for text in (">feedsvc</text>", ">Stream-Framework</text>", *medians) if text not in drawn] == []

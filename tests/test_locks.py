@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from feedsvc.errors import NotFound
-from feedsvc.graph import accounts
+from feedsvc.graph import accounts, follows
+from feedsvc.graph.load import load_edges
 from feedsvc.posts import edit, publish
 from feedsvc.store.sql.tables import Account, Follow, Post
 from tests.engines import wait_until
@@ -86,6 +87,23 @@ def test_an_account_deleted_twice_at_once_is_counted_off_once(world, meets):
     accounts.delete(world.stores, 9)
     again.ends()
     assert [accounts.get(world.stores, account).following_count for account in (1, 2)] == [1, 1]
+
+
+def test_an_import_counts_the_follow_that_was_under_way(world, meets):
+    world.people(1, 2, 3)
+    load = meets(follows, "_count", lambda: load_edges(world.stores, [(2, 3), (2, 1)]))
+    world.follow(1, 3)
+    load.ends()
+    counts = [(each.follower_count, each.following_count) for each in (accounts.get(world.stores, account) for account in (1, 2, 3))]
+    assert counts == [(1, 1), (0, 2), (2, 0)]
+
+
+def test_an_import_refuses_whom_a_block_under_way_parts(world, meets):
+    world.people(1, 2)
+    load = meets(accounts, "insert_if_absent", lambda: load_edges(world.stores, [(1, 2)]))
+    world.block(2, 1)
+    load.ends()
+    assert count(world.stores, Follow) == 0
 
 
 @pytest.mark.parametrize(

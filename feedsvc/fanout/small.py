@@ -1,7 +1,7 @@
 """Small fan-outs, many at a time: what one costs is its message, its queries and its write, not its few pushes.
 
-An upload by a small account asks for a round of small fan-outs, unless one is asked for already; a round takes all that wait, up
-to one batch of followers. Whatever is lost on the way, the sweep drives link by link, as any fan-out.
+An upload by a small account asks for a round of small fan-outs, unless one is asked for already; a little later a round takes all
+that wait, up to one batch of followers. Whatever is lost on the way, the sweep drives link by link, as any fan-out.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ _log = structlog.get_logger()
 
 # Posts of one round: enough that the round's own cost no longer counts.
 _POSTS = 200
+# How long a round that was asked for waits for more posts; so few seconds that they are still young (`pace`).
+# What it costs nobody and saves is in docs/decisions/0015.
+GATHERED_SECONDS = 0.5
 # A round that was asked for and lost is asked for again after this long.
 _ASKED_SECONDS = 2
 
@@ -54,7 +57,7 @@ def is_small(stores: Stores, follower_count: int) -> bool:
 
 
 def ask(stores: Stores) -> bool:
-    """Whether a round has to be enqueued: nobody else has asked for one that has not begun."""
+    """Whether a round has to be enqueued, to begin in `GATHERED_SECONDS`: nobody else has asked for one that has not begun."""
     return bool(stores.redis.set(keys.SMALL_FANOUTS, 1, nx=True, ex=_ASKED_SECONDS))
 
 

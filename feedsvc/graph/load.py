@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from feedsvc.changes import changing
 from feedsvc.store.sql.database import now
+from feedsvc.store.sql.tables import Account
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +35,9 @@ _ACCOUNTS = """
     INSERT INTO accounts (id) SELECT follower AS id FROM incoming UNION SELECT followee FROM incoming ORDER BY 1
     ON CONFLICT DO NOTHING
 """
+_INCOMING = sa.table("incoming", sa.column("follower"), sa.column("followee"))
+_NAMED = sa.union(sa.select(_INCOMING.c.follower), sa.select(_INCOMING.c.followee))
+_HELD = sa.select(Account.id).where(Account.id.in_(_NAMED)).order_by(Account.id).with_for_update(key_share=True).subquery()
 _FOLLOWS = f"""
     INSERT INTO follows (followee_id, follower_id, followed_at_seconds)
     SELECT followee, follower, CAST(:at AS BIGINT) FROM incoming i WHERE {_USABLE} ORDER BY 1, 2
@@ -69,6 +73,8 @@ def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = 
             _stage(stores, connection, "incoming", ("follower", "followee"), chunk)
         created = _create_accounts(stores, connection, accounts)
         created += connection.execute(sa.text(_ACCOUNTS)).rowcount
+        # Whoever follows, blocks or deletes holds both accounts: what such a transaction has changed is seen, and counted, below.
+        connection.execute(sa.select(sa.func.count()).select_from(_HELD))
         refused = connection.scalar(sa.text(_REFUSED))
         follows = connection.execute(sa.text(_FOLLOWS), {"at": int(now().timestamp())}).rowcount
         for count, mine, staged in (("follower_count", "followee_id", "followee"), ("following_count", "follower_id", "follower")):

@@ -82,8 +82,9 @@ READING_PROCESSES = 2
 # What a read looks at of its lists: about as many entries as a page has posts. Older ones are below what it reads of the home list.
 PAGE_POSTS = 20
 
-# What a round claims at most (`feedsvc.fanout.small`).
+# What a round claims at most, and how long one that was asked for waits for more posts (`feedsvc.fanout.small`).
 ROUND_POSTS = 200.0
+ROUND_SECONDS = 0.5
 
 _US = 1e-6
 
@@ -185,11 +186,14 @@ def job_seconds(costs: UnitCosts, followers: float, materialised_share: float, b
     return _US * (own + (costs.fanout_us + followers * follower_us(costs, materialised_share)) / jobs)
 
 
-def posts_a_round(costs: UnitCosts, posts_per_second: float, seconds_each: float) -> float:
-    """How many small fan-outs a round takes, where one worker gets so many a second, and each adds so many seconds.
+def posts_a_round(costs: UnitCosts, workers: int, posts_per_second: float, seconds_each: float) -> float:
+    """How many small fan-outs a round takes, where so many are uploaded a second, and each adds so many seconds.
 
-    A round takes what was uploaded while the one before it ran: n = rate · (round + n · each), at least one, at most what it claims.
+    The post that asks for it, and what is uploaded while it waits; or, where that is more, what was uploaded for one worker while the
+    round before it ran: n = rate · (round + n · each). At most what it claims.
     """
-    share = 1 - posts_per_second * seconds_each
-    waiting = posts_per_second * costs.round_us * _US / share if share > 0 else ROUND_POSTS
-    return min(ROUND_POSTS, max(1.0, waiting))
+    gathered = 1.0 + posts_per_second * ROUND_SECONDS
+    of_a_worker = posts_per_second / workers
+    share = 1 - of_a_worker * seconds_each
+    waiting = of_a_worker * costs.round_us * _US / share if share > 0 else ROUND_POSTS
+    return min(ROUND_POSTS, max(gathered, waiting))

@@ -79,7 +79,7 @@ class Situation:
         small = [group for group in self.groups if group.small_posts]
         posts = sum(group.small_posts for group in small)
         busy = sum(group.small_posts * group.job_seconds for group in small)
-        return formulas.posts_a_round(self.costs, posts / (DAY_SECONDS * self.workers), busy / posts if posts else 0.0)
+        return formulas.posts_a_round(self.costs, self.workers, posts / DAY_SECONDS, busy / posts if posts else 0.0)
 
     def pulled_share(self, group: Group, lines: Lines) -> float:
         """The share of these accounts that the lines pull. Those between them keep the route that they have today."""

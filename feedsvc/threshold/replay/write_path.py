@@ -14,6 +14,7 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
 
+from feedsvc.threshold.costs import ROUND_SECONDS
 from feedsvc.threshold.replay.tasks import Link, Round
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class WritePath:
         self.waiting.append(push)
         if not self.is_asked:
             self.is_asked = True
-            self.enqueue(Round())
+            self._after(ROUND_SECONDS, self.enqueue, Round())
 
     def _go_on_until(self, seconds: float) -> None:
         while self._agenda and self._agenda[0][0] <= seconds:
