@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 _ACCOUNTS = 100_000
 _HISTORY = 30_000
-# Half a minute's worth.
-_OPERATIONS = 40_000
+# Some twenty seconds' worth.
+_OPERATIONS = 25_000
 _CAP = 100
 _SEED = 1
 _ACTIVE_PERCENT = (1, 10, 50, 100)
