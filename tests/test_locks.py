@@ -7,8 +7,10 @@ import threading
 import pytest
 import sqlalchemy as sa
 
+from feedsvc import changes
 from feedsvc.errors import NotFound
 from feedsvc.graph import accounts, follows
+from feedsvc.graph import load as loading
 from feedsvc.graph.load import load_edges
 from feedsvc.posts import edit, publish
 from feedsvc.store.sql.tables import Account, Follow, Post
@@ -32,14 +34,14 @@ class Beside(threading.Thread):
 
     def waits(self):
         self.start()
-        wait_until(lambda: self._a_lock_is_awaited() or not self.is_alive())
+        wait_until(lambda: self.a_lock_is_awaited() or not self.is_alive())
 
     def ends(self):
         self.join(30)
         if self._error:
             raise self._error
 
-    def _a_lock_is_awaited(self):
+    def a_lock_is_awaited(self):
         with self._stores.sql.reading() as connection:
             return connection.scalar(_WAITING)
 
@@ -104,6 +106,49 @@ def test_an_import_refuses_whom_a_block_under_way_parts(world, meets):
     world.block(2, 1)
     load.ends()
     assert count(world.stores, Follow) == 0
+
+
+def test_two_imports_at_once_count_both(world, monkeypatch):
+    world.people(1, 2, 3)
+    has_counted, hold, owes = threading.Event(), loading._hold, changes.Changing.owes
+    other = Beside(world.stores, lambda: load_edges(world.stores, [(2, 3)]))
+
+    def hold_once_the_other_has_counted(stores, connection, accounts_named):
+        if accounts_named is loading._HELD and threading.current_thread() is not other:
+            other.start()
+            assert has_counted.wait(30)
+        hold(stores, connection, accounts_named)
+
+    def commit_once_the_first_waits(change, *owed):
+        if threading.current_thread() is other:
+            has_counted.set()
+            wait_until(other.a_lock_is_awaited)
+        owes(change, *owed)
+
+    monkeypatch.setattr(loading, "_hold", hold_once_the_other_has_counted)
+    monkeypatch.setattr(changes.Changing, "owes", commit_once_the_first_waits)
+    load_edges(world.stores, [(1, 3)])
+    other.ends()
+    assert accounts.get(world.stores, 3).follower_count == 2
+
+
+def test_an_account_is_deleted_with_the_follows_of_an_import_under_way(world, meets):
+    world.people(1, 9)
+    deletion = meets(loading, "_hold", lambda: accounts.delete(world.stores, 9), nth=2)
+    load_edges(world.stores, [(1, 9)])
+    deletion.ends()
+    assert count(world.stores, Follow) == 0
+    assert accounts.get(world.stores, 1).following_count == 0
+
+
+def test_an_upload_does_not_wait_while_an_import_adds_follows(world, meets):
+    world.people(1, 9)
+    ended = []
+    upload = meets(loading, "now", lambda: ended.append(world.post(9)))
+    load_edges(world.stores, [(1, 9)])
+    ended.append("import")
+    upload.ends()
+    assert ended[1:] == ["import"]
 
 
 @pytest.mark.parametrize(

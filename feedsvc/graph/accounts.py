@@ -104,6 +104,7 @@ def delete(stores: Stores, account: int) -> None:
     for again.
     """
     with stores.sql.writing() as connection:
+        hold(connection, [account])  # an import that names it ends first
         marked = connection.execute(sa.update(Account).where(Account.id == account).values(deleting=True)).rowcount
     if not marked:
         settle(stores, account)

@@ -36,8 +36,10 @@ _ACCOUNTS = """
     ON CONFLICT DO NOTHING
 """
 _INCOMING = sa.table("incoming", sa.column("follower"), sa.column("followee"))
-_NAMED = sa.union(sa.select(_INCOMING.c.follower), sa.select(_INCOMING.c.followee))
-_HELD = sa.select(Account.id).where(Account.id.in_(_NAMED)).order_by(Account.id).with_for_update(key_share=True).subquery()
+_ENDS = sa.union(sa.select(_INCOMING.c.follower), sa.select(_INCOMING.c.followee))
+_NAMED = sa.select(Account.id).where(Account.id.in_(_ENDS)).order_by(Account.id)
+# Against whoever follows, blocks or deletes, and not against uploads; then against whoever writes the accounts.
+_SHARED, _HELD = _NAMED.with_for_update(read=True, key_share=True), _NAMED.with_for_update(key_share=True)
 _FOLLOWS = f"""
     INSERT INTO follows (followee_id, follower_id, followed_at_seconds)
     SELECT followee, follower, CAST(:at AS BIGINT) FROM incoming i WHERE {_USABLE} ORDER BY 1, 2
@@ -73,15 +75,21 @@ def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = 
             _stage(stores, connection, "incoming", ("follower", "followee"), chunk)
         created = _create_accounts(stores, connection, accounts)
         created += connection.execute(sa.text(_ACCOUNTS)).rowcount
-        # Whoever follows, blocks or deletes holds both accounts: what such a transaction has changed is seen, and counted, below.
-        connection.execute(sa.select(sa.func.count()).select_from(_HELD))
+        _hold(stores, connection, _SHARED)
         refused = connection.scalar(sa.text(_REFUSED))
         follows = connection.execute(sa.text(_FOLLOWS), {"at": int(now().timestamp())}).rowcount
+        _hold(stores, connection, _HELD)  # another import's follows are counted, too, by the later one
         for count, mine, staged in (("follower_count", "followee_id", "followee"), ("following_count", "follower_id", "follower")):
             connection.execute(sa.text(_COUNTS.format(count=count, mine=mine, staged=staged)))
         connection.execute(sa.text("DROP TABLE incoming"))
         change.owes("flush")
     return Loaded(created, follows, refused or 0)
+
+
+def _hold(stores: Stores, connection: Connection, accounts: sa.Select[int]) -> None:
+    """Wait for the transactions that are at these accounts: what they have changed is seen from now on. SQLite has one writer."""
+    if not stores.sql.is_sqlite:
+        connection.execute(sa.select(sa.func.count()).select_from(accounts.subquery()))
 
 
 def _create_accounts(stores: Stores, connection: Connection, accounts: Iterable[int]) -> int:

@@ -170,11 +170,12 @@ class Queue:
 def seconds_to_last_follower(costs: UnitCosts, followers: float, materialised_share: float, batches: Batches, queue: Queue) -> float:
     """From the upload to the last push, on average: each link of the chain waits, and works. Infinite if the workers cannot keep up.
 
-    Links of one post run one after the other here. Lanes share a large account's links among workers, so it is a bound.
+    Links of one post run one after the other here. Lanes share a large account's links among workers, so it is a bound; so is the
+    wait for a round, of the post that asks for it.
     """
     links = batches.links(followers)
     jobs = max(1, links)
-    own = 0.0 if links else _US * costs.round_us
+    own = 0.0 if links else ROUND_SECONDS + _US * costs.round_us
     return own + jobs * (queue.wait_seconds + job_seconds(costs, followers, materialised_share, batches))
 
 

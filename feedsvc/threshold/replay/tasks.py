@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from feedsvc.threshold.costs import ROUND_POSTS
+
 if TYPE_CHECKING:
     from feedsvc.threshold.replay.plant import Plant, Push
-
-# Posts of one round, as in `feedsvc.fanout.small`.
-_POSTS_OF_A_ROUND = 200
 
 
 class Workshop(Protocol):
@@ -123,7 +122,7 @@ class Round(Task):
 
     def _claim(self, shop: Workshop) -> None:
         room = shop.plant.batch
-        while shop.waiting and len(self._claimed) < _POSTS_OF_A_ROUND:
+        while shop.waiting and len(self._claimed) < ROUND_POSTS:
             room -= shop.waiting[0].followers
             if room < 0 and self._claimed:
                 return
