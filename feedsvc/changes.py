@@ -9,21 +9,22 @@ from __future__ import annotations
 import datetime as dt
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import bindparam, delete, insert, select
 
+from feedsvc.errors import StoreUnavailable
 from feedsvc.store.redis import keys
-from feedsvc.store.redis.client import throw_everything_away
+from feedsvc.store.redis.client import UNAVAILABLE, throw_everything_away
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Change
 from feedsvc.views import bodies, celebrity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Row
 
     from feedsvc.store import Stores
 
@@ -35,7 +36,12 @@ _SWEEP_ROWS = 1_000
 
 _WRITTEN_DOWN = insert(Change).returning(Change.id)
 _CROSSED_OUT = delete(Change).where(Change.id.in_(bindparam("changes", expanding=True)))
-_DUE = select(Change.id, Change.kind, Change.ids).where(Change.made_at < bindparam("before")).order_by(Change.id).limit(_SWEEP_ROWS)
+_DUE = (
+    select(Change.id, Change.kind, Change.ids)
+    .where(Change.made_at < bindparam("before"), Change.id > bindparam("after"))
+    .order_by(Change.id)
+    .limit(_SWEEP_ROWS)
+)
 
 
 @dataclass
@@ -91,24 +97,60 @@ def changing(stores: Stores) -> Iterator[Changing]:
 
 
 def sweep(stores: Stores) -> int:
-    """Apply what a crash has left owing. Returns how many changes that were."""
-    with stores.sql.reading() as connection:
-        rows = connection.execute(_DUE, {"before": now() - _GRACE}).all()
-    for row in rows:
-        _REPEATS.get(row.kind, EFFECTS[row.kind])(stores, *row.ids)
-    if rows:
-        _cross_out(stores, [row.id for row in rows])
-        _log.warning("changes.swept", changes=len(rows))
-    return len(rows)
+    """Apply the outbox rows that a crash left behind. Returns the number of rows applied.
+
+    Keeps a row that cannot be applied, logs its id once, and goes on. Raises if a store is down.
+    """
+    due = {"before": now() - _GRACE, "after": 0}
+    applied = 0
+    while rows := _due(stores, due):
+        applied += _apply_each(stores, rows)
+        due["after"] = rows[-1].id
+    if applied:
+        _log.warning("changes.swept", changes=applied)
+    return applied
 
 
 def settle(stores: Stores, account: int) -> None:
-    """Apply what is still owed for an account: once its rows are gone, nothing could owe it again."""
+    """Apply the outbox rows of an account that is being deleted. Keeps rows that cannot be applied. Raises if a store is down."""
     with stores.sql.reading() as connection:
         rows = [row for row in connection.execute(select(Change.id, Change.kind, Change.ids)) if row.ids[:1] == [account]]
-    for row in rows:
-        _REPEATS.get(row.kind, EFFECTS[row.kind])(stores, *row.ids)
-    _cross_out(stores, [row.id for row in rows])
+    _apply_each(stores, rows)
+
+
+def _due(stores: Stores, due: dict[str, Any]) -> Sequence[Row[int, str, list[int]]]:
+    with stores.sql.reading() as connection:
+        return connection.execute(_DUE, due).all()
+
+
+def _apply_each(stores: Stores, rows: Sequence[Row[int, str, list[int]]]) -> int:
+    """Apply rows one by one and remove those that were applied. Returns their number."""
+    applied = []
+    try:
+        for row in rows:
+            if _apply(stores, row):
+                applied.append(row.id)  # noqa: PERF401 -- the rows applied so far are removed even if a store goes down
+    finally:
+        _cross_out(stores, applied)
+    return len(applied)
+
+
+def _apply(stores: Stores, row: Row[int, str, list[int]]) -> bool:
+    """Apply one row; False if that is impossible, for instance because a newer version of the service wrote the row."""
+    try:
+        _REPEATS.get(row.kind, EFFECTS.get(row.kind, _unknown_kind))(stores, *row.ids)
+    except (*UNAVAILABLE, StoreUnavailable):
+        raise
+    except Exception as error:  # noqa: BLE001 -- one row must not stop the others, whatever is wrong with it
+        if row.id not in stores.unappliable_changes:
+            stores.unappliable_changes.add(row.id)
+            _log.error("changes.not_applied", change_id=row.id, kind=row.kind, error=repr(error))
+        return False
+    return True
+
+
+def _unknown_kind(_stores: Stores, *_ids: int) -> None:
+    raise LookupError("this version of the service does not know the kind")
 
 
 def _write_down(change: Changing) -> list[int]:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import redis
+import sqlalchemy as sa
 
 from feedsvc import changes
+from feedsvc.errors import NotFound, StoreUnavailable
 from feedsvc.fanout import chain, done
 from feedsvc.feed import reader
+from feedsvc.graph import accounts
 from feedsvc.store.redis import celebrities, delivery, leases, lists
+from feedsvc.store.sql.database import now
+from feedsvc.store.sql.tables import Change
 from feedsvc.views import bodies, celebrity, relations
 from tests import steps
 
@@ -156,3 +162,93 @@ def test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_onc
 
 def _pushed(world, follower):
     return lists.read(world.stores.redis, world.stores.keys.homefeed(follower)).ids
+
+
+class Broken(Exception):
+    """A fault of one outbox row."""
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    """The ids of the outbox rows that were logged as impossible to apply, in order."""
+    ids = []
+    monkeypatch.setattr(changes._log, "error", lambda _event, *, change_id, **_: ids.append(change_id), raising=False)
+    return ids
+
+
+def owe(stores, kind, *ids):
+    """Leave an outbox row behind, as a crash or a newer version of the service does; returns its id."""
+    row = {"kind": kind, "ids": list(ids), "made_at": now()}
+    with stores.sql.writing() as connection:
+        return connection.scalar(sa.insert(Change).returning(Change.id), row)
+
+
+def owed(stores):
+    with stores.sql.reading() as connection:
+        return list(connection.scalars(sa.select(Change.id).order_by(Change.id)))
+
+
+def test_a_row_of_an_unknown_kind_is_kept_and_logged_once_and_stops_no_other(world, at_once, logged, dies_before):
+    world.crowd(9, [1])
+    world.is_exact(1)
+    newer = owe(world.stores, "made by a newer version", 9, 9)
+    dies_before(lists, "put")
+    with pytest.raises(Killed):
+        world.post(9)
+    assert world.sweep().changes == 1
+    assert len(world.read(1)) == 1
+    assert world.sweep().changes == 0
+    assert owed(world.stores) == [newer]
+    assert logged == [newer]
+
+
+def test_a_row_that_fails_is_kept_and_logged_once_and_stops_no_other(world, monkeypatch, at_once, logged):
+    world.crowd(9, [1])
+    first, second = owe(world.stores, "relations", 9), owe(world.stores, "relations", 1)
+    applied = []
+
+    def apply(_stores, account):
+        if account == 9:
+            raise Broken
+        applied.append(account)
+
+    monkeypatch.setitem(changes.EFFECTS, "relations", apply)
+    assert world.sweep().changes == 1
+    assert world.sweep().changes == 0
+    assert (applied, owed(world.stores), logged) == ([1], [first], [first])
+    assert second not in owed(world.stores)
+
+
+def test_rows_that_fail_do_not_fill_the_sweep(world, monkeypatch, at_once, logged):
+    world.people(9)
+    monkeypatch.setattr(changes, "_SWEEP_ROWS", 2)
+    monkeypatch.setattr(changes, "_DUE", changes._DUE.limit(2))
+    broken = [owe(world.stores, "made by a newer version", 9) for _ in range(5)]
+    owe(world.stores, "relations", 9)
+    assert world.sweep().changes == 1
+    assert owed(world.stores) == broken
+
+
+@pytest.mark.parametrize("error", [redis.ConnectionError("down"), StoreUnavailable("database")])
+def test_a_store_that_is_down_ends_the_sweep_and_keeps_every_row_that_was_not_applied(world, monkeypatch, at_once, logged, error):
+    world.people(1, 9)
+    first, second = owe(world.stores, "relations", 1), owe(world.stores, "relations", 9)
+
+    def apply(_stores, account):
+        if account == 9:
+            raise error
+
+    monkeypatch.setitem(changes.EFFECTS, "relations", apply)
+    with pytest.raises(type(error)):
+        world.sweep()
+    assert (owed(world.stores), logged) == ([second], [])
+    assert first not in owed(world.stores)
+
+
+def test_an_account_is_deleted_beside_a_row_that_cannot_be_applied(world, at_once, logged):
+    world.people(9)
+    newer = owe(world.stores, "made by a newer version", 9)
+    accounts.delete(world.stores, 9)
+    with pytest.raises(NotFound):
+        accounts.get(world.stores, 9)
+    assert (owed(world.stores), logged) == ([newer], [newer])

@@ -44,6 +44,8 @@ class Stores:
     limits: Limits
     copies: Copies
     figures: Figures = field(default_factory=Figures)
+    # Ids of outbox rows that this process has logged as impossible to apply.
+    unappliable_changes: set[int] = field(default_factory=set)
 
     def without_copies(self) -> Stores:
         """The same stores, to look at what they hold now: this process has copied nothing."""
