@@ -1,4 +1,4 @@
-"""How Celery runs for this service. The broker's address comes from the settings (`feedsvc.worker`).
+"""How Celery runs for this service. The broker's address comes from the settings (`feedsvc.tasks`).
 
 Every task may run twice and may be lost: the cursor in Redis makes the first harmless, the sweep the second.
 """
@@ -16,20 +16,37 @@ accept_content = ["json"]
 task_queues = None
 task_default_queue = "feedsvc.fanout"
 task_create_missing_queues = True
-task_routes = {name: {"queue": "feedsvc.sweep"} for name in ("feedsvc.sweep", "feedsvc.audit", "feedsvc.guard", "feedsvc.threshold.inputs")}
+task_routes = {
+    name: {"queue": "feedsvc.sweep"}
+    for name in (
+        "feedsvc.sweep",
+        "feedsvc.audit",
+        "feedsvc.guard",
+        "feedsvc.planning.survey.aggregates",
+    )
+}
 # What was not started by the time the next is due is superseded by that one.
 beat_schedule = {
     "sweep": {"task": "feedsvc.sweep", "schedule": 1.0, "options": {"expires": 1.0}},
     "audit": {"task": "feedsvc.audit", "schedule": 60.0, "options": {"expires": 60.0}},
     "guard": {"task": "feedsvc.guard", "schedule": 10.0, "options": {"expires": 10.0}},
     # Does nothing while the last look is younger than ten minutes: so the first one comes soon after the start.
-    "threshold inputs": {"task": "feedsvc.threshold.inputs", "schedule": 20.0, "options": {"expires": 20.0}},
+    "threshold inputs": {
+        "task": "feedsvc.planning.survey.aggregates",
+        "schedule": 20.0,
+        "options": {"expires": 20.0},
+    },
 }
 beat_max_loop_interval = 1
 # A publisher whose connection is dead connects once more: without that it goes on sending into nothing, and says nothing, also when
 # the broker is long back. If that fails it gives up: an upload does not wait, the sweep sends again.
 task_publish_retry = True
-task_publish_retry_policy = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+task_publish_retry_policy = {
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
+}
 broker_connection_timeout = 2
 broker_connection_retry_on_startup = True
 broker_transport_options = {

@@ -42,18 +42,38 @@ FAMILIES = {
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice([*FAMILIES, "all", "summary"]), required=True)
-@click.option("--rounds", type=click.IntRange(1), help="Interleaved rounds; each measurement has a number of its own.")
-@click.option("--scale", default=1.0, show_default=True, help="Below 1: smaller, for a smoke run, which is not kept.")
-@click.option("--out", type=click.Path(path_type=Path), help="Where results are kept. Default: docs/benchmarks at scale 1, nowhere below.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    help="Interleaved rounds; each measurement has a number of its own.",
+)
+@click.option(
+    "--scale",
+    default=1.0,
+    show_default=True,
+    help="Below 1: smaller, for a smoke run, which is not kept.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Where results are kept. Default: docs/benchmarks at scale 1, nowhere below.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def main(names: tuple[str, ...], rounds: int | None, scale: float, out: Path | None, as_json: bool) -> None:
+def main(
+    names: tuple[str, ...], rounds: int | None, scale: float, out: Path | None, as_json: bool
+) -> None:
     """Measure, print, and keep what was found."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     folder = out or (results.FOLDER if scale == 1 else None)
     chosen = list(FAMILIES) if "all" in names else [name for name in names if name != "summary"]
-    found = [_measure(name, rounds, scale, folder) for name in tqdm(chosen, desc="all", leave=False, disable=None if chosen[1:] else True)]
+    found = [
+        _measure(name, rounds, scale, folder)
+        for name in tqdm(chosen, desc="all", leave=False, disable=None if chosen[1:] else True)
+    ]
     everything = found if folder is None else _summarise(folder)
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else _text(found, everything))
+    click.echo(
+        json.dumps(found, indent=2, ensure_ascii=False) if as_json else _text(found, everything)
+    )
 
 
 def _measure(name: str, rounds: int | None, scale: float, folder: Path | None) -> dict[str, Any]:
@@ -81,7 +101,13 @@ def _summarise(folder: Path) -> list[dict[str, Any]]:
 
 def _text(found: list[dict[str, Any]], everything: list[dict[str, Any]]) -> str:
     """What was measured now, and the table of all that is kept."""
-    return "\n".join([*(line for result in found for line in results.lines(result)), "", *summary.table(everything)])
+    return "\n".join(
+        [
+            *(line for result in found for line in results.lines(result)),
+            "",
+            *summary.table(everything),
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from benchmarks.speed import Speed
 from benchmarks.state import State
 from feedsvc.feed import reader
 from feedsvc.graph import generate, importer
-from feedsvc.measuring import gather
-from feedsvc.measuring.calibrate import calibrate
-from feedsvc.threshold import advice, kept
+from feedsvc.planning import recommendation
+from feedsvc.planning.calibration.calibrate import calibrate
+from feedsvc.planning.survey import stored, survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from benchmarks.options import Options
     from benchmarks.service import Bench, Pool
     from benchmarks.w1 import Operation
+    from feedsvc.planning.costs import UnitCosts
+    from feedsvc.planning.survey.aggregates import Survey
     from feedsvc.store import Stores
-    from feedsvc.threshold.costs import UnitCosts
-    from feedsvc.threshold.inputs import Inputs
 
 _SEED = 1
 _CAP = 100
@@ -53,14 +53,22 @@ def measure(options: Options) -> dict[str, Any]:
     graphs: dict[str, Callable[[Stores, Options], object]] = {"G2": _higgs, "G4": _generated}
     if not _HIGGS.exists():
         if options.scale == 1:
-            sys.exit(f"error: {_HIGGS} is not there: name the Higgs retweet graph's file in FEEDSVC_HIGGS_GRAPH")
+            sys.exit(
+                f"error: {_HIGGS} is not there: name the Higgs retweet graph's file in FEEDSVC_HIGGS_GRAPH"
+            )
         del graphs["G2"]
     found = {name: _swept(name, load, options) for name, load in graphs.items()}
     return verdicts.result(found) | {
         "graph": "; ".join(
-            f"{name}: {each.inputs.accounts:,} accounts, the largest with {each.inputs.largest:,} followers" for name, each in found.items()
+            f"{name}: {each.inputs.accounts:,} accounts, the largest with {each.inputs.largest:,} followers"
+            for name, each in found.items()
         ),
-        "settings": {"operations a run": options.scaled(_OPERATIONS, 200), "cap": _CAP, "workers": WORKERS, "database": "sqlite"},
+        "settings": {
+            "operations a run": options.scaled(_OPERATIONS, 200),
+            "cap": _CAP,
+            "workers": WORKERS,
+            "database": "sqlite",
+        },
     }
 
 
@@ -77,13 +85,22 @@ def _swept(name: str, load: Callable[[Stores, Options], object], options: Option
     with opened(feed_cap=_CAP) as bench:
         load(bench.stores, options)
         sizes = history.follower_counts(bench.stores)
-        state = State(bench, sizes, history.make_posts(bench.stores, sizes, round(len(sizes) * _POSTS_AN_ACCOUNT), _SEED))
-        source = random.Random(f"W1 {_SEED}")  # the graph's own seed would draw accounts in the order in which it dealt out activity
+        state = State(
+            bench,
+            sizes,
+            history.make_posts(bench.stores, sizes, round(len(sizes) * _POSTS_AN_ACCOUNT), _SEED),
+        )
+        source = random.Random(
+            f"W1 {_SEED}"
+        )  # the graph's own seed would draw accounts in the order in which it dealt out activity
         active = source.sample(sorted(sizes), round(len(sizes) * _ACTIVE_SHARE))
         state.materialise(active)
         count = options.scaled(_OPERATIONS, 200)
         rounds = [w1.draw(sizes, active, count, source) for _ in range(options.rounds)]
-        with running(bench, [["feedsvc.supervise.work", "worker", f"bench-{number}"] for number in range(WORKERS)]) as workers:
+        with running(
+            bench,
+            [["feedsvc.supervise.work", "worker", f"bench-{number}"] for number in range(WORKERS)],
+        ) as workers:
             return _rounds(name, state, workers, rounds)
 
 
@@ -91,14 +108,22 @@ def _rounds(name: str, state: State, workers: Pool, rounds: Sequence[Sequence[Op
     """The sweep in every round; the threshold that is recommended after the first is run with the others."""
     bench, thresholds, done = state.bench, _thresholds(max(state.sizes.values())), list[Round]()
     recommended, speed = 0, Speed()
-    bar = tqdm(total=len(rounds) * (len(thresholds) + 1), desc=name, unit=" runs", leave=False, disable=None)
+    bar = tqdm(
+        total=len(rounds) * (len(thresholds) + 1),
+        desc=name,
+        unit=" runs",
+        leave=False,
+        disable=None,
+    )
     for number, operations in enumerate(rounds):
         costs, pace = _calibrated(bench, speed, operations)
         done.append(Round(costs, {}))
         turned = thresholds[number % len(thresholds) :] + thresholds[: number % len(thresholds)]
         while turned:
             promote_at = turned.pop(0)
-            done[-1].runs[promote_at] = sweep.run(state, workers, promote_at, operations, speed).at_pace(pace)
+            done[-1].runs[promote_at] = sweep.run(
+                state, workers, promote_at, operations, speed
+            ).at_pace(pace)
             bar.update()
             if not turned and not recommended:
                 recommended = _recommended(bench)
@@ -108,7 +133,9 @@ def _rounds(name: str, state: State, workers: Pool, rounds: Sequence[Sequence[Op
     return Found(_inputs(bench), bench.stores.limits, recommended, done, bench.server.name)
 
 
-def _calibrated(bench: Bench, speed: Speed, operations: Sequence[Operation]) -> tuple[UnitCosts, float]:
+def _calibrated(
+    bench: Bench, speed: Speed, operations: Sequence[Operation]
+) -> tuple[UnitCosts, float]:
     """Unit costs, and what the piece of work of `speed` took when they were measured."""
     viewers = [each.account for each in operations if each.what == "read"][:_PAGES]
 
@@ -124,18 +151,25 @@ def _calibrated(bench: Bench, speed: Speed, operations: Sequence[Operation]) -> 
 def _thresholds(largest: int) -> list[int]:
     """Pure pull, a few that are apart by one factor, and pure push."""
     factor = (largest / 2 / _LOWEST) ** (1 / (_THRESHOLDS - 1))
-    return [PULL, *sorted({max(2, round(_LOWEST * factor**number)) for number in range(_THRESHOLDS)}), PUSH]
+    return [
+        PULL,
+        *sorted({max(2, round(_LOWEST * factor**number)) for number in range(_THRESHOLDS)}),
+        PUSH,
+    ]
 
 
-def _inputs(bench: Bench) -> Inputs:
-    return gather.refresh(bench.stores)
+def _inputs(bench: Bench) -> Survey:
+    return survey.refresh(bench.stores)
 
 
 def _recommended(bench: Bench) -> int:
     """The threshold of least cost, for a day with as many reads for each post as the mix has."""
-    kept.keep_inputs(bench.stores, compared.as_mixed(_inputs(bench)))
-    return min(advice.recommendation(bench.stores, advice.Limits()).curve, key=_total).promote_at
+    stored.save_survey(bench.stores, compared.as_mixed(_inputs(bench)))
+    return min(
+        recommendation.recommendation(bench.stores, recommendation.RecommendationLimits()).curve,
+        key=_total,
+    ).promote_at
 
 
-def _total(point: advice.Point) -> float:
+def _total(point: recommendation.Point) -> float:
     return point.total

@@ -44,20 +44,32 @@ def measure(crowd: Crowd, options: Options) -> dict[str, Any]:
             seen = _seconds_until_seen(crowd, options.scaled(_VIEWERS, 50))
             behind = median(load.run(crowd.reading(_READ_SECONDS)).latencies)
             left = feeds.undone(bench)
-        rounds.append({"idle": idle, "behind": behind, "seen": max(seen), "late": sum(each > 0 for each in seen), "left": left})
+        rounds.append(
+            {
+                "idle": idle,
+                "behind": behind,
+                "seen": max(seen),
+                "late": sum(each > 0 for each in seen),
+                "left": left,
+            }
+        )
     settle(bench)
     return _result(rounds)
 
 
 def settle(bench: Bench) -> None:
     """Every fan-out is forgotten, as if done: the queues are empty, no list of a celebrity has anything on it. No worker may run."""
-    queued = [key for key in bench.broker.client.scan_iter() if not key.startswith(b"_kombu.binding")]
+    queued = [
+        key for key in bench.broker.client.scan_iter() if not key.startswith(b"_kombu.binding")
+    ]
     if queued:
         bench.broker.client.delete(*queued)
     with bench.stores.sql.writing() as connection:
         connection.execute(sa.delete(Fanout))
         connection.execute(sa.update(Post).where(Post.pushed_at.is_(None)).values(pushed_at=now()))
-    bench.stores.redis.delete(CELEBRITIES, SMALL_FANOUTS, *map(celebrity_posts, (feeds.AUTHOR, feeds.QUIET, *feeds.BUSY)))
+    bench.stores.redis.delete(
+        CELEBRITIES, SMALL_FANOUTS, *map(celebrity_posts, (feeds.AUTHOR, feeds.QUIET, *feeds.BUSY))
+    )
 
 
 def _seconds_until_seen(crowd: Crowd, count: int) -> list[float]:
@@ -83,7 +95,9 @@ def _seconds_until_seen(crowd: Crowd, count: int) -> list[float]:
     return seen
 
 
-def _seconds_until_shown(connection: Connection, viewer: int, post_id: str, uploaded: float) -> float:
+def _seconds_until_shown(
+    connection: Connection, viewer: int, post_id: str, uploaded: float
+) -> float:
     message = request("GET", "/v1/feed?limit=20", token(viewer))
     for attempt in itertools.count():
         _, body = connection.ask(message)
@@ -99,6 +113,13 @@ def _result(rounds: list[dict[str, float]]) -> dict[str, Any]:
         "followers whose first read lacked the post": [row["late"] for row in rounds],
         "fan-outs left when the round ended": [row["left"] for row in rounds],
     }
-    rows = {"P16 visible": [row["seen"] for row in rounds], "P16 read": [row["behind"] / row["idle"] for row in rounds]}
-    notes = [] if all(row["left"] for row in rounds) else ["P16: the backlog was gone before the round ended, so its figures are too good."]
+    rows = {
+        "P16 visible": [row["seen"] for row in rounds],
+        "P16 read": [row["behind"] / row["idle"] for row in rounds],
+    }
+    notes = (
+        []
+        if all(row["left"] for row in rounds)
+        else ["P16: the backlog was gone before the round ended, so its figures are too good."]
+    )
     return {"rows": rows, "series": series, "notes": notes}

@@ -35,7 +35,9 @@ def draw(result: dict[str, Any], path: Path) -> None:
     rows, curves = result["rows"], result.get("curves", [])
     heights = [len(rows) + 1, *([10] * len(curves) or [len(result["series"]) + 1])]
     size = (9, 1.2 + _ROW_INCHES * sum(heights))
-    figure, (above, *below) = plt.subplots(len(heights), 1, figsize=size, height_ratios=heights, layout="constrained")
+    figure, (above, *below) = plt.subplots(
+        len(heights), 1, figsize=size, height_ratios=heights, layout="constrained"
+    )
     _judged(above, rows)
     above.set_title(result["title"], loc="left")
     for axes, each in zip(below, curves, strict=False):
@@ -49,19 +51,32 @@ def draw_all(found: list[dict[str, Any]], path: Path) -> None:
     """Every criterion that was measured, in one chart."""
     rows = results.values(found)
     rows = {name: rows[name] for name in BY_NAME if name in rows}
-    figure, axes = _pyplot().subplots(figsize=(9, 1.2 + _ROW_INCHES * (len(rows) + 1)), layout="constrained")
+    figure, axes = _pyplot().subplots(
+        figsize=(9, 1.2 + _ROW_INCHES * (len(rows) + 1)), layout="constrained"
+    )
     _judged(axes, rows)
     _save(figure, path)
 
 
 def draw_rates(fanout: dict[str, Any], path: Path) -> None:
     """How many deliveries a second each makes in the result of the family `fanout`, as bars: medians, and lowest and highest round."""
-    figure, axes = _pyplot().subplots(figsize=(9, 0.8 + _ROW_INCHES * len(_RATES)), layout="constrained")
+    figure, axes = _pyplot().subplots(
+        figsize=(9, 0.8 + _ROW_INCHES * len(_RATES)), layout="constrained"
+    )
     rates = {name: fanout["series"][f"{name}, deliveries/s"] for name in _RATES}
     middles = [median(each) for each in rates.values()]
-    around = [[abs(end(each) - middle) for middle, each in zip(middles, rates.values(), strict=True)] for end in (min, max)]
+    around = [
+        [abs(end(each) - middle) for middle, each in zip(middles, rates.values(), strict=True)]
+        for end in (min, max)
+    ]
     colours = [_COLOURS["met"] if name == _OURS else "#afb8c1" for name in rates]
-    bars = axes.barh(list(_RATES.values()), middles, color=colours, xerr=around, error_kw={"ecolor": "#57606a", "elinewidth": 1})
+    bars = axes.barh(
+        list(_RATES.values()),
+        middles,
+        color=colours,
+        xerr=around,
+        error_kw={"ecolor": "#57606a", "elinewidth": 1},
+    )
     axes.bar_label(bars, [f"{middle:,.0f}" for middle in middles], padding=6)
     axes.margins(x=0.1)
     axes.invert_yaxis()
@@ -82,7 +97,9 @@ def _judged(axes: Axes, rows: dict[str, list[float]]) -> None:
         axes.plot(_better(criterion, criterion.aim), height, "|", color="#57606a", markersize=12)
     axes.axvline(1, color="#57606a", linewidth=1)
     _logarithmic(axes)
-    axes.set_yticks(range(len(rows)), [_label(BY_NAME[name], values) for name, values in rows.items()])
+    axes.set_yticks(
+        range(len(rows)), [_label(BY_NAME[name], values) for name, values in rows.items()]
+    )
     axes.invert_yaxis()
     axes.set_xlabel("times as good as it must be; line: must, ticks: aims")
 
@@ -101,7 +118,9 @@ def _measured(axes: Axes, series: dict[str, list[float]]) -> None:
 def _curves(axes: Axes, curves: dict[str, Any]) -> None:
     for name, rounds in curves["lines"].items():
         dashes = "o--" if name.endswith("predicted") else "o-"
-        axes.plot(curves["x"], [median(values) for values in rounds], dashes, label=name, markersize=4)
+        axes.plot(
+            curves["x"], [median(values) for values in rounds], dashes, label=name, markersize=4
+        )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel(curves["x label"])

@@ -58,7 +58,10 @@ def measure(options: Options) -> dict[str, Any]:
     """Deliveries per processor second of the servers, in turn; and the most used node beside the mean, after fan-outs and reads."""
     count = options.scaled(_FOLLOWERS)
     with ExitStack() as stack:
-        [one], nodes = stack.enter_context(_started(1, "no")), stack.enter_context(_started(_NODES, "yes"))
+        [one], nodes = (
+            stack.enter_context(_started(1, "no")),
+            stack.enter_context(_started(_NODES, "yes")),
+        )
         single = stack.enter_context(opened(redis_url="redis://" + _addresses([one])))
         cluster = stack.enter_context(opened(redis_url="redis+cluster://" + _addresses(nodes)))
         servers = {"1 node": (single, [one]), "3 nodes": (cluster, nodes)}
@@ -68,11 +71,18 @@ def measure(options: Options) -> dict[str, Any]:
             _deliver(bench)  # the first task of a worker loads code and scripts
         rounds: list[dict[str, float]] = []
         used = {"fan-outs": [0.0] * _NODES, "reads": [0.0] * _NODES}
-        for _ in tqdm(range(options.rounds), desc="cluster", unit=" rounds", leave=False, disable=None):
-            spent = {name: _spent(nodes, lambda bench=bench: _deliver(bench)) for name, (bench, nodes) in servers.items()}
+        for _ in tqdm(
+            range(options.rounds), desc="cluster", unit=" rounds", leave=False, disable=None
+        ):
+            spent = {
+                name: _spent(nodes, lambda bench=bench: _deliver(bench))
+                for name, (bench, nodes) in servers.items()
+            }
             rounds.append({name: count / sum(seconds) for name, seconds in spent.items()})
             _add(used["fan-outs"], spent["3 nodes"])
-            _add(used["reads"], _spent(nodes, lambda: _read(cluster, count, options.scaled(_READS))))
+            _add(
+                used["reads"], _spent(nodes, lambda: _read(cluster, count, options.scaled(_READS)))
+            )
         return _result(rounds, used, [node.dbsize() for node in nodes], count)
 
 
@@ -90,7 +100,14 @@ def _prepare(bench: Bench, count: int) -> None:
     for start in range(feeds.FIRST_FOLLOWER, last + 1, _CHUNK * keys.buckets):
         for first in range(start, min(start + keys.buckets, last + 1)):
             upto = min(last, start + _CHUNK * keys.buckets - 1)
-            args = (first, keys.buckets, upto, limits.feed_cap, spread, *post_ids[: limits.feed_cap + spread + 1])
+            args = (
+                first,
+                keys.buckets,
+                upto,
+                limits.feed_cap,
+                spread,
+                *post_ids[: limits.feed_cap + spread + 1],
+            )
             bench.stores.redis.eval(_FILL, 1, keys.homefeed_prefix(keys.bucket(first)), *args)
 
 
@@ -124,16 +141,30 @@ def _add(used: list[float], spent: list[float]) -> None:
 
 
 def _seconds(nodes: list[redis.Redis]) -> list[float]:
-    return [info["used_cpu_user"] + info["used_cpu_sys"] for info in (node.info("cpu") for node in nodes)]
+    return [
+        info["used_cpu_user"] + info["used_cpu_sys"]
+        for info in (node.info("cpu") for node in nodes)
+    ]
 
 
-def _result(rounds: list[dict[str, float]], used: dict[str, list[float]], keys: list[int], count: int) -> dict[str, Any]:
+def _result(
+    rounds: list[dict[str, float]], used: dict[str, list[float]], keys: list[int], count: int
+) -> dict[str, Any]:
     return {
         "rows": {"P15": [row["3 nodes"] / row["1 node"] for row in rounds]},
-        "series": {f"{name}, deliveries per processor second": [row[name] for row in rounds] for name in rounds[0]},
+        "series": {
+            f"{name}, deliveries per processor second": [row[name] for row in rounds]
+            for name in rounds[0]
+        },
         "settings": {"followers": count, "reads a round": _READS, "nodes": _NODES},
-        "spread": {"keys": _spread(keys), **{f"processor seconds, {what}": _spread(seconds) for what, seconds in used.items()}},
-        "nodes": {"keys": keys, **{f"processor seconds, {what}": seconds for what, seconds in used.items()}},
+        "spread": {
+            "keys": _spread(keys),
+            **{f"processor seconds, {what}": _spread(seconds) for what, seconds in used.items()},
+        },
+        "nodes": {
+            "keys": keys,
+            **{f"processor seconds, {what}": seconds for what, seconds in used.items()},
+        },
     }
 
 
@@ -152,7 +183,11 @@ def _started(count: int, as_cluster: str) -> Iterator[list[redis.Redis]]:
     with tempfile.TemporaryDirectory(prefix="fsb") as folder, ExitStack() as stack:
         ports = [(_free_port(), _free_port()) for _ in range(count)]
         for port, bus in ports:
-            process = subprocess.Popen(_command(Path(folder), port, bus, as_cluster), stdout=subprocess.DEVNULL, preexec_fn=die_with_parent)  # noqa: PLW1509
+            process = subprocess.Popen(
+                _command(Path(folder), port, bus, as_cluster),
+                stdout=subprocess.DEVNULL,
+                preexec_fn=die_with_parent,  # noqa: PLW1509
+            )
             stack.callback(process.wait)
             stack.callback(process.kill)
         nodes = [redis.Redis(port=port) for port, _ in ports]
@@ -166,7 +201,9 @@ def _started(count: int, as_cluster: str) -> Iterator[list[redis.Redis]]:
 def _join(nodes: list[redis.Redis], ports: list[tuple[int, int]]) -> None:
     for number, node in enumerate(nodes):
         node.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-        node.execute_command("CLUSTER ADDSLOTSRANGE", number * _SLOTS // _NODES, (number + 1) * _SLOTS // _NODES - 1)
+        node.execute_command(
+            "CLUSTER ADDSLOTSRANGE", number * _SLOTS // _NODES, (number + 1) * _SLOTS // _NODES - 1
+        )
         for port, bus in ports[:number]:
             node.execute_command("CLUSTER MEET", "127.0.0.1", port, bus)
     until(lambda: all(_knows_all(node) for node in nodes))
@@ -176,7 +213,16 @@ def _command(folder: Path, port: int, bus: int, as_cluster: str) -> list[str]:
     binary = shutil.which("valkey-server") or shutil.which("redis-server") or str(get_binary_path())
     here = folder / str(port)
     here.mkdir()
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--cluster-enabled", as_cluster, "--cluster-port", str(bus)]
+    options = [
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--cluster-enabled",
+        as_cluster,
+        "--cluster-port",
+        str(bus),
+    ]
     return [binary, *options, "--save", "", "--appendonly", "no", "--dir", str(here)]
 
 
@@ -199,7 +245,9 @@ def _free_port() -> int:
 
 
 @click.command()
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Interleaved rounds.")
+@click.option(
+    "--rounds", default=5, show_default=True, type=click.IntRange(1), help="Interleaved rounds."
+)
 @click.option("--scale", default=1.0, show_default=True, help="Below 1: smaller, for a smoke run.")
 def main(rounds: int, scale: float) -> None:
     """Measure and print JSON."""

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 from benchmarks.service import WORKERS
 from benchmarks.sweep import BLIND, READ
 from benchmarks.w1 import MIX
-from feedsvc.threshold import costs as formulas
-from feedsvc.threshold.costs import Batches, Pushing
-from feedsvc.threshold.model import Lines, Situation
+from feedsvc.planning import costs as formulas
+from feedsvc.planning.costs import Batches, Pushing
+from feedsvc.planning.model import Lines, Situation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.sweep import Run
-    from feedsvc.store import Limits
-    from feedsvc.threshold.costs import UnitCosts
-    from feedsvc.threshold.inputs import Inputs
+    from feedsvc.planning.costs import UnitCosts
+    from feedsvc.planning.survey.aggregates import Survey
+    from feedsvc.settings import Settings
 
 PULL, PUSH = 1, 10**9
 
@@ -41,8 +41,8 @@ class Round:
 class Found:
     """All rounds on one graph."""
 
-    inputs: Inputs
-    limits: Limits
+    inputs: Survey
+    limits: Settings
     recommended: int
     rounds: Sequence[Round]
     server: str
@@ -72,7 +72,7 @@ class Line:
     total: list[float]
 
 
-def as_mixed(inputs: Inputs) -> Inputs:
+def as_mixed(inputs: Survey) -> Survey:
     """The same system with as many reads for each post as the mix has."""
     reads = inputs.posts * MIX["read"] / MIX["post"]
     return replace(inputs, reads=reads, reads_margin=0.0)
@@ -80,7 +80,10 @@ def as_mixed(inputs: Inputs) -> Inputs:
 
 def compare(found: Found) -> list[Line]:
     """Every threshold that was run, ascending."""
-    return [line(found, promote_at) for promote_at in sorted({at for each in found.rounds for at in each.runs})]
+    return [
+        line(found, promote_at)
+        for promote_at in sorted({at for each in found.rounds for at in each.runs})
+    ]
 
 
 def line(found: Found, promote_at: int) -> Line:
@@ -88,8 +91,14 @@ def line(found: Found, promote_at: int) -> Line:
     rounds = [each for each in found.rounds if promote_at in each.runs]
     return Line(
         promote_at,
-        Pair([_push(each, promote_at) for each in rounds], [_push_predicted(found, each, promote_at) for each in rounds]),
-        Pair([_pull(each, promote_at) for each in rounds], [_pull_predicted(found, each, promote_at) for each in rounds]),
+        Pair(
+            [_push(each, promote_at) for each in rounds],
+            [_push_predicted(found, each, promote_at) for each in rounds],
+        ),
+        Pair(
+            [_pull(each, promote_at) for each in rounds],
+            [_pull_predicted(found, each, promote_at) for each in rounds],
+        ),
         Pair(
             [each.runs[promote_at].lists / each.runs[promote_at].reads for each in rounds],
             [found.inputs.lists_at(promote_at).mean for _ in rounds],
@@ -124,7 +133,13 @@ def _push_predicted(found: Found, of: Round, promote_at: int) -> float:
     batches = _batches(found)
     links = [batches.links(followers) for followers in pushed]
     small = links.count(0)  # each a round of its own
-    work = Pushing(posts=len(pushed), small_posts=small, rounds=small, links=sum(links), follower_ids=sum(pushed))
+    work = Pushing(
+        posts=len(pushed),
+        small_posts=small,
+        rounds=small,
+        links=sum(links),
+        follower_ids=sum(pushed),
+    )
     return formulas.push_seconds(of.costs, work, found.inputs.materialised_share)
 
 

@@ -46,12 +46,20 @@ CRITERIA = [
     Criterion("P12 10 %", "the same, 10 % active", 1, 0.7),
     Criterion("P12 50 %", "the same, 50 % active", 1, 0.7),
     Criterion("P12 100 %", "the same, all active", 1, 0.7),
-    Criterion("P13 deliveries", "cost per delivery, 10 k → 1 M accounts ÷ the limit's growth", 1.3, 1),
+    Criterion(
+        "P13 deliveries", "cost per delivery, 10 k → 1 M accounts ÷ the limit's growth", 1.3, 1
+    ),
     Criterion("P13 reads", "cost per read, 10 k → 1 M accounts ÷ the limit's growth", 1.3, 1),
     Criterion("P14 sparse", "rebuild of a cold feed, 500 quiet followees", 50, 15, unit="ms"),
     Criterion("P14 talkative", "the same, 500 talkative followees", 50, 15, unit="ms"),
     Criterion("P15", "deliveries per Valkey processor second, 3 nodes ÷ 1", 0.9, 1, more=True),
-    Criterion("P16 visible", "an upload behind 10,000 fan-outs, in the last of 1,000 feeds", 1, 0, unit="s"),
+    Criterion(
+        "P16 visible",
+        "an upload behind 10,000 fan-outs, in the last of 1,000 feeds",
+        1,
+        0,
+        unit="s",
+    ),
     Criterion("P16 read", "read p50 behind that backlog ÷ idle", 2, 1.2),
     *(
         Criterion(f"{graph} {what}", meaning, 0.15, 0.1)

@@ -20,9 +20,9 @@ from tqdm import tqdm
 from benchmarks import reads
 from benchmarks.http import request
 from benchmarks.service import opened, token, web
+from feedsvc.cache import home_feeds
 from feedsvc.graph.load import load_edges
 from feedsvc.paging import Kind, Older, encode
-from feedsvc.views import home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,8 +52,12 @@ def measure(options: Options) -> dict[str, Any]:
     posts = max(_CHUNK, options.scaled(5_000_000))
     found = {"P9": p9(options.rounds, posts=posts), "P14": p14(options.rounds, posts=posts)}
     rows = {"P9": found["P9"]["ratio"]["rounds"]}
-    rows |= {f"P14 {which}": found["P14"][f"{which}_ms"]["rounds"] for which in ("sparse", "talkative")}
-    return reads.kept(rows, found, {"posts": posts, "followees": _FOLLOWEES, "database": "postgresql"})
+    rows |= {
+        f"P14 {which}": found["P14"][f"{which}_ms"]["rounds"] for which in ("sparse", "talkative")
+    }
+    return reads.kept(
+        rows, found, {"posts": posts, "followees": _FOLLOWEES, "database": "postgresql"}
+    )
 
 
 def p9(rounds: int = 7, count: int = 200, posts: int = 5_000_000) -> dict[str, Any]:
@@ -61,12 +65,19 @@ def p9(rounds: int = 7, count: int = 200, posts: int = 5_000_000) -> dict[str, A
     with postgresql() as url, opened(database_url=url) as bench:
         _graph(bench.stores, posts)
         far = encode(Kind.FEED, Older(_FIRST_ID + posts // 2 * _STEP))
-        pages = [[request("GET", f"/v1/feed?limit=20{more}", token(viewer)) for viewer in _READERS] for more in (f"&cursor={far}", "")]
+        pages = [
+            [request("GET", f"/v1/feed?limit=20{more}", token(viewer)) for viewer in _READERS]
+            for more in (f"&cursor={far}", "")
+        ]
         with web(bench, 1) as (port, _):
             for each in pages:
                 reads.warmed(port, each)
             return reads.compared(
-                "far_us", "first_us", *reads.in_turn(rounds, "P9", *(reads.median_us(port, each, count) for each in pages))
+                "far_us",
+                "first_us",
+                *reads.in_turn(
+                    rounds, "P9", *(reads.median_us(port, each, count) for each in pages)
+                ),
             )
 
 
@@ -74,8 +85,19 @@ def p14(rounds: int = 7, posts: int = 5_000_000) -> dict[str, Any]:
     """Milliseconds to rebuild a cold feed of 500 followees, warm: all of them talkative, all sparse, one talkative among silent ones."""
     with postgresql() as url, opened(database_url=url) as bench:
         _graph(bench.stores, posts)
-        viewers = {"talkative_ms": _READERS[0], "sparse_ms": _OF_SPARSE, "one_talkative_ms": _OF_SILENT}
-        taken = reads.in_turn(rounds, "P14", *(lambda viewer=viewer: _rebuild_ms(bench.stores, viewer) for viewer in viewers.values()))
+        viewers = {
+            "talkative_ms": _READERS[0],
+            "sparse_ms": _OF_SPARSE,
+            "one_talkative_ms": _OF_SILENT,
+        }
+        taken = reads.in_turn(
+            rounds,
+            "P14",
+            *(
+                lambda viewer=viewer: _rebuild_ms(bench.stores, viewer)
+                for viewer in viewers.values()
+            ),
+        )
     return {name: reads.spread(values) for name, values in zip(viewers, taken, strict=True)}
 
 
@@ -104,14 +126,28 @@ def _from_a_wheel(folder: str) -> str:
 def _graph(stores: Stores, posts: int) -> None:
     """Readers who follow 500 of the ten thousand accounts that share the posts; one who follows sparse ones, one silent ones."""
     dice = random.Random(1)
-    edges = [(reader, author) for reader in _READERS for author in dice.sample(_AUTHORS, _FOLLOWEES)]
-    edges += [(_OF_SPARSE, author) for author in _SPARSE] + [(_OF_SILENT, author) for author in (*_SILENT, _AUTHORS[0])]
+    edges = [
+        (reader, author) for reader in _READERS for author in dice.sample(_AUTHORS, _FOLLOWEES)
+    ]
+    edges += [(_OF_SPARSE, author) for author in _SPARSE] + [
+        (_OF_SILENT, author) for author in (*_SILENT, _AUTHORS[0])
+    ]
     load_edges(stores, edges, _AUTHORS)
-    parts = [(_SPARSE, len(_SPARSE)), *[(_AUTHORS, _CHUNK)] * (posts // _CHUNK), (_AUTHORS[:1], 2_000)]
+    parts = [
+        (_SPARSE, len(_SPARSE)),
+        *[(_AUTHORS, _CHUNK)] * (posts // _CHUNK),
+        (_AUTHORS[:1], 2_000),
+    ]
     first_id = _FIRST_ID
     for authors, count in tqdm(parts, desc="posts", leave=False, disable=None):
         with stores.sql.writing() as connection:
-            values = {"first": first_id, "step": _STEP, "author": authors[0], "authors": len(authors), "posts": count}
+            values = {
+                "first": first_id,
+                "step": _STEP,
+                "author": authors[0],
+                "authors": len(authors),
+                "posts": count,
+            }
             connection.execute(sa.text(_POSTS), values)
         first_id += count * _STEP
     with stores.sql.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -123,6 +159,6 @@ def _rebuild_ms(stores: Stores, viewer: int) -> float:
     for _ in range(5):
         stores.redis.delete(stores.keys.homefeed(viewer))
         started = time.perf_counter()
-        home.rebuild(stores, viewer)
+        home_feeds.rebuild(stores, viewer)
         taken.append((time.perf_counter() - started) * 1e3)
     return statistics.median(taken)

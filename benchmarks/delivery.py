@@ -26,10 +26,14 @@ def measure(crowd: Crowd, options: Options) -> dict[str, Any]:
     """Rounds of: the limit, a post, reads, a post while others read."""
     bench, rounds, spent, read, reads = crowd.bench, [], Counter[str](), Counter[str](), 0
     with workers(bench) as pool:
-        meter = Meter({"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]})
+        meter = Meter(
+            {"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]}
+        )
         reader = Meter({"web": crowd.web.pids, "server": [bench.server.pid]})
         feeds.deliver(bench, crowd.followers)  # the first task of a worker loads code and scripts
-        for _ in tqdm(range(options.rounds), desc="a post to all", unit=" rounds", leave=False, disable=None):
+        for _ in tqdm(
+            range(options.rounds), desc="a post to all", unit=" rounds", leave=False, disable=None
+        ):
             limit = bench.server.limit(crowd.followers, crowd.followers)
             meter.start()
             seconds = feeds.deliver(bench, crowd.followers)
@@ -38,9 +42,21 @@ def measure(crowd: Crowd, options: Options) -> dict[str, Any]:
             idle = load.run(crowd.reading(max(_LEAST_SECONDS, seconds)))
             read.update(reader.spent() | {"load generator": idle.processor_seconds})
             reads += len(idle.latencies)
-            rounds.append({"limit": limit, "seconds": seconds, "idle": idle.latencies, "during": _read_during(crowd, seconds)})
+            rounds.append(
+                {
+                    "limit": limit,
+                    "seconds": seconds,
+                    "idle": idle.latencies,
+                    "during": _read_during(crowd, seconds),
+                }
+            )
     delivered = crowd.followers * options.rounds
-    return _result(crowd, rounds) | {"processor": {"µs per delivery": per_unit(spent, delivered), "µs per read": per_unit(read, reads)}}
+    return _result(crowd, rounds) | {
+        "processor": {
+            "µs per delivery": per_unit(spent, delivered),
+            "µs per read": per_unit(read, reads),
+        }
+    }
 
 
 def _read_during(crowd: Crowd, expected_seconds: float) -> list[float]:

@@ -37,21 +37,33 @@ def measure(options: Options, *, with_peers: bool = True) -> dict[str, Any]:
             peers.make_environment()
             peers.fill_tutorials(bench, peer_count, post_ids)
             others["tutorial"] = stack.enter_context(peers.tutorials(bench, peer_count))
-            others["tutorial, unix socket and hiredis"] = stack.enter_context(peers.tutorials(bench, peer_count, "fastest"))
-            others["stream-framework"] = stack.enter_context(peers.stream_frameworks(bench, peer_count, 1))
-            others["stream-framework, two processes"] = stack.enter_context(peers.stream_frameworks(bench, peer_count, 2))
+            others["tutorial, unix socket and hiredis"] = stack.enter_context(
+                peers.tutorials(bench, peer_count, "fastest")
+            )
+            others["stream-framework"] = stack.enter_context(
+                peers.stream_frameworks(bench, peer_count, 1)
+            )
+            others["stream-framework, two processes"] = stack.enter_context(
+                peers.stream_frameworks(bench, peer_count, 2)
+            )
         pool = stack.enter_context(workers(bench, _WORKERS))
-        meter = Meter({"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]})
+        meter = Meter(
+            {"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]}
+        )
         feeds.deliver(bench, count)  # the first task of a worker loads code and scripts
         rounds, spent = [], Counter[str]()
-        for _ in tqdm(range(options.rounds), desc="fan-out", unit=" rounds", leave=False, disable=None):
+        for _ in tqdm(
+            range(options.rounds), desc="fan-out", unit=" rounds", leave=False, disable=None
+        ):
             row = {"limit": bench.server.limit(count, 2 * count)}
             meter.start()
             row["ours"] = count / feeds.deliver(bench, count)
             spent.update(meter.spent())
             row |= {name: peer_count / deliver() for name, deliver in others.items()}
             rounds.append(row)
-    return _result(bench, rounds, per_unit(spent, count * options.rounds)) | {"settings": _settings(bench, count, peer_count)}
+    return _result(bench, rounds, per_unit(spent, count * options.rounds)) | {
+        "settings": _settings(bench, count, peer_count)
+    }
 
 
 def prepare(bench: Bench, count: int) -> list[int]:
@@ -63,7 +75,9 @@ def prepare(bench: Bench, count: int) -> list[int]:
     return post_ids
 
 
-def _result(bench: Bench, rounds: list[dict[str, float]], processor: dict[str, float]) -> dict[str, Any]:
+def _result(
+    bench: Bench, rounds: list[dict[str, float]], processor: dict[str, float]
+) -> dict[str, Any]:
     series = {f"{name}, deliveries/s": [row[name] for row in rounds] for name in rounds[0]}
     against = {
         "P1": "limit",
@@ -72,8 +86,17 @@ def _result(bench: Bench, rounds: list[dict[str, float]], processor: dict[str, f
         "P3": "stream-framework",
         "P3 doubled": "stream-framework, two processes",
     }
-    rows = {name: [row["ours"] / row[other] for row in rounds] for name, other in against.items() if other in rounds[0]}
-    return {"rows": rows, "series": series, "processor": {"µs per delivery": processor}, "server": bench.server.name}
+    rows = {
+        name: [row["ours"] / row[other] for row in rounds]
+        for name, other in against.items()
+        if other in rounds[0]
+    }
+    return {
+        "rows": rows,
+        "series": series,
+        "processor": {"µs per delivery": processor},
+        "server": bench.server.name,
+    }
 
 
 def _settings(bench: Bench, count: int, peer_count: int) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from benchmarks.http import request
 from benchmarks.service import token, until
+from feedsvc import post_ids
 from feedsvc.fanout import status
-from feedsvc.posts import ids, publish
+from feedsvc.posts import publish
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout, Post
 
@@ -51,10 +52,19 @@ def followers(count: int) -> range:
 def old_posts(bench: Bench, author: int, count: int) -> list[int]:
     """Posts that every follower's feed has had for long: their ids, newest first."""
     day_ago_ms = int(time.time() * 1000) - 86_400_000
-    made = [ids.make(day_ago_ms - number * 1_000, number) for number in range(count)]
-    row = {"author_id": author, "photo_url": _PHOTO, "route": "push", "policy_version": 1, "pushed_at": now() - dt.timedelta(hours=1)}
+    made = [post_ids.make(day_ago_ms - number * 1_000, number) for number in range(count)]
+    row = {
+        "author_id": author,
+        "photo_url": _PHOTO,
+        "route": "push",
+        "policy_version": 1,
+        "pushed_at": now() - dt.timedelta(hours=1),
+    }
     with bench.stores.sql.writing() as connection:
-        connection.execute(sa.insert(Post), [{"id": post_id, "description": f"Photo {post_id}", **row} for post_id in made])
+        connection.execute(
+            sa.insert(Post),
+            [{"id": post_id, "description": f"Photo {post_id}", **row} for post_id in made],
+        )
     return made
 
 
@@ -68,14 +78,32 @@ def fill_limit(bench: Bench, count: int, post_ids: list[int]) -> None:
     fill_lists(bench, LIMIT_PREFIX, 12, range(count), post_ids)
 
 
-def fill_lists(bench: Bench, prefix: str, digits: int, numbers: Sequence[int], post_ids: list[int]) -> None:
+def fill_lists(
+    bench: Bench, prefix: str, digits: int, numbers: Sequence[int], post_ids: list[int]
+) -> None:
     """Full lists named `prefix` + number, padded to so many digits."""
     limits = bench.stores.limits
     script = bench.stores.redis.register_script(_FILL)
     spread = max(1, 3 * limits.feed_slack // 4)
-    for first in tqdm(range(0, len(numbers), _CHUNK), desc=f"fill {prefix}", unit=" thousand", leave=False, disable=None):
+    for first in tqdm(
+        range(0, len(numbers), _CHUNK),
+        desc=f"fill {prefix}",
+        unit=" thousand",
+        leave=False,
+        disable=None,
+    ):
         chunk = numbers[first : first + _CHUNK]
-        script(args=[prefix, digits, len(chunk), limits.feed_cap, spread, *chunk, *post_ids[: limits.feed_cap + spread + 1]])
+        script(
+            args=[
+                prefix,
+                digits,
+                len(chunk),
+                limits.feed_cap,
+                spread,
+                *chunk,
+                *post_ids[: limits.feed_cap + spread + 1],
+            ]
+        )
 
 
 def enough_posts(bench: Bench) -> int:
@@ -86,18 +114,27 @@ def enough_posts(bench: Bench) -> int:
 
 def upload(bench: Bench, author: int = AUTHOR) -> int:
     """A post's id."""
-    return publish.publish(bench.stores, bench.services.enqueue, author, photo_url=_PHOTO, description="").post_id
+    return publish.publish(
+        bench.stores, bench.services.enqueue, author, photo_url=_PHOTO, description=""
+    ).post_id
 
 
 def upload_request(author: int) -> bytes:
     """An upload of this account, as it is sent over HTTP."""
-    return request("POST", "/v1/posts", token(author), {"photo_url": _PHOTO, "description": "A photo"})
+    return request(
+        "POST", "/v1/posts", token(author), {"photo_url": _PHOTO, "description": "A photo"}
+    )
 
 
 def undone(bench: Bench) -> int:
     """How many fan-outs are not done."""
     with bench.stores.sql.reading() as connection:
-        return connection.scalar(sa.select(sa.func.count()).select_from(Fanout).where(Fanout.state != "done")) or 0
+        return (
+            connection.scalar(
+                sa.select(sa.func.count()).select_from(Fanout).where(Fanout.state != "done")
+            )
+            or 0
+        )
 
 
 def deliver(bench: Bench, expected: int | None = None, author: int = AUTHOR) -> float:

@@ -51,5 +51,12 @@ class Connection:
 def request(method: str, path: str, token: str, body: Any = None) -> bytes:
     """A request, as it is sent."""
     content = b"" if body is None else json.dumps(body).encode()
-    kind = "" if body is None else f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
-    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n{kind}\r\n".encode() + content
+    kind = (
+        ""
+        if body is None
+        else f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+    )
+    return (
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n{kind}\r\n".encode()
+        + content
+    )

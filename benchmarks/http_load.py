@@ -30,7 +30,9 @@ class Driven:
         return len(self.latencies) / self.seconds
 
 
-def drive(port: int, requests: Sequence[bytes], *, connections: int, seconds: float = 0, count: int = 0) -> Driven:
+def drive(
+    port: int, requests: Sequence[bytes], *, connections: int, seconds: float = 0, count: int = 0
+) -> Driven:
     """Send these requests in turn, one at a time on each connection, for so long or so often. An answer that is not 200 is an error."""
     driven, following, selector = Driven(), cycle(requests), selectors.DefaultSelector()
     opened = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]

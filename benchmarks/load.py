@@ -47,12 +47,21 @@ class Load:
 
     def between(self, start: float, end: float) -> list[float]:
         """The latencies of what was due in this time."""
-        return [latency for due, latency in zip(self.due, self.latencies, strict=True) if start <= due <= end]
+        return [
+            latency
+            for due, latency in zip(self.due, self.latencies, strict=True)
+            if start <= due <= end
+        ]
 
 
 def start(plan: Plan) -> subprocess.Popen[str]:
     """Begin; `collect` waits for the end."""
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.load"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdin is not None
     process.stdin.write(json.dumps(asdict(plan)) + "\n")
     process.stdin.flush()
@@ -73,7 +82,9 @@ def run(plan: Plan) -> Load:
 
 def percentile(values: list[float], percent: int) -> float:
     """That percentile."""
-    return quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else values[0]
+    return (
+        quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else values[0]
+    )
 
 
 def _generate(plan: Plan) -> Load:
@@ -99,7 +110,9 @@ def _generate(plan: Plan) -> Load:
     for thread in threads:
         thread.join()
     due, latencies, statuses = map(list, zip(*answers, strict=True))
-    return Load(due, latencies, sum(not 200 <= status < 300 for status in statuses), time.process_time())
+    return Load(
+        due, latencies, sum(not 200 <= status < 300 for status in statuses), time.process_time()
+    )
 
 
 if __name__ == "__main__":

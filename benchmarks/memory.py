@@ -24,8 +24,15 @@ _OTHER_KEYS = ("fanout:*", "post:*", "celebrity-posts:*")
 def measure(options: Options) -> dict[str, Any]:
     """Memory per entry, allocated and resident, of the measured server and of the one in the wheel, which has no jemalloc."""
     count = options.scaled(_FEEDS, 100)
-    found = {name: _turned_over(count, options, embedded=embedded) for name, embedded in (("measured", False), ("embedded", True))}
-    series = {f"{name}, {what}": [value] for name, each in found.items() for what, value in each["bytes"].items()}
+    found = {
+        name: _turned_over(count, options, embedded=embedded)
+        for name, embedded in (("measured", False), ("embedded", True))
+    }
+    series = {
+        f"{name}, {what}": [value]
+        for name, each in found.items()
+        for what, value in each["bytes"].items()
+    }
     measured = found["measured"]["bytes"]
     return {
         "rows": {
@@ -35,8 +42,15 @@ def measure(options: Options) -> dict[str, Any]:
         },
         "series": series,
         "server": found["measured"]["server"],
-        "settings": {"feeds": count, "cap": 800, "turnovers": _TURNOVERS, "embedded": found["embedded"]["server"]},
-        "notes": ["P10: memory of the server, less what it took before the feeds were filled; one round."],
+        "settings": {
+            "feeds": count,
+            "cap": 800,
+            "turnovers": _TURNOVERS,
+            "embedded": found["embedded"]["server"],
+        },
+        "notes": [
+            "P10: memory of the server, less what it took before the feeds were filled; one round."
+        ],
     }
 
 
@@ -49,12 +63,21 @@ def _turned_over(count: int, options: Options, *, embedded: bool) -> dict[str, A
             empty = _memory(bench)
             feeds.fill(bench, feeds.followers(count), post_ids)
             fresh = _per_entry(bench, empty, count)
-            for _ in tqdm(range(options.scaled(_TURNOVERS * 800, 400) // _AT_ONCE), desc="turn over", leave=False, disable=None):
+            for _ in tqdm(
+                range(options.scaled(_TURNOVERS * 800, 400) // _AT_ONCE),
+                desc="turn over",
+                leave=False,
+                disable=None,
+            ):
                 for _ in range(_AT_ONCE):
                     feeds.upload(bench)
                 until(lambda: feeds.undone(bench) == 0)
             turned = _per_entry(bench, empty, count)
-    named = {f"{what} B/entry, {when}": value for when, each in (("fresh", fresh), ("turned over", turned)) for what, value in each.items()}
+    named = {
+        f"{what} B/entry, {when}": value
+        for when, each in (("fresh", fresh), ("turned over", turned))
+        for what, value in each.items()
+    }
     return {"bytes": named, "server": bench.server.name}
 
 

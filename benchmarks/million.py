@@ -31,17 +31,34 @@ def measure(options: Options) -> dict[str, Any]:
     with opened(feed_cap=_CAP) as bench:
         _prepare(bench, count, options.scaled(_BUSY_FOLLOWERS, 10))
         with web(bench) as (port, pool):
-            reads = [request("GET", "/v1/feed?limit=20", token(reader)).decode() for reader in _readers(count)]
-            peak = [load.run(load.Plan(port, reads, _PEAK_SECONDS)).rate for _ in range(2)][-1]  # the first warms
+            reads = [
+                request("GET", "/v1/feed?limit=20", token(reader)).decode()
+                for reader in _readers(count)
+            ]
+            peak = [load.run(load.Plan(port, reads, _PEAK_SECONDS)).rate for _ in range(2)][
+                -1
+            ]  # the first warms
             crowd = Crowd(bench, port, pool, count, reads, _SHARE_OF_PEAK * peak)
-            found = [delivery.measure(crowd, options), uploads.measure(crowd, options), backlog.measure(crowd, options)]
-        series = {"peak reads/s": [peak]} | dict(chain.from_iterable(each["series"].items() for each in found))
+            found = [
+                delivery.measure(crowd, options),
+                uploads.measure(crowd, options),
+                backlog.measure(crowd, options),
+            ]
+        series = {"peak reads/s": [peak]} | dict(
+            chain.from_iterable(each["series"].items() for each in found)
+        )
         return {
             "rows": dict(chain.from_iterable(each["rows"].items() for each in found)),
             "series": series,
             "processor": found[0]["processor"],
             "server": bench.server.name,
-            "settings": {"followers": count, "cap": _CAP, "workers": WORKERS, "web workers": WEB_WORKERS, "reads/s": round(crowd.rate)},
+            "settings": {
+                "followers": count,
+                "cap": _CAP,
+                "workers": WORKERS,
+                "web workers": WEB_WORKERS,
+                "reads/s": round(crowd.rate),
+            },
             "notes": [note for each in found for note in each.get("notes", [])],
         }
 
@@ -49,8 +66,14 @@ def measure(options: Options) -> dict[str, Any]:
 def _prepare(bench: Bench, count: int, of_each_busy: int) -> None:
     crowd = feeds.followers(count)
     source = random.Random(1)
-    busy = ((follower, author) for author in feeds.BUSY for follower in source.sample(crowd, min(of_each_busy, count)))
-    load_edges(bench.stores, chain(((follower, feeds.AUTHOR) for follower in crowd), busy), [feeds.QUIET])
+    busy = (
+        (follower, author)
+        for author in feeds.BUSY
+        for follower in source.sample(crowd, min(of_each_busy, count))
+    )
+    load_edges(
+        bench.stores, chain(((follower, feeds.AUTHOR) for follower in crowd), busy), [feeds.QUIET]
+    )
     post_ids = feeds.old_posts(bench, feeds.AUTHOR, feeds.enough_posts(bench))
     feeds.fill(bench, crowd, post_ids)
     feeds.fill_limit(bench, count, post_ids)

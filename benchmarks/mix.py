@@ -57,7 +57,11 @@ def measure(options: Options) -> dict[str, Any]:
     with opened(feed_cap=_CAP) as bench:
         day = _prepare(bench, options)
         idle = _idle(day)
-        runs = [(percent, promote_at) for percent in _ACTIVE_PERCENT for promote_at in (*_THRESHOLDS, _PUSH, _PULL)]
+        runs = [
+            (percent, promote_at)
+            for percent in _ACTIVE_PERCENT
+            for promote_at in (*_THRESHOLDS, _PUSH, _PULL)
+        ]
         spent: dict[tuple[int, int], list[float]] = {run: [] for run in runs}
         parts: dict[tuple[int, int], dict[str, float]] = {}
         paces = list[float]()
@@ -66,7 +70,9 @@ def measure(options: Options) -> dict[str, Any]:
             paces.append(pace)
             spent[run].append((sum(parts[run].values()) - idle * seconds) / pace)
         server, usual = bench.server.name, statistics.median(paces)
-    return _result({run: [each * usual for each in found] for run, found in spent.items()}, parts) | {
+    return _result(
+        {run: [each * usual for each in found] for run, found in spent.items()}, parts
+    ) | {
         "graph": f"generated, {len(day.network.sizes):,} accounts, seed {_SEED}",
         "server": server,
         "settings": {
@@ -91,22 +97,37 @@ def _prepare(bench: Bench, options: Options) -> Day:
     return Day(bench, network, copy)
 
 
-def _run(day: Day, percent: int, promote_at: int, options: Options) -> tuple[dict[str, float], float, float]:
+def _run(
+    day: Day, percent: int, promote_at: int, options: Options
+) -> tuple[dict[str, float], float, float]:
     """Processor seconds by part, seconds, and processor seconds of a follow, of one run."""
     database = day.database.with_name("run.db")
     for leftover in database.parent.glob("run.db*"):
         leftover.unlink()
     shutil.copy(day.database, database)
-    day.bench.server.client.execute_command("DEBUG", "RELOAD", "NOSAVE")  # the same run of the server, with its first state
+    day.bench.server.client.execute_command(
+        "DEBUG", "RELOAD", "NOSAVE"
+    )  # the same run of the server, with its first state
     day.bench.broker.client.flushall()
-    source = random.Random(f"W1 {percent}")  # a number that is the graph's seed draws accounts in the order in which it was made
+    source = random.Random(
+        f"W1 {percent}"
+    )  # a number that is the graph's seed draws accounts in the order in which it was made
     active = source.sample(list(day.network.sizes), max(1, len(day.network.sizes) * percent // 100))
     operations = w1.draw(day.network.sizes, active, options.scaled(_OPERATIONS, 100), source)
-    settings = {"database_url": f"sqlite:///{database}", "promote_at": promote_at, "demote_at": promote_at}
+    settings = {
+        "database_url": f"sqlite:///{database}",
+        "promote_at": promote_at,
+        "demote_at": promote_at,
+    }
     with reopened(day.bench, **settings) as bench, workers(bench) as pool:
         history.pull(bench.stores, promote_at)
         history.materialise(bench.stores, day.network, active, promote_at)
-        meter, started = Meter({"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]}), time.perf_counter()
+        meter, started = (
+            Meter(
+                {"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]}
+            ),
+            time.perf_counter(),
+        )
         following, follows = 0.0, 0
         for operation in operations:
             began = time.process_time()
@@ -115,37 +136,72 @@ def _run(day: Day, percent: int, promote_at: int, options: Options) -> tuple[dic
                 following, follows = following + time.process_time() - began, follows + 1
         operated = meter.spent()["driver"]  # what waits for the rest is the benchmark's own
         until(lambda: _nothing_left(bench), 0.5)
-        return meter.spent() | {"driver": operated}, time.perf_counter() - started, following / follows
+        return (
+            meter.spent() | {"driver": operated},
+            time.perf_counter() - started,
+            following / follows,
+        )
 
 
 def _nothing_left(bench: Bench) -> bool:
     """Every fan-out is done, and its post off the celebrity list."""
     with bench.stores.sql.reading() as connection:
-        return connection.scalar(sa.select(Fanout.post_id).where(Fanout.next_look_at.is_not(None)).limit(1)) is None
+        return (
+            connection.scalar(
+                sa.select(Fanout.post_id).where(Fanout.next_look_at.is_not(None)).limit(1)
+            )
+            is None
+        )
 
 
 def _idle(day: Day) -> float:
     """Processor seconds a second of a service that nobody uses."""
     with workers(day.bench) as pool:
-        meter = Meter({"workers": pool.pids, "server": [day.bench.server.pid], "broker": [day.bench.broker.pid]})
+        meter = Meter(
+            {
+                "workers": pool.pids,
+                "server": [day.bench.server.pid],
+                "broker": [day.bench.broker.pid],
+            }
+        )
         time.sleep(_IDLE_SECONDS)
         return sum(meter.spent().values()) / _IDLE_SECONDS
 
 
-def _result(spent: dict[tuple[int, int], list[float]], parts: dict[tuple[int, int], dict[str, float]]) -> dict[str, Any]:
-    names = {_PUSH: "pure push", _PULL: "pure pull"} | {threshold: f"threshold {threshold:,}" for threshold in _THRESHOLDS}
+def _result(
+    spent: dict[tuple[int, int], list[float]], parts: dict[tuple[int, int], dict[str, float]]
+) -> dict[str, Any]:
+    names = {_PUSH: "pure push", _PULL: "pure pull"} | {
+        threshold: f"threshold {threshold:,}" for threshold in _THRESHOLDS
+    }
     rows = {}
     for percent in _ACTIVE_PERCENT:
         best = map(min, zip(*(spent[percent, threshold] for threshold in _THRESHOLDS), strict=True))
         pure = map(min, zip(spent[percent, _PUSH], spent[percent, _PULL], strict=True))
-        rows[f"P12 {percent} %"] = [hybrid / other for hybrid, other in zip(best, pure, strict=True)]
+        rows[f"P12 {percent} %"] = [
+            hybrid / other for hybrid, other in zip(best, pure, strict=True)
+        ]
     grid = (_PULL, *_THRESHOLDS, 10 * _THRESHOLDS[-1])
-    lines = {f"{percent} % active": [spent[percent, at if at in names else _PUSH] for at in grid] for percent in _ACTIVE_PERCENT}
+    lines = {
+        f"{percent} % active": [spent[percent, at if at in names else _PUSH] for at in grid]
+        for percent in _ACTIVE_PERCENT
+    }
     return {
         "rows": rows,
-        "series": {f"{percent} % active, {names[at]}, processor s": values for (percent, at), values in spent.items()},
-        "processor": {f"s of the last run, {percent} % active, {names[at]}": each for (percent, at), each in parts.items()},
+        "series": {
+            f"{percent} % active, {names[at]}, processor s": values
+            for (percent, at), values in spent.items()
+        },
+        "processor": {
+            f"s of the last run, {percent} % active, {names[at]}": each
+            for (percent, at), each in parts.items()
+        },
         "curves": [
-            {"x": grid, "x label": "threshold (leftmost: pure pull, rightmost: pure push)", "y label": "processor s", "lines": lines}
+            {
+                "x": grid,
+                "x label": "threshold (leftmost: pure pull, rightmost: pure push)",
+                "y label": "processor s",
+                "lines": lines,
+            }
         ],
     }

@@ -12,7 +12,9 @@ TASK = "noop"
 
 def make_celery(broker_url: str) -> Celery:
     """The application, with the service's own settings, on the broker's second database."""
-    app = Celery("noop", broker=broker_url.replace("virtual_host=0", "virtual_host=1"), set_as_current=False)
+    app = Celery(
+        "noop", broker=broker_url.replace("virtual_host=0", "virtual_host=1"), set_as_current=False
+    )
     app.config_from_object("celeryconfig")
     return app
 
@@ -25,7 +27,16 @@ def main() -> None:
     def do_nothing(number: int) -> None:
         pass
 
-    app.worker_main(["worker", "--pool=solo", f"--hostname={sys.argv[1]}@%h", "--loglevel=WARNING", "--without-gossip", "--without-mingle"])
+    app.worker_main(
+        [
+            "worker",
+            "--pool=solo",
+            f"--hostname={sys.argv[1]}@%h",
+            "--loglevel=WARNING",
+            "--without-gossip",
+            "--without-mingle",
+        ]
+    )
 
 
 if __name__ == "__main__":

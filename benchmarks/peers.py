@@ -38,7 +38,9 @@ def tutorials(bench: Bench, followers: int, *how: str) -> Iterator[Callable[[], 
         return time.perf_counter() - started
 
     os.environ[tutorial.PORT] = str(bench.server.port)
-    with running(bench, [["benchmarks.tutorial", f"tutorial-{number}", *how] for number in range(WORKERS)]):
+    with running(
+        bench, [["benchmarks.tutorial", f"tutorial-{number}", *how] for number in range(WORKERS)]
+    ):
         deliver()  # its first task loads code
         yield deliver
 
@@ -49,10 +51,20 @@ def fill_tutorials(bench: Bench, followers: int, post_ids: list[int]) -> None:
 
 
 @contextmanager
-def stream_frameworks(bench: Bench, followers: int, processes: int) -> Iterator[Callable[[], float]]:
+def stream_frameworks(
+    bench: Bench, followers: int, processes: int
+) -> Iterator[Callable[[], float]]:
     """Stream-Framework's Redis feeds, in so many processes, each with its share of the followers."""
-    settings = [bench.server.socket, bench.stores.sql.engine.url.database, feeds.AUTHOR, followers, bench.stores.limits.feed_cap]
-    shares = [_peer([*map(str, settings), str(processes), str(number)]) for number in range(processes)]
+    settings = [
+        bench.server.socket,
+        bench.stores.sql.engine.url.database,
+        feeds.AUTHOR,
+        followers,
+        bench.stores.limits.feed_cap,
+    ]
+    shares = [
+        _peer([*map(str, settings), str(processes), str(number)]) for number in range(processes)
+    ]
 
     def wait() -> None:
         for share in shares:
@@ -92,6 +104,13 @@ def make_environment() -> None:
     ready = _ENVIRONMENT / "ready"
     if not ready.exists():
         subprocess.run([sys.executable, "-m", "venv", str(_ENVIRONMENT)], check=True)
-        pip = [str(_ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        pip = [
+            str(_ENVIRONMENT / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "-qq",
+            "--disable-pip-version-check",
+        ]
         subprocess.run([*pip, "-r", str(_HERE / "stream-framework.txt")], check=True)
         ready.touch()

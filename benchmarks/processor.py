@@ -64,5 +64,8 @@ def _table() -> dict[int, tuple[int, float]]:
             fields = path.read_text().rpartition(") ")[2].split()
         except OSError:  # it has ended
             continue
-        found[int(path.parent.name)] = (int(fields[1]), (int(fields[11]) + int(fields[12])) * _TICK_SECONDS)
+        found[int(path.parent.name)] = (
+            int(fields[1]),
+            (int(fields[11]) + int(fields[12])) * _TICK_SECONDS,
+        )
     return found

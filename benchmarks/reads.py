@@ -18,7 +18,7 @@ from benchmarks.http import request
 from benchmarks.http_load import drive
 from benchmarks.service import opened, token, web
 from feedsvc.graph.load import load_edges
-from feedsvc.posts.ids import lowest_of
+from feedsvc.post_ids import lowest_of
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Post
 
@@ -44,7 +44,9 @@ def measure(options: Options) -> dict[str, Any]:
     """P7 and P8."""
     found = {"P7": p7(options.rounds), "P8": p8(options.rounds)}
     return kept(
-        {name: each["ratio"]["rounds"] for name, each in found.items()}, found, {"cap": 800, "page": _PAGE, "web workers": "2 (P7), 1 (P8)"}
+        {name: each["ratio"]["rounds"] for name, each in found.items()},
+        found,
+        {"cap": 800, "page": _PAGE, "web workers": "2 (P7), 1 (P8)"},
     )
 
 
@@ -85,9 +87,16 @@ def graph(stores: Stores, celebrities: range = range(0)) -> None:
 
 def add_posts(stores: Stores, authors: range, each: int, *, route: str) -> None:
     """So many posts of each author, in random turn, evenly over a year until an hour ago; those that are pushed are in every feed."""
-    turns = random.Random(1).sample([author for author in authors for _ in range(each)], each * len(authors))
+    turns = random.Random(1).sample(
+        [author for author in authors for _ in range(each)], each * len(authors)
+    )
     top_ms = int(time.time() - 3_600) * 1_000
-    common = {"photo_url": "https://img.example/1.jpg", "description": _DESCRIPTION, "policy_version": 1, "route": route}
+    common = {
+        "photo_url": "https://img.example/1.jpg",
+        "description": _DESCRIPTION,
+        "policy_version": 1,
+        "route": route,
+    }
     rows = [
         {
             "id": lowest_of(top_ms - _YEAR_MS * number // len(turns)) + (route == "push"),
@@ -116,7 +125,9 @@ def in_turn(rounds: int, name: str, *measures: Callable[[], float]) -> list[list
     return taken
 
 
-def compared(one: str, other: str, ones: Sequence[float], others: Sequence[float]) -> dict[str, Any]:
+def compared(
+    one: str, other: str, ones: Sequence[float], others: Sequence[float]
+) -> dict[str, Any]:
     """What is reported of two measures: each, and the ratio of the two within a round."""
     ratios = [a / b for a, b in zip(ones, others, strict=True)]
     return {one: spread(ones), other: spread(others), "ratio": spread(ratios)}
@@ -124,13 +135,31 @@ def compared(one: str, other: str, ones: Sequence[float], others: Sequence[float
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
     """Their median and range, and each of them."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values), "rounds": list(values)}
+    return {
+        "median": statistics.median(values),
+        "min": min(values),
+        "max": max(values),
+        "rounds": list(values),
+    }
 
 
-def kept(rows: dict[str, Sequence[float]], figures: dict[str, dict[str, Any]], bench_settings: dict[str, Any]) -> dict[str, Any]:
+def kept(
+    rows: dict[str, Sequence[float]],
+    figures: dict[str, dict[str, Any]],
+    bench_settings: dict[str, Any],
+) -> dict[str, Any]:
     """Figures as the runner keeps them: a row for each criterion, and every measure as a series."""
-    named = {f"{name}, {what}": each for name, found in figures.items() for what, each in found.items() if isinstance(each, dict)}
-    return {"rows": rows, "series": {name: each["rounds"] for name, each in named.items()}, "settings": bench_settings}
+    named = {
+        f"{name}, {what}": each
+        for name, found in figures.items()
+        for what, each in found.items()
+        if isinstance(each, dict)
+    }
+    return {
+        "rows": rows,
+        "series": {name: each["rounds"] for name, each in named.items()},
+        "settings": bench_settings,
+    }
 
 
 def warmed(port: int, messages: list[bytes]) -> Driven:
@@ -143,4 +172,6 @@ def _rate(port: int, messages: list[bytes], seconds: float) -> Callable[[], floa
 
 
 def median_us(port: int, messages: list[bytes], count: int) -> Callable[[], float]:
-    return lambda: statistics.median(drive(port, messages, connections=1, count=count).latencies) * 1e6
+    return lambda: (
+        statistics.median(drive(port, messages, connections=1, count=count).latencies) * 1e6
+    )

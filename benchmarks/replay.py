@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from benchmarks.service import WORKERS, opened
-from feedsvc.cli.simulate import plant_of
-from feedsvc.graph import crowd as crowds
+from feedsvc.cli.replay import deployment_of
 from feedsvc.graph import generate
-from feedsvc.threshold import kept
-from feedsvc.threshold.policy import Thresholds
-from feedsvc.threshold.replay import generated, sides
-from feedsvc.threshold.replay.generated import Rates
-from feedsvc.threshold.replay.simulation import simulate
+from feedsvc.planning import calibrated
+from feedsvc.planning.replay import generated, routes
+from feedsvc.planning.replay import loading as crowds
+from feedsvc.planning.replay.generated import Rates
+from feedsvc.planning.replay.simulation import simulate
+from feedsvc.routing.policy import Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,20 +37,29 @@ def measure(options: Options) -> dict[str, Any]:
     series: dict[str, list[float]] = defaultdict(list)
     with opened() as bench:
         generate.load(bench.stores, accounts, seed=1)
-        for number in tqdm(range(options.rounds), desc="replay", unit=" rounds", leave=False, disable=None):
+        for number in tqdm(
+            range(options.rounds), desc="replay", unit=" rounds", leave=False, disable=None
+        ):
             for name, seconds in _round(bench.stores, events, seed=number).items():
                 series[f"{name}, s"].append(seconds)
     return {
         "rows": {"Replay": [sum(each) for each in zip(*series.values(), strict=True)]},
         "series": series,
-        "settings": {"accounts": accounts, "events": events, "workers": WORKERS, "database": "sqlite"},
-        "notes": ["Replay: wall-clock seconds of one process; the graph is read from SQL each time, as the command does."],
+        "settings": {
+            "accounts": accounts,
+            "events": events,
+            "workers": WORKERS,
+            "database": "sqlite",
+        },
+        "notes": [
+            "Replay: wall-clock seconds of one process; the graph is read from SQL each time, as the command does."
+        ],
     }
 
 
 def _round(stores: Stores, events: int, seed: int) -> dict[str, float]:
     took: dict[str, float] = {}
-    plant = plant_of(stores.limits, WORKERS, kept.DEFAULT_COSTS)
+    plant = deployment_of(stores.limits, WORKERS, calibrated.DEFAULT_COSTS)
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
         started = time.perf_counter()
@@ -62,6 +71,9 @@ def _round(stores: Stores, events: int, seed: int) -> dict[str, float]:
     workload = timed("events", lambda: generated.generate(crowd, events, _RATES, seed))
     for promote_at in _THRESHOLDS:
         lines = Thresholds(1, promote_at, promote_at)
-        pulled = sides.pulled(crowd, lines, lines, {})
-        timed(f"replay at {promote_at:,}", lambda pulled=pulled: simulate(crowd, workload, pulled, plant))
+        pulled = routes.pulled(crowd, lines, lines, {})
+        timed(
+            f"replay at {promote_at:,}",
+            lambda pulled=pulled: simulate(crowd, workload, pulled, plant),
+        )
     return took

@@ -43,7 +43,9 @@ def complete(name: str, title: str, found: dict[str, Any], options: Options) -> 
 def keep(result: dict[str, Any], folder: Path) -> None:
     """Write it as `<name>.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{result['name']}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    (folder / f"{result['name']}.json").write_text(
+        json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    )
 
 
 def kept(folder: Path) -> list[dict[str, Any]]:
@@ -64,7 +66,9 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     for name, each in result["series"].items():
         yield f"  {name:<46}{spread(each)}"
     for unit, parts in result.get("processor", {}).items():
-        yield f"  processor, {unit}: " + ", ".join(f"{part} {number(value)}" for part, value in parts.items())
+        yield f"  processor, {unit}: " + ", ".join(
+            f"{part} {number(value)}" for part, value in parts.items()
+        )
     for name, each in result["rows"].items():
         yield f"  {name + ' ' + BY_NAME[name].what:<46}{spread(each)}"
         yield f"    {judged(name, median(each))}"
@@ -79,7 +83,11 @@ def judged(name: str, value: float) -> str:
 def machine(result: dict[str, Any]) -> str:
     """The machine and the server, in words."""
     about = result["machine"]
-    words = [f"{about['cores']} cores ({about['processor']})", f"Python {about['python']}", result.get("server", "")]
+    words = [
+        f"{about['cores']} cores ({about['processor']})",
+        f"Python {about['python']}",
+        result.get("server", ""),
+    ]
     return ", ".join(filter(None, words))
 
 
@@ -96,15 +104,30 @@ def number(value: float) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    return {"cores": os.cpu_count(), "processor": _processor(), "architecture": platform.machine(), "python": platform.python_version()}
+    return {
+        "cores": os.cpu_count(),
+        "processor": _processor(),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+    }
 
 
 def _processor() -> str:
     path = Path("/proc/cpuinfo")
-    models = [line.partition(": ")[2] for line in path.read_text().splitlines() if line.startswith("model name")] if path.exists() else []
+    models = (
+        [
+            line.partition(": ")[2]
+            for line in path.read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if path.exists()
+        else []
+    )
     return models[0] if models else platform.processor() or "unknown"
 
 
 def _commit() -> str:
-    answer = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
     return answer.stdout.strip() or "unknown"

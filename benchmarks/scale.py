@@ -53,19 +53,28 @@ def measure(options: Options) -> dict[str, Any]:
             _costs(*each, options)  # warm
         rounds = [
             [_costs(*each, options) for each in zip(networks, pools, strict=True)]
-            for _ in tqdm(range(options.rounds), desc="scale", unit=" rounds", leave=False, disable=None)
+            for _ in tqdm(
+                range(options.rounds), desc="scale", unit=" rounds", leave=False, disable=None
+            )
         ]
         server = networks[0].bench.server.name
     return _result(sizes, rounds) | {
         "graph": f"generated, seed {_SEED}",
         "server": server,
-        "settings": {"accounts": sizes, "cap": _CAP, "posts": [len(network.posters) for network in networks], "workers": WORKERS},
+        "settings": {
+            "accounts": sizes,
+            "cap": _CAP,
+            "posts": [len(network.posters) for network in networks],
+            "workers": WORKERS,
+        },
     }
 
 
 def _network(stack: ExitStack, accounts: int, smallest: int, options: Options) -> Network:
     bench = stack.enter_context(opened(feed_cap=_CAP))
-    with tqdm(total=accounts, desc=f"generate {accounts:,}", unit=" accounts", leave=False, disable=None) as bar:
+    with tqdm(
+        total=accounts, desc=f"generate {accounts:,}", unit=" accounts", leave=False, disable=None
+    ) as bar:
         generate.load(bench.stores, accounts, _SEED, lambda done: bar.update(done - bar.n))
     everybody, author = range(1, accounts + 1), accounts + 1  # whose posts fill the feeds
     load_edges(bench.stores, ((follower, author) for follower in everybody))
@@ -74,15 +83,22 @@ def _network(stack: ExitStack, accounts: int, smallest: int, options: Options) -
     feeds.fill_limit(bench, accounts, post_ids)
     between = Account.follower_count.between(*(int(share * smallest) for share in _FOLLOWERS))
     with bench.stores.sql.reading() as connection:
-        rows = connection.execute(sa.select(Account.id, Account.follower_count).where(between).limit(_POSTERS)).all()
+        rows = connection.execute(
+            sa.select(Account.id, Account.follower_count).where(between).limit(_POSTERS)
+        ).all()
     viewers = random.Random(_SEED).sample(everybody, min(accounts, options.scaled(_READS, 100)))
-    return Network(bench, accounts, [row.id for row in rows], sum(row.follower_count for row in rows), viewers)
+    return Network(
+        bench, accounts, [row.id for row in rows], sum(row.follower_count for row in rows), viewers
+    )
 
 
 def _costs(network: Network, pool: Pool, options: Options) -> dict[str, float]:
     """Seconds per push and per list at the limit, per delivery, and per page of 20."""
     server, pushes = network.bench.server, options.scaled(_LIMIT_PUSHES, 1_000)
-    limits = {"push": 1 / server.limit(network.accounts, pushes), "list": 1 / server.reading_limit(network.accounts, pushes // 10, _CAP)}
+    limits = {
+        "push": 1 / server.limit(network.accounts, pushes),
+        "list": 1 / server.reading_limit(network.accounts, pushes // 10, _CAP),
+    }
     return {
         **limits,
         "delivery": _seconds_to_deliver(network, pool) / network.followers,
@@ -115,15 +131,25 @@ def _result(sizes: list[int], rounds: list[list[dict[str, float]]]) -> dict[str,
     def against(what: str, limit: str) -> list[float]:
         return [mine / its for mine, its in zip(growth(what), growth(limit), strict=True)]
 
-    names = {"push": "limit, µs per push", "list": "limit, µs per list", "delivery": "µs per delivery", "read": "µs per read"}
+    names = {
+        "push": "limit, µs per push",
+        "list": "limit, µs per list",
+        "delivery": "µs per delivery",
+        "read": "µs per read",
+    }
     series = {
         f"{title}, {size:,} accounts": [row[number][what] * 1e6 for row in rounds]
         for what, title in names.items()
         for number, size in enumerate(sizes)
     }
-    lines = {title: [series[f"{title}, {size:,} accounts"] for size in sizes] for title in names.values()}
+    lines = {
+        title: [series[f"{title}, {size:,} accounts"] for size in sizes] for title in names.values()
+    }
     return {
-        "rows": {"P13 deliveries": against("delivery", "push"), "P13 reads": against("read", "list")},
+        "rows": {
+            "P13 deliveries": against("delivery", "push"),
+            "P13 reads": against("read", "list"),
+        },
         "series": series,
         "curves": [{"x": sizes, "x label": "accounts", "y label": "µs", "lines": lines}],
     }

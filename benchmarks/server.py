@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _TOOLS = ("valkey-benchmark", "redis-benchmark")
-_OPTIONS = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--enable-debug-command", "local"]
+_OPTIONS = [
+    "--bind",
+    "127.0.0.1",
+    "--save",
+    "",
+    "--appendonly",
+    "no",
+    "--enable-debug-command",
+    "local",
+]
 
 
 @contextmanager
@@ -30,7 +39,16 @@ def started(*, embedded: bool = False) -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="fsb"))
     system = None if embedded else shutil.which("valkey-server") or shutil.which("redis-server")
     port = free_port()
-    command = [system or str(get_binary_path()), *_OPTIONS, "--port", str(port), "--unixsocket", str(folder / "s"), "--dir", str(folder)]
+    command = [
+        system or str(get_binary_path()),
+        *_OPTIONS,
+        "--port",
+        str(port),
+        "--unixsocket",
+        str(folder / "s"),
+        "--dir",
+        str(folder),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=die_with_parent)  # noqa: PLW1509
     try:
         yield Server(folder / "s", port, process.pid)
@@ -65,10 +83,24 @@ class Server:
     def _benchmark(self, keys: int, count: int, *command: str) -> float:
         tool = benchmark_tool()
         if tool is None:
-            sys.exit("error: the limit is measured with redis-benchmark or valkey-benchmark; install redis-tools")
+            sys.exit(
+                "error: the limit is measured with redis-benchmark or valkey-benchmark; install redis-tools"
+            )
         # The digits are zero-padded to twelve: keys that do not look so do not exist, and pushing to nothing is fast.
-        options = ["-s", str(self.socket), "-P", "256", "-n", str(max(count, 1_000)), "-r", str(keys), "--csv"]
-        answer = subprocess.run([tool, *options, *command], capture_output=True, text=True, check=True).stdout
+        options = [
+            "-s",
+            str(self.socket),
+            "-P",
+            "256",
+            "-n",
+            str(max(count, 1_000)),
+            "-r",
+            str(keys),
+            "--csv",
+        ]
+        answer = subprocess.run(
+            [tool, *options, *command], capture_output=True, text=True, check=True
+        ).stdout
         return float(answer.strip().splitlines()[-1].split(",")[1].strip('"'))
 
 

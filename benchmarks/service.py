@@ -57,15 +57,30 @@ class Bench:
     @property
     def environment(self) -> dict[str, str]:
         """What its processes are started with."""
-        return {**os.environ, **{PREFIX + name.upper(): str(value) for name, value in self.named.items()}}
+        return {
+            **os.environ,
+            **{PREFIX + name.upper(): str(value) for name, value in self.named.items()},
+        }
 
 
 @contextmanager
-def opened(*, embedded: bool = False, database_url: str | None = None, **settings: Any) -> Iterator[Bench]:
+def opened(
+    *, embedded: bool = False, database_url: str | None = None, **settings: Any
+) -> Iterator[Bench]:
     """A service without data, on servers of its own; nothing of it is left afterwards."""
-    with tempfile.TemporaryDirectory(prefix="fsb") as folder, started(embedded=embedded) as server, started() as broker:
+    with (
+        tempfile.TemporaryDirectory(prefix="fsb") as folder,
+        started(embedded=embedded) as server,
+        started() as broker,
+    ):
         url = database_url or f"sqlite:///{folder}/f.db"
-        named = {"data_dir": folder, "database_url": url, "redis_url": server.url, "broker_url": broker.broker_url, "jwt_secret": _SECRET}
+        named = {
+            "data_dir": folder,
+            "database_url": url,
+            "redis_url": server.url,
+            "broker_url": broker.broker_url,
+            "jwt_secret": _SECRET,
+        }
         _migrate(url)
         with _served(server, broker, named | _ALL_PUSHED | settings) as bench:
             yield bench
@@ -135,7 +150,9 @@ def workers(bench: Bench, count: int = WORKERS, *, idle: bool = True) -> Iterato
 
 
 @contextmanager
-def web(bench: Bench, count: int = WEB_WORKERS, module: str = "feedsvc.supervise.web") -> Iterator[tuple[int, Pool]]:
+def web(
+    bench: Bench, count: int = WEB_WORKERS, module: str = "feedsvc.supervise.web"
+) -> Iterator[tuple[int, Pool]]:
     """The web server, as `up` runs it: its port on 127.0.0.1, and its processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -158,7 +175,11 @@ def running(bench: Bench, modules: list[list[str]]) -> Iterator[Pool]:
 
 def token(account: int) -> str:
     """A bearer token of the account."""
-    return jwt.encode({"sub": str(account), "scope": "feed", "exp": int(time.time()) + _TOKEN_SECONDS}, _SECRET, "HS256")
+    return jwt.encode(
+        {"sub": str(account), "scope": "feed", "exp": int(time.time()) + _TOKEN_SECONDS},
+        _SECRET,
+        "HS256",
+    )
 
 
 def until(condition: Callable[[], Any], every_seconds: float = 0.02) -> Any:
@@ -183,7 +204,10 @@ def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[
 
 def _waiting(bench: Bench) -> int:
     """How many workers wait for a message."""
-    return sum(client["cmd"] == "brpop" and client["db"] == "0" for client in bench.broker.client.client_list())
+    return sum(
+        client["cmd"] == "brpop" and client["db"] == "0"
+        for client in bench.broker.client.client_list()
+    )
 
 
 def _takes_connections(port: int) -> bool:

@@ -36,15 +36,23 @@ def measure(options: Options) -> dict[str, Any]:
         names = [f"noop-{number}" for number in range(WORKERS)]
         idlers = stack.enter_context(running(bench, [["benchmarks.noop", name] for name in names]))
         pool = stack.enter_context(workers(bench))
-        meter = Meter({"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]})
+        meter = Meter(
+            {"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]}
+        )
         _no_operations(bench, idlers, count)  # the first task of a worker loads code
         _posts(bench, pool, authors[:WORKERS])
         rounds, spent = [], Counter[str]()
-        for _ in tqdm(range(options.rounds), desc="small", unit=" rounds", leave=False, disable=None):
+        for _ in tqdm(
+            range(options.rounds), desc="small", unit=" rounds", leave=False, disable=None
+        ):
             seconds = _no_operations(bench, idlers, count)
-            own = _posts(bench, pool, list(itertools.islice(itertools.cycle(authors), count)), meter)
+            own = _posts(
+                bench, pool, list(itertools.islice(itertools.cycle(authors), count)), meter
+            )
             spent.update(meter.spent())
-            rounds.append({"no-op tasks/s": count / seconds, "posts to 20 followers/s": count / own})
+            rounds.append(
+                {"no-op tasks/s": count / seconds, "posts to 20 followers/s": count / own}
+            )
     return {
         "rows": {"P11": [row["posts to 20 followers/s"] / row["no-op tasks/s"] for row in rounds]},
         "series": {name: [row[name] for row in rounds] for name in rounds[0]},
@@ -64,7 +72,9 @@ def _prepare(bench: Bench, options: Options) -> list[int]:
     crowd = feeds.followers(options.scaled(_CROWD, 100))
     authors = list(range(1_000, 1_000 + options.scaled(_AUTHORS, 10)))
     source = random.Random(1)
-    edges = [(follower, author) for author in authors for follower in source.sample(crowd, _FOLLOWERS)]
+    edges = [
+        (follower, author) for author in authors for follower in source.sample(crowd, _FOLLOWERS)
+    ]
     everybody = [(follower, feeds.AUTHOR) for follower in crowd]
     load_edges(bench.stores, [*edges, *everybody])
     feeds.fill(bench, crowd, feeds.old_posts(bench, feeds.AUTHOR, feeds.enough_posts(bench)))

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from benchmarks import feeds, history
-from feedsvc.store.redis import recent
-from feedsvc.store.redis.known import held
+from feedsvc.cache import relations
+from feedsvc.planning import change
+from feedsvc.store.near_cache.snapshot import held
+from feedsvc.store.redis import invalidation_log
 from feedsvc.store.redis.lists import FloorList
 from feedsvc.store.sql.tables import Follow
-from feedsvc.threshold import change
-from feedsvc.views import relations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from benchmarks.service import Bench
     from feedsvc.store import Stores
-    from feedsvc.store.redis.figures import Figures
+    from feedsvc.store.redis.usage import UsageCounter
 
 _CHUNK = 500
 
@@ -44,19 +44,26 @@ class State:
         feeds.fill(self.bench, active, newest)
         _freeze()
 
-    def turn(self, promote_at: int, viewers: Iterable[int], figures: Figures) -> tuple[Bench, Bench]:
+    def turn(
+        self, promote_at: int, viewers: Iterable[int], figures: UsageCounter
+    ) -> tuple[Bench, Bench]:
         """The service under this threshold, as a process has it that has read for long; and as one that sees no celebrity list.
 
         The feeds of these viewers hold pulled posts, too, as they do after the threshold was lowered: so both see the same pages.
         """
         stores = self.bench.stores
-        about = {"reason": "a sweep", "changed_by": "benchmarks", "if_match": None, "rollout_percent": 100}
+        about = {
+            "reason": "a sweep",
+            "changed_by": "benchmarks",
+            "if_match": None,
+            "rollout_percent": 100,
+        }
         change.change(stores, promote_at=promote_at, demote_at=promote_at, **about)
         history.pull(stores, promote_at)
         self._warm(set(viewers))
         seeing = self._seeing(promote_at, figures)
-        blind = stores.without_copies()
-        blind.copies.reload(*recent.latest(blind.redis), ())
+        blind = stores.without_near_cache()
+        blind.near_cache.reload(*invalidation_log.latest(blind.redis), ())
         _freeze()
         return self._with(seeing), self._with(blind)
 
@@ -71,13 +78,20 @@ class State:
             relations.visible_authors(stores, viewer)
         self.cold.clear()
 
-    def _seeing(self, promote_at: int, figures: Figures) -> Stores:
+    def _seeing(self, promote_at: int, figures: UsageCounter) -> Stores:
         """The stores as a process has them that has copies of all celebrity lists."""
-        stores = replace(self.bench.stores.without_copies(), figures=figures)
-        pulled = {author: posts for author, posts in self.posts.items() if self.sizes[author] >= promote_at}
+        stores = replace(self.bench.stores.without_near_cache(), usage=figures)
+        pulled = {
+            author: posts
+            for author, posts in self.posts.items()
+            if self.sizes[author] >= promote_at
+        }
         known = history.list_posts(stores, pulled)
         cap = stores.limits.feed_cap
-        stores.copies.hold(known, {author: held(FloorList.of_newest(posts, cap)) for author, posts in pulled.items()})
+        stores.near_cache.hold(
+            known,
+            {author: held(FloorList.of_newest(posts, cap)) for author, posts in pulled.items()},
+        )
         return stores
 
     def _with(self, stores: Stores) -> Bench:
@@ -97,6 +111,8 @@ def followees(stores: Stores, viewers: Sequence[int]) -> dict[int, list[int]]:
     with stores.sql.reading() as connection:
         for first in range(0, len(viewers), _CHUNK):
             some = Follow.follower_id.in_(viewers[first : first + _CHUNK])
-            for follower, followee in connection.execute(sa.select(Follow.follower_id, Follow.followee_id).where(some)):
+            for follower, followee in connection.execute(
+                sa.select(Follow.follower_id, Follow.followee_id).where(some)
+            ):
                 found[follower].append(followee)
     return dict(found)

@@ -25,7 +25,9 @@ _KEYS_A_SCRIPT = 20
 class _Loader(importlib.machinery.SourceFileLoader):
     def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> Any:
         text = bytes(data).decode()
-        return super().source_to_code(re.sub(r"\basync\b", "asynchronous", text).encode(), path, _optimize=_optimize)
+        return super().source_to_code(
+            re.sub(r"\basync\b", "asynchronous", text).encode(), path, _optimize=_optimize
+        )
 
     def get_code(self, fullname: str) -> Any:  # never from a cached file
         path = self.get_filename(fullname)
@@ -44,7 +46,9 @@ class _Finder(MetaPathFinder):
 
 
 sys.meta_path.insert(0, _Finder())
-celery.Celery("peer", set_as_current=True).conf.update(task_always_eager=True, task_serializer="pickle", accept_content=["pickle"])
+celery.Celery("peer", set_as_current=True).conf.update(
+    task_always_eager=True, task_serializer="pickle", accept_content=["pickle"]
+)
 
 import redis  # noqa: E402 -- of the peer's environment, and after the patches
 from stream_framework.activity import Activity  # noqa: E402
@@ -55,7 +59,9 @@ from stream_framework.verbs import register  # noqa: E402
 from stream_framework.verbs.base import Verb  # noqa: E402
 
 connection.connection_pool = {
-    "default": redis.ConnectionPool(connection_class=redis.UnixDomainSocketConnection, path=_SOCKET, decode_responses=True)
+    "default": redis.ConnectionPool(
+        connection_class=redis.UnixDomainSocketConnection, path=_SOCKET, decode_responses=True
+    )
 }
 
 
@@ -82,15 +88,26 @@ class _Manager(Manager):
         query = "SELECT follower_id FROM follows WHERE followee_id = ? ORDER BY follower_id LIMIT ?"
         with sqlite3.connect(_DATABASE) as database:
             rows = database.execute(query, (user_id, int(_FOLLOWERS))).fetchall()
-        return {FanoutPriority.HIGH: [row[0] for row in rows if row[0] % int(_PROCESSES) == int(_NUMBER)]}
+        return {
+            FanoutPriority.HIGH: [
+                row[0] for row in rows if row[0] % int(_PROCESSES) == int(_NUMBER)
+            ]
+        }
 
 
 def _fill(manager: _Manager, author: int) -> None:
     """Full feeds, with members of the length that it uses itself."""
     client = connection.get_redis_connection()
     newest = Activity(author, _Photo, 1).serialization_id
-    pairs = list(itertools.chain.from_iterable((newest - number * 10**13, newest - number * 10**13) for number in range(1, int(_CAP) + 1)))
-    keys = [_HomeFeed(user).key for user in manager.get_user_follower_ids(author)[FanoutPriority.HIGH]]
+    pairs = list(
+        itertools.chain.from_iterable(
+            (newest - number * 10**13, newest - number * 10**13)
+            for number in range(1, int(_CAP) + 1)
+        )
+    )
+    keys = [
+        _HomeFeed(user).key for user in manager.get_user_follower_ids(author)[FanoutPriority.HIGH]
+    ]
     for first in range(0, len(keys), _KEYS_A_SCRIPT):
         part = keys[first : first + _KEYS_A_SCRIPT]
         client.eval(_FILL, len(part), *part, *pairs)

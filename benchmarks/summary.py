@@ -23,7 +23,9 @@ def table(found: list[dict[str, Any]]) -> list[str]:
 
 def write(found: list[dict[str, Any]], path: Path) -> None:
     """Put the table, and where each result comes from, between the marks of this document."""
-    _between(path, BEGIN, END, [*table(found), "", *(line for each in found for line in _origin(each))])
+    _between(
+        path, BEGIN, END, [*table(found), "", *(line for each in found for line in _origin(each))]
+    )
 
 
 def write_tables(found: list[dict[str, Any]], folder: Path) -> None:
@@ -47,10 +49,16 @@ def _between(path: Path, begin: str, end: str, lines: list[str]) -> None:
 
 def _origin(result: dict[str, Any]) -> list[str]:
     """Where a result comes from, with links to its figures and its chart."""
-    name, settings = result["name"], ", ".join(f"{key} {value}" for key, value in result["settings"].items())
+    name, settings = (
+        result["name"],
+        ", ".join(f"{key} {value}" for key, value in result["settings"].items()),
+    )
     origin = f"{result['date'][:10]}, commit {result['commit']}, {result['rounds']} rounds. {results.machine(result)}. {settings}."
     links = f"([figures]({name}.json), [chart]({name}.svg))"
-    return [f"- **{result['title']}** {links}: {origin}", *(f"  - {note}" for note in result.get("notes", []))]
+    return [
+        f"- **{result['title']}** {links}: {origin}",
+        *(f"  - {note}" for note in result.get("notes", [])),
+    ]
 
 
 def _row(criterion: Criterion, values: list[float] | None) -> str:

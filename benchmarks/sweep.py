@@ -20,7 +20,7 @@ from benchmarks import w1
 from benchmarks.processor import seconds_of
 from benchmarks.service import until
 from feedsvc.fanout import sweep
-from feedsvc.store.redis.figures import Figures
+from feedsvc.store.redis.usage import UsageCounter
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout
 
@@ -71,7 +71,7 @@ class Run:
         return self.operations[READ] + self.operations[REBUILD]
 
 
-class _Counting(Figures):
+class _Counting(UsageCounter):
     """Counts the lists that reads merge, as every process does, and tells."""
 
     lists = 0
@@ -104,13 +104,19 @@ class _Meter:
     def rest(self) -> tuple[float, float]:
         """What was used outside operations, by others than this process; and how long all took."""
         began, at = self._began
-        return seconds_of(self._server + self._behind) - at - self._in_operations, time.perf_counter() - began
+        return seconds_of(
+            self._server + self._behind
+        ) - at - self._in_operations, time.perf_counter() - began
 
 
-def run(state: State, workers: Pool, promote_at: int, operations: Sequence[Operation], speed: Speed) -> Run:
+def run(
+    state: State, workers: Pool, promote_at: int, operations: Sequence[Operation], speed: Speed
+) -> Run:
     """The operations, under this threshold, until every pushed post is off its celebrity list."""
     counting, pushed = _Counting(), []
-    seeing, blind = state.turn(promote_at, {each.account for each in operations if each.what != "post"}, counting)
+    seeing, blind = state.turn(
+        promote_at, {each.account for each in operations if each.what != "post"}, counting
+    )
     meter, own = _Meter(seeing, workers), 0.0
     for number, operation in enumerate(operations):
         if number % _SAMPLED == 0:
@@ -118,7 +124,9 @@ def run(state: State, workers: Pool, promote_at: int, operations: Sequence[Opera
         if operation.what == "read" and operation.account not in state.cold:
             _read(meter, [(READ, seeing), (BLIND, blind)][:: 1 if number % 2 else -1], operation)
             continue
-        post = meter.perform(REBUILD if operation.what == "read" else operation.what, seeing, operation)
+        post = meter.perform(
+            REBUILD if operation.what == "read" else operation.what, seeing, operation
+        )
         _note_cold(state, operation)
         if post is not None:
             state.posts.setdefault(operation.account, []).insert(0, post)
@@ -129,7 +137,16 @@ def run(state: State, workers: Pool, promote_at: int, operations: Sequence[Opera
     time.sleep(_SETTLE_SECONDS)
     own += _sweep(seeing)
     behind, wall = meter.rest()
-    return Run(promote_at, meter.operations, meter.seconds, behind + own, wall, counting.lists, pushed, speed.take())
+    return Run(
+        promote_at,
+        meter.operations,
+        meter.seconds,
+        behind + own,
+        wall,
+        counting.lists,
+        pushed,
+        speed.take(),
+    )
 
 
 def _read(meter: _Meter, processes: Sequence[tuple[str, Bench]], operation: Operation) -> None:
@@ -154,7 +171,9 @@ def _is_done(bench: Bench, post: int) -> bool:
 def _sweep(bench: Bench) -> float:
     """Take every pushed post off its list, as if its time had come; processor seconds of this process."""
     with bench.stores.sql.writing() as connection:
-        connection.execute(sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now()))
+        connection.execute(
+            sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now())
+        )
     began = time.process_time()
     sweep.sweep(bench.stores, bench.services.enqueue)
     return time.process_time() - began

@@ -20,12 +20,18 @@ PREFIX = "tutorial:"
 PORT = "TUTORIAL_REDIS_PORT"
 TASK = "tutorial.fan_out"
 _BATCH = 10_000
-_IDS = sa.text("SELECT follower_id FROM follows WHERE followee_id = :author ORDER BY follower_id LIMIT :count OFFSET :offset")
+_IDS = sa.text(
+    "SELECT follower_id FROM follows WHERE followee_id = :author ORDER BY follower_id LIMIT :count OFFSET :offset"
+)
 
 
 def make_celery(broker_url: str, *how: str) -> Celery:
     """The application, with the service's own settings, and a queue for each way."""
-    app = Celery("tutorial", broker=broker_url.replace("virtual_host=0", f"virtual_host={1 + len(how)}"), set_as_current=False)
+    app = Celery(
+        "tutorial",
+        broker=broker_url.replace("virtual_host=0", f"virtual_host={1 + len(how)}"),
+        set_as_current=False,
+    )
     app.config_from_object("celeryconfig")
     return app
 
@@ -48,13 +54,26 @@ def main() -> None:
     @app.task(name=TASK)
     def fan_out(post_id: int, author: int, offset: int, upto: int) -> None:
         with engine.connect() as connection:
-            ids = list(connection.scalars(_IDS, {"author": author, "count": min(_BATCH, upto - offset), "offset": offset}))
+            ids = list(
+                connection.scalars(
+                    _IDS, {"author": author, "count": min(_BATCH, upto - offset), "offset": offset}
+                )
+            )
         for follower in ids:
             client.lpush(f"{PREFIX}{follower}", post_id)
         if offset + len(ids) < upto:
             fan_out.delay(post_id, author, offset + _BATCH, upto)
 
-    app.worker_main(["worker", "--pool=solo", f"--hostname={name}@%h", "--loglevel=WARNING", "--without-gossip", "--without-mingle"])
+    app.worker_main(
+        [
+            "worker",
+            "--pool=solo",
+            f"--hostname={name}@%h",
+            "--loglevel=WARNING",
+            "--without-gossip",
+            "--without-mingle",
+        ]
+    )
 
 
 if __name__ == "__main__":

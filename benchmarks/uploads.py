@@ -21,10 +21,15 @@ _UPLOADS = 1_000
 def measure(crowd: Crowd, options: Options) -> dict[str, Any]:
     """Uploads of the one with all the followers and of the one with none, in turn, each round a thousand of both."""
     count = options.scaled(_UPLOADS, 20)
-    messages = {"all": feeds.upload_request(feeds.AUTHOR), "none": feeds.upload_request(feeds.QUIET)}
+    messages = {
+        "all": feeds.upload_request(feeds.AUTHOR),
+        "none": feeds.upload_request(feeds.QUIET),
+    }
     p99s: dict[str, list[float]] = {name: [] for name in messages}
     with Connection(crowd.port) as connection:
-        for _ in tqdm(range(options.rounds), desc="uploads", unit=" rounds", leave=False, disable=None):
+        for _ in tqdm(
+            range(options.rounds), desc="uploads", unit=" rounds", leave=False, disable=None
+        ):
             taken: dict[str, list[float]] = {name: [] for name in messages}
             for _ in range(count):
                 for name, message in messages.items():
@@ -33,8 +38,13 @@ def measure(crowd: Crowd, options: Options) -> dict[str, Any]:
                 p99s[name].append(load.percentile(values, 99))
             settle(crowd.bench)
     return {
-        "rows": {"P6": [some / nobody for some, nobody in zip(p99s["all"], p99s["none"], strict=True)]},
-        "series": {f"upload p99 with {name} of the followers, ms": [1_000 * value for value in values] for name, values in p99s.items()},
+        "rows": {
+            "P6": [some / nobody for some, nobody in zip(p99s["all"], p99s["none"], strict=True)]
+        },
+        "series": {
+            f"upload p99 with {name} of the followers, ms": [1_000 * value for value in values]
+            for name, values in p99s.items()
+        },
     }
 
 

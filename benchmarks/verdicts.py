@@ -31,9 +31,23 @@ def result(found: Mapping[str, Found]) -> dict[str, Any]:
         rows |= _rows(name, lines[name], each.recommended)
     return {
         "rows": rows,
-        "series": {key: values for name in found for line in lines[name] for key, values in _series(name, line)},
+        "series": {
+            key: values
+            for name in found
+            for line in lines[name]
+            for key, values in _series(name, line)
+        },
         "curves": [_curves(name, each) for name, each in lines.items()],
-        "table": [*_HEAD, *(_table_row(name, line, found[name].recommended) for name in found for line in lines[name]), "", _CHART],
+        "table": [
+            *_HEAD,
+            *(
+                _table_row(name, line, found[name].recommended)
+                for name in found
+                for line in lines[name]
+            ),
+            "",
+            _CHART,
+        ],
         "document": "threshold.md",
         "server": next(iter(found.values())).server,
         "notes": [_NOTE],
@@ -54,7 +68,11 @@ def _rows(name: str, lines: list[Line], recommended: int) -> dict[str, list[floa
         "lists": [line.lists for line in lines if median(line.lists.measured) >= _JUDGED_LISTS],
     }
     totals = {line.promote_at: median(line.total) for line in lines}
-    rows = {f"{name} {what}": [max(abs(pair.error) for pair in pairs)] for what, pairs in judged.items() if pairs}
+    rows = {
+        f"{name} {what}": [max(abs(pair.error) for pair in pairs)]
+        for what, pairs in judged.items()
+        if pairs
+    }
     return rows | {f"{name} recommended": [totals[recommended] / min(totals.values())]}
 
 
@@ -74,9 +92,17 @@ def _series(name: str, line: Line) -> Iterable[tuple[str, list[float]]]:
 def _curves(name: str, lines: list[Line]) -> dict[str, Any]:
     """Pure push as if its threshold were three times the highest."""
     finite = [line.promote_at for line in lines if line.promote_at != PUSH]
-    drawn = {"push": [line.push for line in lines], "pull": [line.pull for line in lines], "lists a read": [line.lists for line in lines]}
-    curves = {f"{what}, measured": [pair.measured for pair in pairs] for what, pairs in drawn.items()}
-    curves |= {f"{what}, predicted": [pair.predicted for pair in pairs] for what, pairs in drawn.items()}
+    drawn = {
+        "push": [line.push for line in lines],
+        "pull": [line.pull for line in lines],
+        "lists a read": [line.lists for line in lines],
+    }
+    curves = {
+        f"{what}, measured": [pair.measured for pair in pairs] for what, pairs in drawn.items()
+    }
+    curves |= {
+        f"{what}, predicted": [pair.predicted for pair in pairs] for what, pairs in drawn.items()
+    }
     return {
         "x": [*finite, 3 * finite[-1]],
         "x label": f"{name}: threshold (leftmost: pure pull, rightmost: pure push)",

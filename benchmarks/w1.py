@@ -31,7 +31,9 @@ class Operation(NamedTuple):
     followee: int
 
 
-def draw(sizes: Mapping[int, int], active: Sequence[int], count: int, source: random.Random) -> list[Operation]:
+def draw(
+    sizes: Mapping[int, int], active: Sequence[int], count: int, source: random.Random
+) -> list[Operation]:
     """So many operations of the mix, on a network whose accounts have these sizes."""
     posters = history.draw_posters(sizes, count, source)
     popular = source.choices(list(sizes), [1 + followers for followers in sizes.values()], k=count)

@@ -12,7 +12,7 @@ from flask import Flask, g, request
 from flask_cors import CORS
 
 from feedsvc import logs
-from feedsvc.api import metrics, problems, service
+from feedsvc.api import problems, service
 from feedsvc.api.auth import Authenticator
 from feedsvc.api.openapi import GROUPS
 from feedsvc.api.operations import MAX_BODY_BYTES
@@ -23,10 +23,19 @@ from feedsvc.settings import load_settings
 if TYPE_CHECKING:
     from flask import Response
 
+    from feedsvc.metrics import Metrics
     from feedsvc.settings import Settings
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-_EXPOSED = ["Link", "Location", "ETag", "Retry-After", "X-Request-ID", "Idempotency-Replayed", "WWW-Authenticate"]
+_EXPOSED = [
+    "Link",
+    "Location",
+    "ETag",
+    "Retry-After",
+    "X-Request-ID",
+    "Idempotency-Replayed",
+    "WWW-Authenticate",
+]
 
 
 def create_app(**settings: Any) -> Flask:
@@ -43,11 +52,10 @@ def create_app(**settings: Any) -> Flask:
     # One byte more than is accepted: a chunked body is cut there, not refused, and must be seen to be too long.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     app.extensions["feedsvc"] = services
-    app.extensions["feedsvc.metrics"] = services.metrics
     app.url_map.strict_slashes = False
     authenticator = Authenticator(loaded, services.jwt_secret)
     app.extensions["feedsvc.authenticator"] = authenticator
-    _around_requests(app, authenticator)
+    _around_requests(app, authenticator, services.metrics)
     problems.register(app)
     app.register_blueprint(service.blueprint)
     app.register_blueprint(make_site())
@@ -57,7 +65,7 @@ def create_app(**settings: Any) -> Flask:
     return app
 
 
-def _around_requests(app: Flask, authenticator: Authenticator) -> None:
+def _around_requests(app: Flask, authenticator: Authenticator, metrics: Metrics) -> None:
     @app.before_request
     def identify() -> None:
         given = request.headers.get("X-Request-ID", "")
@@ -68,7 +76,9 @@ def _around_requests(app: Flask, authenticator: Authenticator) -> None:
     @app.before_request
     def authenticate() -> None:
         # Before the address is judged: what exists under /v1 is nobody's business without a token.
-        asks_leave = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers  # a browser's preflight
+        asks_leave = (
+            request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        )  # a browser's preflight
         if request.path.startswith("/v1") and not asks_leave:
             g.caller = authenticator.caller(request.authorization)
 
@@ -76,10 +86,15 @@ def _around_requests(app: Flask, authenticator: Authenticator) -> None:
     def finish(response: Response) -> Response:
         response.headers["X-Request-ID"] = g.get("request_id", "")
         route = request.url_rule.rule if request.url_rule else "none"
-        metrics.count(app, request.method, route, response)
+        metrics.http_requests.labels(request.method, route, str(response.status_code)).inc()
         return response
 
 
 def _allow_origins(app: Flask, settings: Settings) -> None:
     if settings.cors_origins:
-        CORS(app, resources={r"/v1/.*": {"origins": list(settings.cors_origins)}}, expose_headers=_EXPOSED, max_age=600)
+        CORS(
+            app,
+            resources={r"/v1/.*": {"origins": list(settings.cors_origins)}},
+            expose_headers=_EXPOSED,
+            max_age=600,
+        )

@@ -26,7 +26,9 @@ class BadSettings(FeedsvcError):
     def __init__(self, messages: dict[str, Any]) -> None:
         self.messages = messages
         parts = [f"{name}: {' '.join(map(str, texts))}" for name, texts in sorted(messages.items())]
-        super().__init__("bad settings (environment names have the prefix FEEDSVC_): " + "; ".join(parts))
+        super().__init__(
+            "bad settings (environment names have the prefix FEEDSVC_): " + "; ".join(parts)
+        )
 
 
 class NotFound(FeedsvcError):
@@ -61,7 +63,9 @@ class Refused(Conflict):
     def __init__(self, broken: list[dict[str, Any]]) -> None:
         self.broken = broken
         what = "; ".join(each["detail"] for each in broken)
-        super().__init__(f"The guardrails refuse this change: {what}. Change less, or force it and give the reason.")
+        super().__init__(
+            f"The guardrails refuse this change: {what}. Change less, or force it and give the reason."
+        )
 
 
 class StaleVersion(FeedsvcError):
@@ -72,7 +76,9 @@ class StaleVersion(FeedsvcError):
 
     def __init__(self, current: int, what: str = "threshold has") -> None:
         self.current = current
-        super().__init__(f'The {what} changed: its version is now {current}. Read it again and send If-Match: "{current}".')
+        super().__init__(
+            f'The {what} changed: its version is now {current}. Read it again and send If-Match: "{current}".'
+        )
 
 
 class Invalid(FeedsvcError):
@@ -93,7 +99,9 @@ class BadCursor(FeedsvcError):
     title = "Bad request"
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"The cursor cannot be read: {why}. Leave it out to start from the top of the list.")
+        super().__init__(
+            f"The cursor cannot be read: {why}. Leave it out to start from the top of the list."
+        )
 
 
 class StoreUnavailable(FeedsvcError):
@@ -108,4 +116,6 @@ class StoreUnavailable(FeedsvcError):
 
     def __init__(self, store: str) -> None:
         self.store = store
-        super().__init__(f"The {store} cannot be reached. Try again in a moment: that is safe, for an upload with its Idempotency-Key.")
+        super().__init__(
+            f"The {store} cannot be reached. Try again in a moment: that is safe, for an upload with its Idempotency-Key."
+        )

@@ -23,12 +23,22 @@ class Metrics:
             ("method", "route", "status"),
             registry=self.registry,
         )
-        self.posts_published = self._counter("posts_published", "Posts uploaded; replays are not counted.")
+        self.posts_published = self._counter(
+            "posts_published", "Posts uploaded; replays are not counted."
+        )
         self.feed_pages = self._counter("feed_pages", "Pages of home feeds answered.")
-        self.audit_feeds = self._counter("audit_feeds", "Stored feeds that the audit has compared with the database.")
-        self.audit_missing = self._counter("audit_missing", "Posts that the audit found missing from a feed.")
-        self.audit_extra = self._counter("audit_extra", "Posts that the audit found in a feed that they do not belong to.")
-        self.audit_twice = self._counter("audit_twice", "Ids that the audit found more than once in a stored feed.")
+        self.audit_feeds = self._counter(
+            "audit_feeds", "Stored feeds that the audit has compared with the database."
+        )
+        self.audit_missing = self._counter(
+            "audit_missing", "Posts that the audit found missing from a feed."
+        )
+        self.audit_extra = self._counter(
+            "audit_extra", "Posts that the audit found in a feed that they do not belong to."
+        )
+        self.audit_twice = self._counter(
+            "audit_twice", "Ids that the audit found more than once in a stored feed."
+        )
 
     def exposition(self) -> bytes:
         """All counts in the Prometheus text format."""

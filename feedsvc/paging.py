@@ -15,15 +15,16 @@ from itertools import accumulate
 from typing import Generic, TypeVar
 
 from feedsvc.errors import BadCursor
+from feedsvc.formats import MAX_ID
 
 T = TypeVar("T")
+
+# Items on a page where a client names no limit.
+DEFAULT_LIMIT = 20
 
 _VERSION = 1
 _CHECKSUM_BYTES = 4
 _MAX_LENGTH = 8_192
-
-# The largest id of an account or a post.
-LARGEST = 2**63 - 1
 
 
 class Kind(enum.IntEnum):
@@ -72,7 +73,9 @@ def encode(kind: Kind, cursor: Cursor) -> str:
         numbers = [0, cursor.position]
     else:
         shown = sorted(cursor.shown)
-        steps = [above - below for below, above in zip([cursor.position, *shown], shown, strict=False)]
+        steps = [
+            above - below for below, above in zip([cursor.position, *shown], shown, strict=False)
+        ]
         numbers = [1, cursor.position, *steps]
     body = bytes([_VERSION, kind]) + b"".join(map(_varint, numbers))
     return base64.urlsafe_b64encode(_checksum(body) + body).rstrip(b"=").decode()
@@ -87,8 +90,8 @@ def decode(kind: Kind, text: str) -> Cursor:
     if body[1] != kind:
         raise BadCursor("it belongs to another list")
     direction, *steps = _numbers(body[2:]) or [0]
-    position, *shown = accumulate(steps or [LARGEST + 2])
-    lowest, highest = (1, LARGEST + 1) if direction == 0 else (0, LARGEST)
+    position, *shown = accumulate(steps or [MAX_ID + 2])
+    lowest, highest = (1, MAX_ID + 1) if direction == 0 else (0, MAX_ID)
     if position < lowest or max(position, *shown, 0) > highest:
         raise BadCursor("it is not one of ours")
     return Older(position) if direction == 0 else Newer(position, tuple(shown))

@@ -15,7 +15,7 @@ from feedsvc.metrics import Metrics
 from feedsvc.store import Stores, open_stores
 from feedsvc.store.redis.client import check_url
 from feedsvc.store.sql import migrate
-from feedsvc.worker import enqueuer, make_celery
+from feedsvc.tasks import enqueuer, make_celery
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,9 @@ class SchemaMissing(FeedsvcError):
     """The database that was named is not at the newest revision."""
 
     def __init__(self, found: str | None, head: str) -> None:
-        super().__init__(f"the database is at revision {found or 'none'}, {head} is needed: run python -m feedsvc db upgrade")
+        super().__init__(
+            f"the database is at revision {found or 'none'}, {head} is needed: run python -m feedsvc db upgrade"
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ def addresses(settings: Settings, folder: Path, valkey: EmbeddedValkey | None) -
     assert settings.redis_url is not None, "without an embedded server there is one that was named"
     try:
         check_url(settings.redis_url)
-        return Addresses(database, settings.redis_url, settings.broker_url or _next_database(settings.redis_url))
+        return Addresses(
+            database, settings.redis_url, settings.broker_url or _next_database(settings.redis_url)
+        )
     except ValueError:
         accepted = "redis://host:6379/0, rediss://host, unix:///path or redis+cluster://host:port,host:port"
         raise BadSettings({"redis_url": [f"is not a Redis URL, like {accepted}"]}) from None
@@ -102,7 +106,9 @@ def database_url(settings: Settings, folder: Path) -> str:
     try:
         url = make_url(settings.database_url)
     except (ArgumentError, ValueError):
-        raise BadSettings({"database_url": ["is not a database URL, like postgresql+psycopg://user@host/name"]}) from None
+        raise BadSettings(
+            {"database_url": ["is not a database URL, like postgresql+psycopg://user@host/name"]}
+        ) from None
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in ("sqlite", "postgresql"):
@@ -110,7 +116,13 @@ def database_url(settings: Settings, folder: Path) -> str:
     try:
         url.get_dialect().import_dbapi()
     except (ImportError, NoSuchModuleError):
-        raise BadSettings({"database_url": [f"needs a driver that is not installed: {url.drivername}; use postgresql+psycopg"]}) from None
+        raise BadSettings(
+            {
+                "database_url": [
+                    f"needs a driver that is not installed: {url.drivername}; use postgresql+psycopg"
+                ]
+            }
+        ) from None
     return url.render_as_string(hide_password=False)
 
 

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate, validates_schema
+from marshmallow import (
+    RAISE,
+    Schema,
+    ValidationError,
+    fields,
+    post_load,
+    validate,
+    validates_schema,
+)
 
 from feedsvc.errors import BadSettings
 
@@ -41,6 +49,11 @@ class Settings:
     promote_at: int = 100_000
     demote_at: int = 80_000
     cors_origins: tuple[str, ...] = ()
+
+    @property
+    def longest_list(self) -> int:
+        """The number of ids at which a list is trimmed to `feed_cap`."""
+        return self.feed_cap + self.feed_slack
 
 
 class _CommaSeparated(fields.Field[tuple[str, ...]]):
@@ -86,7 +99,9 @@ class _SettingsSchema(Schema):
     @post_load
     def _build(self, data: dict[str, Any], **_: Any) -> Settings:
         data.setdefault("feed_slack", default_slack(data.get("feed_cap", Settings.feed_cap)))
-        data.setdefault("demote_at", min(Settings.demote_at, data.get("promote_at", Settings.promote_at)))
+        data.setdefault(
+            "demote_at", min(Settings.demote_at, data.get("promote_at", Settings.promote_at))
+        )
         return Settings(**data)
 
 
@@ -102,7 +117,9 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     """
     environ = os.environ if environ is None else environ
     given: dict[str, Any] = {
-        name: environ[PREFIX + name.upper()] for name in Settings.__dataclass_fields__ if environ.get(PREFIX + name.upper())
+        name: environ[PREFIX + name.upper()]
+        for name in Settings.__dataclass_fields__
+        if environ.get(PREFIX + name.upper())
     }
     try:
         settings = _SettingsSchema().load({**given, **overrides})

@@ -67,11 +67,18 @@ class Visit:
 
     def __init__(self, browser, app, url, size=DESK, scheme="light"):
         self.app, self.url, self.scheme, self.width = app, url, scheme, size[0]
-        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion="reduce")
+        self.context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]},
+            color_scheme=scheme,
+            reduced_motion="reduce",
+        )
         self.page = self.context.new_page()
         self.page.set_default_timeout(_DEADLINE_MS)
         self.faults = []
-        self.page.on("console", lambda message: self.faults.append(message.text) if message.type == "error" else None)
+        self.page.on(
+            "console",
+            lambda message: self.faults.append(message.text) if message.type == "error" else None,
+        )
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
 
     def sign_in(self, scopes=("admin:read", "admin:write")):
@@ -83,12 +90,16 @@ class Visit:
     def screenshot(self, name):
         """Keep what the page looks like; CI keeps the folder."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SCREENSHOTS / f"{name}-{self.width}-{self.scheme}.png", full_page=True)
+        self.page.screenshot(
+            path=SCREENSHOTS / f"{name}-{self.width}-{self.scheme}.png", full_page=True
+        )
 
     def assert_readable(self):
         """Nothing is wider than the window, and axe finds nothing that breaks WCAG 2.2, A or AA: contrast, names, roles, order."""
         assert self.page.evaluate("document.documentElement.scrollWidth") <= self.width
-        found = Axe().run(self.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+        found = Axe().run(
+            self.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+        )
         assert found.violations_count == 0, found.generate_report()
 
     def close(self):

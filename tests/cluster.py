@@ -43,8 +43,16 @@ class Node:
             "cluster-node-timeout": 2_000,
             "enable-debug-command": "local",
         }
-        command = [str(get_binary_path()), *(str(part) for name, value in options.items() for part in (f"--{name}", value))]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
+        command = [
+            str(get_binary_path()),
+            *(str(part) for name, value in options.items() for part in (f"--{name}", value)),
+        ]
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
+        )
         wait_until(self._answers)
 
     def kill(self):
@@ -65,7 +73,10 @@ class Node:
         return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == str(len(cluster))
 
     def knows_a_replica(self):
-        return any("slave" in node["flags"] for node in self.operator.execute_command("CLUSTER NODES").values())
+        return any(
+            "slave" in node["flags"]
+            for node in self.operator.execute_command("CLUSTER NODES").values()
+        )
 
     def close(self):
         self.kill()
@@ -140,7 +151,9 @@ class ValkeyCluster:
         bounds = [number * _SLOTS // _NODES for number in range(_NODES + 1)]
         for number, node in enumerate(self.nodes):
             node.operator.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-            node.operator.execute_command("CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+            node.operator.execute_command(
+                "CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1
+            )
             for other in self.nodes[:number]:
                 node.operator.execute_command("CLUSTER MEET", "127.0.0.1", other.port, other.bus)
 

@@ -26,7 +26,11 @@ from tests.world import World
 collect_ignore = [
     *(["test_locks.py"] if os.environ.get("FEEDSVC_TEST_DATABASE", "sqlite") == "sqlite" else []),
     *([] if os.environ.get("FEEDSVC_TEST_DATABASE", "sqlite") == "sqlite" else ["test_higgs.py"]),
-    *([] if os.environ.get("FEEDSVC_TEST_BROKER") == "rabbitmq" else ["test_chaos.py", "test_rabbitmq.py"]),
+    *(
+        []
+        if os.environ.get("FEEDSVC_TEST_BROKER") == "rabbitmq"
+        else ["test_chaos.py", "test_rabbitmq.py"]
+    ),
 ]
 # No test is about how fast it ran: a machine may be busy.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -53,7 +57,7 @@ def logging_is_set_up():
 
 @pytest.fixture(autouse=True)
 def no_upload_is_given_up_for_a_busy_machine(monkeypatch):
-    monkeypatch.setattr("feedsvc.posts.publish.GIVE_UP_SECONDS", 60.0)
+    monkeypatch.setattr("feedsvc.post_ids.GIVE_UP_SECONDS", 60.0)
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +87,9 @@ def make_stores(database_url, valkey):
     opened = []
 
     def make(**limits):
-        stores = open_stores(load_settings({}, **{**TINY, **limits}), database_url=database_url, redis_url=valkey.url)
+        stores = open_stores(
+            load_settings({}, **{**TINY, **limits}), database_url=database_url, redis_url=valkey.url
+        )
         opened.append(stores)
         return stores
 
@@ -141,10 +147,19 @@ def client(app):
 def auth(settings):
     """The headers of a caller: `auth(7)`, `auth(7, "admin:read")`; `**claims` replace or, if None, remove claims."""
 
-    def headers(account: int, scope: str = "feed", *, secret: str | None = None, algorithm: str = "HS256", **claims):
+    def headers(
+        account: int,
+        scope: str = "feed",
+        *,
+        secret: str | None = None,
+        algorithm: str = "HS256",
+        **claims,
+    ):
         payload = {"sub": str(account), "scope": scope, "exp": int(time.time()) + 600, **claims}
         payload = {name: value for name, value in payload.items() if value is not None}
-        return {"Authorization": f"Bearer {jwt.encode(payload, secret or settings['jwt_secret'], algorithm)}"}
+        return {
+            "Authorization": f"Bearer {jwt.encode(payload, secret or settings['jwt_secret'], algorithm)}"
+        }
 
     return headers
 
@@ -152,7 +167,7 @@ def auth(settings):
 @pytest.fixture
 def everything_is_settled(monkeypatch):
     """The audit leaves no post for being young."""
-    monkeypatch.setattr("feedsvc.feed.compare.settled_mark", lambda: 2**62)
+    monkeypatch.setattr("feedsvc.post_ids.watermark", lambda: 2**62)
 
 
 @pytest.fixture

@@ -57,7 +57,10 @@ class Valkey:
             str(self.folder),
         ]
         self.process = subprocess.Popen(
-            [str(get_binary_path()), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent
+            [str(get_binary_path()), *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
         )
         client = redis.Redis(unix_socket_path=str(self.socket))
         wait_until(lambda: _answers(client))
@@ -102,7 +105,13 @@ class Databases:
     def __init__(self, folder: Path, default: str = "sqlite") -> None:
         self._folder = folder
         asked = os.environ.get("FEEDSVC_TEST_DATABASE", default)
-        self._server = None if asked == "sqlite" else _postgresql(folder) if asked == "postgresql" else sa.make_url(asked)
+        self._server = (
+            None
+            if asked == "sqlite"
+            else _postgresql(folder)
+            if asked == "postgresql"
+            else sa.make_url(asked)
+        )
         self._template = self._make("template")
 
     @contextmanager
@@ -144,7 +153,9 @@ class Databases:
     def _administer(self, statement: str) -> None:
         if self._server is None:
             return
-        engine = sa.create_engine(self._server.set(database="postgres"), isolation_level="AUTOCOMMIT")
+        engine = sa.create_engine(
+            self._server.set(database="postgres"), isolation_level="AUTOCOMMIT"
+        )
         with engine.connect() as connection:
             connection.exec_driver_sql(statement)
         engine.dispose()

@@ -22,7 +22,14 @@ from tests.served import Served, ids_of
 
 WATCHED = ACCOUNTS[:4]
 
-PATHS = {"follow": "following", "unfollow": "following", "mute": "mutes", "unmute": "mutes", "block": "blocks", "unblock": "blocks"}
+PATHS = {
+    "follow": "following",
+    "unfollow": "following",
+    "mute": "mutes",
+    "unmute": "mutes",
+    "block": "blocks",
+    "unblock": "blocks",
+}
 
 
 @dataclass
@@ -32,7 +39,7 @@ class Watch:
     viewer: int
     must: set[int]
     may: set[int]
-    held: steps.Held | None = None
+    held: steps.HeldStep | None = None
     limit: int = 2
     cursor: str | None = None
     seen: list[int] = field(default_factory=list)
@@ -55,8 +62,10 @@ class Change:
 
     operation: tuple
     ask: object
-    held: steps.Held | None = None
-    is_noted: bool = False  # in the log, because it is committed; an equal operation may have been there before
+    held: steps.HeldStep | None = None
+    is_noted: bool = (
+        False  # in the log, because it is committed; an equal operation may have been there before
+    )
 
 
 class Machine(Moments):
@@ -68,7 +77,11 @@ class Machine(Moments):
         fresh_database, self.valkey, limits = self.engines
         self.patch = pytest.MonkeyPatch()
         self._database, self._visible = fresh_database(), steps.visible(self.patch)
-        settings = {"redis_url": self.valkey.url, "broker_url": self.valkey.broker_url, "database_url": self._database.__enter__()}
+        settings = {
+            "redis_url": self.valkey.url,
+            "broker_url": self.valkey.broker_url,
+            "database_url": self._database.__enter__(),
+        }
         self._visible.__enter__()
         self.served = Served(self.patch, **settings, **limits)
         self.served.worker.redis.flushall()
@@ -108,7 +121,11 @@ class Machine(Moments):
         """The feeds as they are now; two versions while a committed change is not answered yet."""
         self.oracles = [Oracle(self.log)]
         if self.change and self.change.is_noted:
-            self.oracles.append(Oracle([operation for operation in self.log if operation is not self.change.operation]))
+            self.oracles.append(
+                Oracle(
+                    [operation for operation in self.log if operation is not self.change.operation]
+                )
+            )
         for watch in self.walks + [hold for hold in self.holds if isinstance(hold, Watch)]:
             watch.must &= self.surely(watch.viewer)
             watch.may |= self.maybe(watch.viewer)
@@ -138,7 +155,9 @@ class Machine(Moments):
         assert ids == sorted(set(ids), reverse=True), "nothing twice, newest first"
         if len(self.oracles) == 1:
             assert ids == self.oracles[0].feed(viewer), f"the feed of {viewer - ACCOUNTS[0]}"
-        assert self.surely(viewer) <= set(ids) <= self.maybe(viewer), f"the feed of {viewer - ACCOUNTS[0]}"
+        assert self.surely(viewer) <= set(ids) <= self.maybe(viewer), (
+            f"the feed of {viewer - ACCOUNTS[0]}"
+        )
 
     # Beginning
 
@@ -152,10 +171,22 @@ class Machine(Moments):
     def begin(self, edges, everybody, lines, moved, snapshot):
         for account in ACCOUNTS:
             self.served.ask("PUT", f"/v1/accounts/{account}", account)
-        edges = list(dict.fromkeys(edges + [(everybody, other) for other in ACCOUNTS if everybody and other != everybody]))
+        edges = list(
+            dict.fromkeys(
+                edges
+                + [(everybody, other) for other in ACCOUNTS if everybody and other != everybody]
+            )
+        )
         if edges:
-            lines_of = [{"follower": str(a), "followee": str(b), "action": "follow"} for a, b in edges]
-            assert self.served.ask("POST", "/v1/follows/batch", 1, "service", json=lines_of).status_code == 200
+            lines_of = [
+                {"follower": str(a), "followee": str(b), "action": "follow"} for a, b in edges
+            ]
+            assert (
+                self.served.ask(
+                    "POST", "/v1/follows/batch", 1, "service", json=lines_of
+                ).status_code
+                == 200
+            )
         for a, b in edges:
             self.happened(("follow", a, b))
         if lines:
@@ -167,7 +198,12 @@ class Machine(Moments):
 
     # What people do
 
-    @rule(author=accounts, count=st.integers(1, 5), late=st.booleans(), pause_ms=st.sampled_from([0, 0, 1, 700, 9_000]))
+    @rule(
+        author=accounts,
+        count=st.integers(1, 5),
+        late=st.booleans(),
+        pause_ms=st.sampled_from([0, 0, 1, 700, 9_000]),
+    )
     def post(self, author, count, late, pause_ms):
         for number in range(count):
             self.time_passes(pause_ms, late and number == count - 1)
@@ -187,22 +223,41 @@ class Machine(Moments):
 
     @rule(line=st.integers(1, 6), gap=st.integers(0, 2), percent=st.sampled_from([0, 50, 100]))
     def set_threshold(self, line, gap, percent):
-        body = {"promote_at": line + gap, "demote_at": line, "rollout_percent": percent, "reason": "test"}
-        answer = self.served.ask("PUT", "/v1/admin/threshold", 1, "admin:write", json=body, headers={"If-Match": "*"})
+        body = {
+            "promote_at": line + gap,
+            "demote_at": line,
+            "rollout_percent": percent,
+            "reason": "test",
+        }
+        answer = self.served.ask(
+            "PUT", "/v1/admin/threshold", 1, "admin:write", json=body, headers={"If-Match": "*"}
+        )
         assert answer.status_code == 200
 
     @rule(which=any_of)
     def roll_back(self, which):
         version = self.served.ask("GET", "/v1/admin/threshold", 1, "admin:read").json["version"]
         body = {"version": which % version + 1, "reason": "test"}
-        answer = self.served.ask("POST", "/v1/admin/threshold/rollback", 1, "admin:write", json=body, headers={"If-Match": "*"})
+        answer = self.served.ask(
+            "POST",
+            "/v1/admin/threshold/rollback",
+            1,
+            "admin:write",
+            json=body,
+            headers={"If-Match": "*"},
+        )
         assert answer.status_code == 200
 
     @rule(account=accounts, route=st.sampled_from(["push", "pull", None]))
     def pin(self, account, route):
         path = f"/v1/admin/accounts/{account}/route"
         if route:
-            assert self.served.ask("PUT", path, 1, "admin:write", json={"route": route, "reason": "test"}).status_code == 200
+            assert (
+                self.served.ask(
+                    "PUT", path, 1, "admin:write", json={"route": route, "reason": "test"}
+                ).status_code
+                == 200
+            )
         else:
             assert self.served.ask("DELETE", path, 1, "admin:write").status_code == 204
 
@@ -231,14 +286,18 @@ class Machine(Moments):
             assert len(ids) == walk.limit, "every page but the last is full"
         else:
             self.walks.remove(walk)
-            assert walk.must <= set(walk.seen), f"the walk of {walk.viewer - ACCOUNTS[0]} misses posts"
+            assert walk.must <= set(walk.seen), (
+                f"the walk of {walk.viewer - ACCOUNTS[0]} misses posts"
+            )
 
     @rule(viewer=accounts, limit=st.sampled_from([2, 100]))
     @precondition(lambda self: len(self.polls) < 2 and len(self.oracles) == 1)
     def start_poll(self, viewer, limit):
         answer = self.served.page(viewer, limit)
         shown = set(ids_of(answer))
-        self.polls.append(Poll(viewer, answer.json["page"]["prev_cursor"], set(self.oracles[0].posts), shown))
+        self.polls.append(
+            Poll(viewer, answer.json["page"]["prev_cursor"], set(self.oracles[0].posts), shown)
+        )
 
     @rule(which=any_of, limit=st.sampled_from([1, 2, 100]))
     @precondition(lambda self: self.polls)
@@ -326,7 +385,9 @@ class Machine(Moments):
     def a_sweep_dies(self, after):
         self.work(lambda: steps.dies(self.served.sweep, after))
 
-    @rule(kind=relations, pair=pairs, after=step_numbers, mended=st.sampled_from(["retry", "sweep"]))
+    @rule(
+        kind=relations, pair=pairs, after=step_numbers, mended=st.sampled_from(["retry", "sweep"])
+    )
     @precondition(lambda self: self.change is None)
     def a_relation_dies(self, kind, pair, after, mended):
         self.dies(self.relation_of(kind, *pair), after, mended)
@@ -345,24 +406,24 @@ class Machine(Moments):
     @precondition(lambda self: len(self.holds) < 3)
     def hold_a_read(self, viewer, after):
         watch = Watch(viewer, self.surely(viewer), self.maybe(viewer))
-        watch.held = steps.Held(lambda: self.served.page(viewer, 100), after)
+        watch.held = steps.HeldStep(lambda: self.served.page(viewer, 100), after)
         self.holds.append(watch)
 
     @rule(which=any_of, after=step_numbers)
     @precondition(lambda self: self.served.queue and len(self.holds) < 3)
     def hold_a_link(self, which, after):
         link = self.served.queue.pop(which % len(self.served.queue))
-        self.holds.append(steps.Held(lambda: self.served.run_link(link), after))
+        self.holds.append(steps.HeldStep(lambda: self.served.run_link(link), after))
 
     @rule(after=step_numbers)
     @precondition(lambda self: len(self.holds) < 3)
     def hold_a_round(self, after):
-        self.holds.append(steps.Held(self.served.run_round, after))
+        self.holds.append(steps.HeldStep(self.served.run_round, after))
 
     @rule(after=step_numbers)
     @precondition(lambda self: len(self.holds) < 3)
     def hold_a_sweep(self, after):
-        self.holds.append(steps.Held(self.served.sweep, after))
+        self.holds.append(steps.HeldStep(self.served.sweep, after))
 
     @rule(kind=relations, pair=pairs, after=step_numbers)
     @precondition(lambda self: self.change is None)
@@ -387,7 +448,9 @@ class Machine(Moments):
             answer = hold.held.go_on()
             ids = ids_of(answer)
             must = {post for post in hold.must if len(ids) < 100 or post > ids[-1]}
-            assert must <= set(ids) <= hold.may | self.maybe(hold.viewer), f"a held read of {hold.viewer - ACCOUNTS[0]}"
+            assert must <= set(ids) <= hold.may | self.maybe(hold.viewer), (
+                f"a held read of {hold.viewer - ACCOUNTS[0]}"
+            )
         else:
             self.work(hold.go_on)
 
@@ -436,11 +499,16 @@ class Machine(Moments):
             return None
         post = posts[which % len(posts)]
         author = self.oracles[0].posts[post]
-        return Change(("delete", post), lambda: self.served.ask("DELETE", f"/v1/posts/{post}", author))
+        return Change(
+            ("delete", post), lambda: self.served.ask("DELETE", f"/v1/posts/{post}", author)
+        )
 
     def relation_of(self, kind, account, other):
         method = "DELETE" if kind.startswith("un") else "PUT"
-        return Change((kind, account, other), lambda: self.served.ask(method, f"/v1/accounts/me/{PATHS[kind]}/{other}", account))
+        return Change(
+            (kind, account, other),
+            lambda: self.served.ask(method, f"/v1/accounts/me/{PATHS[kind]}/{other}", account),
+        )
 
     def answered(self, change, answer):
         """The client has its answer: the change holds from now on, if it was accepted."""
@@ -476,7 +544,7 @@ class Machine(Moments):
         return self.reckon()
 
     def hold(self, change, after):
-        change.held = steps.Held(change.ask, after)
+        change.held = steps.HeldStep(change.ask, after)
         if change.held.is_over:
             self.answered(change, change.held.go_on())
         elif change.held.committed:

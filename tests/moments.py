@@ -14,7 +14,9 @@ accounts = st.sampled_from(ACCOUNTS)
 pairs = st.permutations(ACCOUNTS).map(lambda order: (order[0], order[1]))
 any_of = st.integers(0, 2**16)
 step_numbers = st.integers(0, 8) | st.integers(0, 25)  # a change has few steps, a sweep many
-relations = st.sampled_from(["follow"] * 4 + ["unfollow", "unfollow", "mute", "block", "unmute", "unblock"])
+relations = st.sampled_from(
+    ["follow"] * 4 + ["unfollow", "unfollow", "mute", "block", "unmute", "unblock"]
+)
 
 can_hold = precondition(lambda self: self.change is None and len(self.holds) < 3)
 
@@ -99,7 +101,9 @@ class Moments(RuleBasedStateMachine):
         return seen[-1 - which % len(seen)]
 
     def followers(self, account):
-        return sorted(follower for follower, followee in self.oracles[0].follows if followee == account)
+        return sorted(
+            follower for follower, followee in self.oracles[0].follows if followee == account
+        )
 
     def lose(self, kind, account):
         self.served.worker.redis.delete(f"{kind}:{account}")

@@ -42,4 +42,7 @@ class Oracle:
         return followed and not hidden
 
     def feed(self, viewer):
-        return sorted((post_id for post_id, author in self.posts.items() if self.sees(viewer, author)), reverse=True)
+        return sorted(
+            (post_id for post_id, author in self.posts.items() if self.sees(viewer, author)),
+            reverse=True,
+        )

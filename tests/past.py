@@ -6,7 +6,7 @@ import datetime as dt
 
 import sqlalchemy as sa
 
-from feedsvc.posts import ids
+from feedsvc import post_ids
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Fanout, Post
 
@@ -19,14 +19,45 @@ def fan_outs(stores, lags, *, ago_seconds, author=9, delivered=1, pulled=False):
         if connection.scalar(sa.select(Account.id).where(Account.id == author)) is None:
             connection.execute(sa.insert(Account), {"id": author})
         for number, lag in enumerate(lags):
-            post = ids.make(at_ms, number)
+            post = post_ids.make(at_ms, number)
             route = "pull" if pulled else "push"
-            connection.execute(sa.insert(Post), {"id": post, "author_id": author, "photo_url": "x", "route": route, "policy_version": 1})
-            connection.execute(sa.insert(Fanout), {"post_id": post, "author_id": author, **_outcome(uploaded, lag, delivered, pulled)})
+            connection.execute(
+                sa.insert(Post),
+                {
+                    "id": post,
+                    "author_id": author,
+                    "photo_url": "x",
+                    "route": route,
+                    "policy_version": 1,
+                },
+            )
+            connection.execute(
+                sa.insert(Fanout),
+                {
+                    "post_id": post,
+                    "author_id": author,
+                    **_outcome(uploaded, lag, delivered, pulled),
+                },
+            )
 
 
 def _outcome(uploaded, lag, delivered, pulled):
     if lag is None:
-        return {"state": "running", "followers": delivered, "started_at": uploaded, "finished_at": None, "next_look_at": now()}
-    done = {"state": "done", "followers": delivered, "finished_at": uploaded + dt.timedelta(seconds=lag), "next_look_at": None}
-    return {**done, "started_at": None if pulled else uploaded, "delivered": 0 if pulled else delivered}
+        return {
+            "state": "running",
+            "followers": delivered,
+            "started_at": uploaded,
+            "finished_at": None,
+            "next_look_at": now(),
+        }
+    done = {
+        "state": "done",
+        "followers": delivered,
+        "finished_at": uploaded + dt.timedelta(seconds=lag),
+        "next_look_at": None,
+    }
+    return {
+        **done,
+        "started_at": None if pulled else uploaded,
+        "delivered": 0 if pulled else delivered,
+    }

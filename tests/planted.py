@@ -22,7 +22,13 @@ from pathlib import Path
 from tests import planted_fanout, planted_threshold, planted_views
 from tests.planting import Edit, NotPlanted, Planted, plant
 
-ERRORS = [*planted_views.VIEWS, *planted_fanout.FANOUT, *planted_views.READING, *planted_fanout.PROMISES, *planted_threshold.THRESHOLD]
+ERRORS = [
+    *planted_views.VIEWS,
+    *planted_fanout.FANOUT,
+    *planted_views.READING,
+    *planted_fanout.PROMISES,
+    *planted_threshold.THRESHOLD,
+]
 
 ROOT = Path(__file__).parents[1]
 AT_ONCE = 2
@@ -33,7 +39,9 @@ UNSHRUNK = (
     Edit(MACHINE, "database=None,", "database=None, phases=[Phase.generate],"),
 )
 # A test that fails like this says that the planted text itself is wrong.
-BROKEN = re.compile(r"NameError|ImportError|SyntaxError|AttributeError|TypeError|ResponseError|Error compiling")
+BROKEN = re.compile(
+    r"NameError|ImportError|SyntaxError|AttributeError|TypeError|ResponseError|Error compiling"
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,11 @@ class Verdict:
 
 def main():
     options = _options()
-    errors = [error for error in ERRORS if not options.names or any(name in error.name for name in options.names)]
+    errors = [
+        error
+        for error in ERRORS
+        if not options.names or any(name in error.name for name in options.names)
+    ]
     verdicts = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
         running = [pool.submit(_judge, error, options) for error in errors]
@@ -60,15 +72,23 @@ def main():
 
 def _options():
     parser = argparse.ArgumentParser(prog="python -m tests.planted", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="part of an error's name (default: all of them)")
-    parser.add_argument("--machine", action="store_true", help="run the state machine instead of the expected tests")
-    parser.add_argument("--timeout", type=float, default=180, help="seconds for each error (default 180)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="part of an error's name (default: all of them)"
+    )
+    parser.add_argument(
+        "--machine", action="store_true", help="run the state machine instead of the expected tests"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=180, help="seconds for each error (default 180)"
+    )
     parser.add_argument("--why", action="store_true", help="say how each test failed")
     return parser.parse_args()
 
 
 def _judge(error, options):
-    edits, tests = ((*error.edits, *UNSHRUNK), (MACHINE,)) if options.machine else (error.edits, error.tests)
+    edits, tests = (
+        ((*error.edits, *UNSHRUNK), (MACHINE,)) if options.machine else (error.edits, error.tests)
+    )
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fsplanted") as folder:
         copy = Path(folder)
@@ -83,7 +103,11 @@ def _judge(error, options):
 
 def _copy_repository(folder):
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():
@@ -93,15 +117,41 @@ def _copy_repository(folder):
 
 def _first_failure(folder, tests, timeout):
     """The first test that fails, or None; and how it failed, or why nothing did."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=short", "-rf", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--tb=short",
+        "-rf",
+        *tests,
+    ]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
     try:
-        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+        run = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return None, "not within the time"
     failed = re.search(r"^FAILED (\S+?)(?: - (.*))?$", run.stdout, re.MULTILINE)
     if failed is None:
-        return None, "every test passed" if run.returncode == 0 else f"the tests could not run: {run.stdout[-500:]}{run.stderr[-500:]}"
+        return (
+            None,
+            "every test passed"
+            if run.returncode == 0
+            else f"the tests could not run: {run.stdout[-500:]}{run.stderr[-500:]}",
+        )
     reason = failed[2] or ""
     if BROKEN.search(reason):
         return None, f"the planted text is broken: {reason}"
@@ -111,7 +161,12 @@ def _first_failure(folder, tests, timeout):
 def _tell_progress(verdicts, count):
     caught = sum(verdict.caught_by is not None for verdict in verdicts)
     line = f"{len(verdicts)} of {count} planted: {caught} caught, {len(verdicts) - caught} survived (last: {verdicts[-1].error.name})"
-    print(f"\r\033[K{line}" if sys.stderr.isatty() else line, end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+    print(
+        f"\r\033[K{line}" if sys.stderr.isatty() else line,
+        end="" if sys.stderr.isatty() else "\n",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _print_table(verdicts, *, why):

@@ -8,12 +8,16 @@ LUA = "feedsvc/store/redis/lua"
 DELIVERY = "feedsvc/store/redis/delivery.py"
 CHAIN = "feedsvc/fanout/chain.py"
 DONE = "feedsvc/fanout/done.py"
-BUCKETS = "feedsvc/fanout/buckets.py"
+BUCKETS = "feedsvc/fanout/slices.py"
 
 FANOUT = [
     Planted(
         "push without the compare-and-set",
-        (Edit(f"{LUA}/deliver_slice.lua", "if cursor ~= ARGV[1] then\n  return cursor\nend\n", ""),),
+        (
+            Edit(
+                f"{LUA}/deliver_slice.lua", "if cursor ~= ARGV[1] then\n  return cursor\nend\n", ""
+            ),
+        ),
         ("tests/test_lists.py::test_a_slice_run_twice_is_delivered_once",),
     ),
     Planted(
@@ -22,7 +26,9 @@ FANOUT = [
             Edit(f"{LUA}/deliver_slice.lua", "call('HSET', keys[1], 'cursor', ARGV[2])\n", ""),
             Edit(
                 DELIVERY,
-                "    answers = streamed(stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, batch, lane))\n"
+                "    answers = streamed(\n"
+                "        stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, batch, lane)\n"
+                "    )\n"
                 "    reached: dict[int, str] = {}\n"
                 "    for part, answer in zip(batch, answers, strict=True):\n"
                 "        if reached.get(part.bucket, part.start) == part.start:\n"
@@ -34,7 +40,9 @@ FANOUT = [
                 '        stores.redis.hset(stores.keys.fanout(post_id, part.bucket, lane.number), "cursor", answer)\n',
             ),
         ),
-        ("tests/test_crashes.py::test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_once",),
+        (
+            "tests/test_crashes.py::test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_once",
+        ),
     ),
     Planted(
         "resume from a copy of the cursor",
@@ -49,7 +57,13 @@ FANOUT = [
     ),
     Planted(
         "write `done` without a look at the cursor",
-        (Edit(DONE, "for each in lanes_reached if each.cursor != END]", "for each in () if each.cursor != END]"),),
+        (
+            Edit(
+                DONE,
+                "for each in lanes_reached if each.cursor != END]",
+                "for each in () if each.cursor != END]",
+            ),
+        ),
         ("tests/test_fanout.py::test_redis_lost_before_done_is_written_starts_the_fan_out_again",),
     ),
     Planted(
@@ -61,7 +75,9 @@ FANOUT = [
                 "return key",
             ),
         ),
-        ("tests/test_fanout.py::test_a_large_fan_out_is_divided_into_lanes_that_each_have_a_chain",),
+        (
+            "tests/test_fanout.py::test_a_large_fan_out_is_divided_into_lanes_that_each_have_a_chain",
+        ),
     ),
     Planted(
         "leave the cursor of a bucket without followers behind",
@@ -73,8 +89,8 @@ FANOUT = [
         (
             Edit(
                 "feedsvc/graph/followers.py",
-                '.where(Follow.followee_id == bindparam("followee"), Follow.follower_id > bindparam("after"))',
-                '.where(Follow.followee_id == bindparam("followee")).offset(bindparam("after"))',
+                '        Follow.followee_id == bindparam("followee"), Follow.follower_id > bindparam("after")\n    )\n',
+                '        Follow.followee_id == bindparam("followee")\n    ).offset(bindparam("after"))\n',
             ),
             Edit(CHAIN, "else ids[count - 1]", "else str(int(cursor) + count)"),
             Edit(BUCKETS, "else part[-1]\n", "else str(int(start) + len(part))\n"),
@@ -95,11 +111,19 @@ FANOUT = [
                 "        celebrity.take_off(stores, {post_id: row.author_id})\n",
             ),
         ),
-        ("tests/test_feed.py::test_a_post_is_in_every_followers_feed_while_it_is_pushed_and_after",),
+        (
+            "tests/test_feed.py::test_a_post_is_in_every_followers_feed_while_it_is_pushed_and_after",
+        ),
     ),
     Planted(
         "compare ids as doubles",
-        (Edit(f"{LUA}/deliver_slice.lua", "if cursor ~= ARGV[1] then", "if tonumber(cursor) ~= tonumber(ARGV[1]) then"),),
+        (
+            Edit(
+                f"{LUA}/deliver_slice.lua",
+                "if cursor ~= ARGV[1] then",
+                "if tonumber(cursor) ~= tonumber(ARGV[1]) then",
+            ),
+        ),
         ("tests/test_lists.py::test_account_ids_that_tie_as_doubles_are_told_apart",),
     ),
 ]
@@ -109,7 +133,7 @@ PROMISES = [
         "answer before the effects are applied",
         (
             Edit(
-                "feedsvc/changes.py",
+                "feedsvc/outbox.py",
                 "    for kind, ids in change.owed:\n        EFFECTS[kind](stores, *ids)\n    _cross_out(stores, rows)\n",
                 "",
             ),
@@ -117,8 +141,8 @@ PROMISES = [
         ("tests/test_feed.py::test_a_post_is_in_every_followers_feed_before_any_worker_has_run",),
     ),
     Planted(
-        "no sweep of `changes`",
-        (Edit("feedsvc/fanout/sweep.py", "applied = changes.sweep(stores)", "applied = 0"),),
+        "no sweep of the outbox",
+        (Edit("feedsvc/fanout/sweep.py", "applied = outbox.sweep(stores)", "applied = 0"),),
         ("tests/test_fanout.py::test_a_crash_between_commit_and_put_is_mended_by_the_sweep",),
     ),
     Planted(

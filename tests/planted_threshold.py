@@ -4,38 +4,56 @@ from __future__ import annotations
 
 from tests.planting import Edit, Planted
 
-GUARD = "feedsvc/threshold/guard.py"
-RELIEF = "feedsvc/threshold/relief.py"
+GUARD = "feedsvc/planning/guard.py"
+RELIEF = "feedsvc/routing/load_shedding.py"
 
 THRESHOLD = [
     Planted(
         "roll back whatever the version is by now",
-        (Edit(GUARD, "changed_by=CHANGED_BY, if_match=latest.version", "changed_by=CHANGED_BY, if_match=None"),),
+        (
+            Edit(
+                GUARD,
+                "            if_match=latest.version,\n",
+                "            if_match=None,\n",
+            ),
+        ),
         ("tests/test_record.py::test_a_change_that_an_operator_made_meanwhile_is_not_rolled_back",),
     ),
     Planted(
         "give the same version twice",
-        (Edit("feedsvc/threshold/policies.py", "        if if_match != latest.version:\n", "        if if_match > latest.version:\n"),),
+        (
+            Edit(
+                "feedsvc/routing/versions.py",
+                "        if if_match != latest.version:\n",
+                "        if if_match > latest.version:\n",
+            ),
+        ),
         ("tests/test_record.py::test_of_many_workers_that_look_at_once_one_rolls_back",),
     ),
     Planted(
         "blame a change for a lag that was there before",
-        (Edit("feedsvc/threshold/watch.py", "        delivery = None\n", "        pass\n"),),
+        (Edit("feedsvc/planning/watch.py", "        delivery = None\n", "        pass\n"),),
         ("tests/test_record.py::test_what_was_broken_before_a_change_is_not_its_doing",),
     ),
     Planted(
         "let posts whose time is not up hide those that are late",
-        (Edit("feedsvc/threshold/watch.py", "    until = now() - dt.timedelta(seconds=limit)\n", "    until = now()\n"),),
+        (
+            Edit(
+                "feedsvc/planning/watch.py",
+                "    until = now() - dt.timedelta(seconds=limit)\n",
+                "    until = now()\n",
+            ),
+        ),
         ("tests/test_record.py::test_posts_whose_time_is_not_up_hide_none_that_are_late",),
     ),
     Planted(
         "judge a rollback",
         (
             Edit(
-                "feedsvc/threshold/change.py",
-                "        old = policies.numbered(stores, version)\n",
-                "        old = policies.numbered(stores, version)\n"
-                "        if guardrails.broken(limits.current(stores).guardrails, old.promote_at, old.demote_at, None):\n"
+                "feedsvc/planning/change.py",
+                "        old = versions.numbered(stores, version)\n",
+                "        old = versions.numbered(stores, version)\n"
+                "        if guardrail_check.broken(guardrails.current(stores).guardrails, old.promote_at, old.demote_at, None):\n"
                 "            raise Refused([])\n",
             ),
         ),
@@ -45,12 +63,14 @@ THRESHOLD = [
         "refuse the way back into a limit",
         (
             Edit(
-                "feedsvc/threshold/guardrails.py",
+                "feedsvc/planning/guardrail_check.py",
                 "then > max(limit, getattr(forecast.today, figure)):  # type: ignore[union-attr]",
                 "then > limit:",
             ),
         ),
-        ("tests/test_guardrails.py::test_an_expected_figure_is_refused_above_its_limit_unless_today_is_no_better",),
+        (
+            "tests/test_guardrails.py::test_an_expected_figure_is_refused_above_its_limit_unless_today_is_no_better",
+        ),
     ),
     Planted(
         "keep the route that relief gave",
@@ -59,7 +79,11 @@ THRESHOLD = [
     ),
     Planted(
         "move the line of relief from where it was not",
-        (Edit(RELIEF, "        if standing(connection) != found:\n            return False\n", ""),),
+        (
+            Edit(
+                RELIEF, "        if standing(connection) != found:\n            return False\n", ""
+            ),
+        ),
         ("tests/test_relief.py::test_looks_at_once_move_the_line_one_step",),
     ),
 ]

@@ -6,11 +6,13 @@ from tests.planting import Edit, Planted
 
 LUA = "feedsvc/store/redis/lua"
 LISTS = "feedsvc/store/redis/lists.py"
-RECENT = "feedsvc/store/redis/recent.py"
-COPIES = "feedsvc/store/redis/copies.py"
-KNOWN = "feedsvc/store/redis/known.py"
-HEADS = "feedsvc/store/redis/heads.py"
-WHILE_READ = "tests/test_relations.py::test_relations_that_change_while_they_are_read_are_read_again"
+RECENT = "feedsvc/store/redis/invalidation_log.py"
+COPIES = "feedsvc/store/near_cache/cache.py"
+KNOWN = "feedsvc/store/near_cache/snapshot.py"
+HEADS = "feedsvc/store/redis/tail_hint.py"
+WHILE_READ = (
+    "tests/test_relations.py::test_relations_that_change_while_they_are_read_are_read_again"
+)
 
 _OPEN = "    marker = open_to_build(redis, key, limits.feed_ttl_seconds)\n"
 _READ = "    found = read_sql()\n"
@@ -52,18 +54,22 @@ VIEWS = [
     Planted(
         "trim without raising the floor",
         (Edit(f"{LUA}/trim.lua", "        floor, digits = id, #id\n", ""),),
-        ("tests/test_lists.py::test_a_feed_is_trimmed_to_its_cap_and_its_floor_is_the_highest_id_cut",),
+        (
+            "tests/test_lists.py::test_a_feed_is_trimmed_to_its_cap_and_its_floor_is_the_highest_id_cut",
+        ),
     ),
     Planted(
         "a follow that does not delete the feed",
-        (Edit("feedsvc/changes.py", "*map(stores.keys.homefeed, followers), ", ""),),
-        ("tests/test_feed.py::test_a_followed_accounts_old_posts_are_there_at_once_and_gone_after_an_unfollow",),
+        (Edit("feedsvc/outbox.py", "*map(stores.keys.homefeed, followers), ", ""),),
+        (
+            "tests/test_feed.py::test_a_followed_accounts_old_posts_are_there_at_once_and_gone_after_an_unfollow",
+        ),
     ),
     Planted(
         "fill `relations` without a token",
         (
             Edit(
-                "feedsvc/views/relations.py",
+                "feedsvc/cache/relations.py",
                 "    [value] = leases.read_or_build(stores.redis, [key], build, stores.limits.feed_ttl_seconds)\n",
                 '    [value] = build([])\n    stores.redis.set(key, b"=" + value, ex=stores.limits.feed_ttl_seconds)\n',
             ),
@@ -73,14 +79,18 @@ VIEWS = [
     Planted(
         "edit `relations` in place on unfollow",
         (
-            Edit("feedsvc/graph/follows.py", 'change.owes("relations", follower)', 'change.owes("unfollowed", follower, followee)'),
             Edit(
-                "feedsvc/changes.py",
+                "feedsvc/graph/follows.py",
+                'change.owes("relations", follower)',
+                'change.owes("unfollowed", follower, followee)',
+            ),
+            Edit(
+                "feedsvc/outbox.py",
                 '    "relations": _relations_changed,\n',
                 '    "relations": _relations_changed, "unfollowed": _unfollowed,\n',
             ),
             Edit(
-                "feedsvc/changes.py",
+                "feedsvc/outbox.py",
                 "\ndef _followed(",
                 _EDIT_IN_PLACE
                 + "\ndef _unfollowed(stores: Stores, follower: int, followee: int) -> None:\n"
@@ -93,15 +103,22 @@ VIEWS = [
     Planted(
         "edit `relations` in place on follow",
         (
-            Edit("feedsvc/graph/follows.py", 'change.owes("followed", follower)', 'change.owes("followed", follower, followee)'),
             Edit(
-                "feedsvc/changes.py",
-                "\ndef _followed(stores: Stores, *followers: int)",
-                _EDIT_IN_PLACE + "\ndef _followed(stores: Stores, follower: int, followee: int = 0)",
+                "feedsvc/graph/follows.py",
+                'change.owes("followed", follower)',
+                'change.owes("followed", follower, followee)',
             ),
             Edit(
-                "feedsvc/changes.py",
-                "    stores.redis.delete(*map(stores.keys.homefeed, followers), *map(stores.keys.relations, followers))\n",
+                "feedsvc/outbox.py",
+                "\ndef _followed(stores: Stores, *followers: int)",
+                _EDIT_IN_PLACE
+                + "\ndef _followed(stores: Stores, follower: int, followee: int = 0)",
+            ),
+            Edit(
+                "feedsvc/outbox.py",
+                "    stores.redis.delete(\n"
+                "        *map(stores.keys.homefeed, followers), *map(stores.keys.relations, followers)\n"
+                "    )\n",
                 "    stores.redis.delete(stores.keys.homefeed(follower))\n"
                 "    _edited_in_place(stores, follower, lambda authors: authors | {followee})\n",
             ),
@@ -113,7 +130,13 @@ VIEWS = [
 READING = [
     Planted(
         "take an author out of `celebrities` without comparing the score",
-        (Edit(f"{LUA}/remove_author.lua", "if number and tonumber(number) == tonumber(ARGV[2]) then", "if number then"),),
+        (
+            Edit(
+                f"{LUA}/remove_author.lua",
+                "if number and tonumber(number) == tonumber(ARGV[2]) then",
+                "if number then",
+            ),
+        ),
         ("tests/test_celebrities.py::test_an_author_that_was_put_again_is_not_removed",),
     ),
     Planted(
@@ -140,17 +163,31 @@ READING = [
     ),
     Planted(
         "read the head of a list without a look at the rest",
-        (Edit(HEADS, "if note is None or before != after or length - len(raw) > note.last:", "if note is None or before != after:"),),
+        (
+            Edit(
+                HEADS,
+                "if note is None or before != after or length - len(raw) > note.last:",
+                "if note is None or before != after:",
+            ),
+        ),
         ("tests/test_heads.py::test_a_note_serves_until_too_much_was_pushed",),
     ),
     Planted(
         "take a list that was made anew for the one whose head was read",
         (Edit(HEADS, "if note is None or before != after or", "if note is None or"),),
-        ("tests/test_heads.py::test_a_list_made_anew_between_two_commands_is_not_taken_for_the_same",),
+        (
+            "tests/test_heads.py::test_a_list_made_anew_between_two_commands_is_not_taken_for_the_same",
+        ),
     ),
     Planted(
         "leave a note although the list is another one by now",
-        (Edit(f"{LUA}/note_rest.lua", "redis.call('LINDEX', KEYS[1], -1) == ARGV[1]", "redis.call('EXISTS', KEYS[1]) == 1"),),
+        (
+            Edit(
+                f"{LUA}/note_rest.lua",
+                "redis.call('LINDEX', KEYS[1], -1) == ARGV[1]",
+                "redis.call('EXISTS', KEYS[1]) == 1",
+            ),
+        ),
         ("tests/test_heads.py::test_a_note_about_a_list_that_is_another_one_now_is_not_left",),
     ),
     Planted(
@@ -160,23 +197,39 @@ READING = [
     ),
     Planted(
         "trim without a new token",
-        (Edit(f"{LUA}/trim.lua", "    marker = 'f' .. floor .. ':' .. token\n", "    marker = string.gsub(marker, '%d+', floor, 1)\n"),),
+        (
+            Edit(
+                f"{LUA}/trim.lua",
+                "    marker = 'f' .. floor .. ':' .. token\n",
+                "    marker = string.gsub(marker, '%d+', floor, 1)\n",
+            ),
+        ),
         ("tests/test_heads.py::test_a_trim_takes_the_note_away",),
     ),
     Planted(
         "trust a copy although a put was missed",
-        (Edit(RECENT, "return puts if not puts or puts[0].number == number + 1 else None", "return puts"),),
+        (
+            Edit(
+                RECENT,
+                "return puts if not puts or puts[0].number == number + 1 else None",
+                "return puts",
+            ),
+        ),
         ("tests/test_celebrities.py::test_a_copy_that_missed_a_put_is_not_trusted",),
     ),
     Planted(
         "trust a copy of puts that were lost",
         (Edit(RECENT, "if not answer or answer[-1] != (marker, math.inf):", "if not answer:"),),
-        ("tests/test_celebrities.py::test_a_copy_is_not_trusted_once_the_set_was_lost_with_a_put_and_begun_anew",),
+        (
+            "tests/test_celebrities.py::test_a_copy_is_not_trusted_once_the_set_was_lost_with_a_put_and_begun_anew",
+        ),
     ),
     Planted(
         "read a list that was copied after the home list was read",
         (Edit(KNOWN, "None if each is None or each.load > self.loads else each", "each"),),
-        ("tests/test_celebrities.py::test_a_list_that_was_copied_after_a_reader_asked_is_not_for_that_reader",),
+        (
+            "tests/test_celebrities.py::test_a_list_that_was_copied_after_a_reader_asked_is_not_for_that_reader",
+        ),
     ),
     Planted(
         "count a load before its lists are whole",
@@ -191,18 +244,44 @@ READING = [
     ),
     Planted(
         "take it that no list has a floor",
-        (Edit(COPIES, "max(self._known.highest_floor, max((copy.floor for copy in lists.values()), default=0))", "0"),),
-        ("tests/test_celebrities.py::test_a_page_ends_at_the_highest_floor_of_the_lists_that_are_held",),
+        (
+            Edit(
+                COPIES,
+                "            highest_floor = max(\n"
+                "                self._known.highest_floor, max((copy.floor for copy in lists.values()), default=0)\n"
+                "            )\n",
+                "            highest_floor = 0\n",
+            ),
+        ),
+        (
+            "tests/test_celebrities.py::test_a_page_ends_at_the_highest_floor_of_the_lists_that_are_held",
+        ),
     ),
     Planted(
         "hold a list without what was put since it was read",
-        (Edit(COPIES, "                if put.author in lists:\n                    self._apply(put)\n", "                pass\n"),),
-        ("tests/test_celebrities.py::test_a_list_that_comes_late_learns_what_was_put_since_it_was_read",),
+        (
+            Edit(
+                COPIES,
+                "                if put.author in lists:\n                    self._apply(put)\n",
+                "                pass\n",
+            ),
+        ),
+        (
+            "tests/test_celebrities.py::test_a_list_that_comes_late_learns_what_was_put_since_it_was_read",
+        ),
     ),
     Planted(
         "edit a post and tell nobody who holds it",
-        (Edit("feedsvc/views/bodies.py", "        recent.tell_of_changed_posts(stores.redis, post_ids)\n", ""),),
-        ("tests/test_held_posts.py::test_a_post_that_another_process_deletes_is_gone_from_the_next_page",),
+        (
+            Edit(
+                "feedsvc/cache/post_bodies.py",
+                "        invalidation_log.tell_of_changed_posts(stores.redis, post_ids)\n",
+                "",
+            ),
+        ),
+        (
+            "tests/test_held_posts.py::test_a_post_that_another_process_deletes_is_gone_from_the_next_page",
+        ),
     ),
     Planted(
         "hold a post that was deleted since it was read",
@@ -211,26 +290,40 @@ READING = [
     ),
     Planted(
         "show what is held to a reader who knows more",
-        (Edit(COPIES, "if now.marker != known.marker or now.number < known.number:", "if now.marker == b'':"),),
-        ("tests/test_held_posts.py::test_who_knew_more_than_this_process_does_gets_nothing_that_is_held",),
+        (
+            Edit(
+                COPIES,
+                "if now.marker != known.marker or now.number < known.number:",
+                "if now.marker == b'':",
+            ),
+        ),
+        (
+            "tests/test_held_posts.py::test_who_knew_more_than_this_process_does_gets_nothing_that_is_held",
+        ),
     ),
     Planted(
         "tell of a put before the list is written",
         (
-            Edit("feedsvc/views/celebrity.py", _PUT, ""),
-            Edit("feedsvc/views/celebrity.py", _WRITE, _PUT + _WRITE),
+            Edit("feedsvc/cache/celebrity_lists.py", _PUT, ""),
+            Edit("feedsvc/cache/celebrity_lists.py", _WRITE, _PUT + _WRITE),
         ),
-        ("tests/test_celebrities.py::test_a_list_that_is_copied_in_the_middle_of_a_put_lacks_nothing",),
+        (
+            "tests/test_celebrities.py::test_a_list_that_is_copied_in_the_middle_of_a_put_lacks_nothing",
+        ),
     ),
     Planted(
         "decide by today's route instead of where the post is",
         (
             Edit(
-                "feedsvc/views/timeline.py",
+                "feedsvc/cache/feed_queries.py",
                 'lambda post: and_(post.route == "push", post.deleted_at.is_(None))',
                 'lambda post: and_(exists().where(Account.id == post.author_id, Account.last_route == "push"), post.deleted_at.is_(None))',
             ),
-            Edit("feedsvc/views/timeline.py", "import Follow, Mute, Post", "import Account, Follow, Mute, Post"),
+            Edit(
+                "feedsvc/cache/feed_queries.py",
+                "import Follow, Mute, Post",
+                "import Account, Follow, Mute, Post",
+            ),
         ),
         ("tests/test_feed.py::test_pulled_and_pushed_posts_of_one_account_are_merged_in_order",),
     ),

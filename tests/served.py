@@ -14,15 +14,13 @@ from urllib.parse import quote
 import jwt
 import sqlalchemy as sa
 
-from feedsvc import changes, create_app
-from feedsvc.fanout import chain, lanes, small, sweep
-from feedsvc.feed import settled
-from feedsvc.posts import ids
+from feedsvc import create_app, outbox, post_ids
+from feedsvc.cache import feed_queries
+from feedsvc.fanout import chain, lanes, micro_batches, sweep
 from feedsvc.settings import load_settings
 from feedsvc.store import open_stores
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout
-from feedsvc.views import timeline
 
 SECRET = "a secret for tests that is long enough"
 URL = "https://img.example/1.jpg"
@@ -35,18 +33,24 @@ class Served:
         self.clock_ms, self.late_ms, self.number, self.drawn = START_MS, 0, 0, None
         apps = [create_app(**settings, jwt_secret=SECRET) for _ in range(2)]
         for app in apps:
-            app.extensions["feedsvc"] = dataclasses.replace(app.extensions["feedsvc"], enqueue=self.enqueue)
+            app.extensions["feedsvc"] = dataclasses.replace(
+                app.extensions["feedsvc"], enqueue=self.enqueue
+            )
         self.services = [app.extensions["feedsvc"] for app in apps]
         self.apps = apps
         self.worker = open_stores(
-            load_settings({}, **settings, jwt_secret=SECRET), database_url=settings["database_url"], redis_url=settings["redis_url"]
+            load_settings({}, **settings, jwt_secret=SECRET),
+            database_url=settings["database_url"],
+            redis_url=settings["redis_url"],
         )
         monkeypatch.setattr(lanes, "BATCHES_A_LANE", 1)  # few followers are enough for two
-        monkeypatch.setattr(timeline, "_PASSES", (1, 2))
-        monkeypatch.setattr(timeline, "_WORTH", 2)
-        monkeypatch.setattr(ids, "draw", self._draw)
-        monkeypatch.setattr(settled, "time", types.SimpleNamespace(time=lambda: self.clock_ms / 1000))
-        monkeypatch.setattr(changes, "_GRACE", -changes._GRACE)  # the sweep waits for nobody
+        monkeypatch.setattr(feed_queries, "_PASSES", (1, 2))
+        monkeypatch.setattr(feed_queries, "_WORTH", 2)
+        monkeypatch.setattr(post_ids, "draw", self._draw)
+        monkeypatch.setattr(
+            post_ids, "time", types.SimpleNamespace(time=lambda: self.clock_ms / 1000)
+        )
+        monkeypatch.setattr(outbox, "_GRACE", -outbox._GRACE)  # the sweep waits for nobody
 
     def close(self):
         for services in self.services:
@@ -62,14 +66,24 @@ class Served:
         """One request, to the two web processes in turn."""
         self.turn += 1
         headers = {**self._token(account, scope), **more.pop("headers", {})}
-        return self.apps[self.turn % 2].test_client().open(path, method=method, headers=headers, **more)
+        return (
+            self.apps[self.turn % 2]
+            .test_client()
+            .open(path, method=method, headers=headers, **more)
+        )
 
     def page(self, viewer, limit, cursor=None):
         """A page of the viewer's feed: the answer."""
-        return self.ask("GET", f"/v1/feed?limit={limit}" + (f"&cursor={quote(cursor)}" if cursor else ""), viewer)
+        return self.ask(
+            "GET",
+            f"/v1/feed?limit={limit}" + (f"&cursor={quote(cursor)}" if cursor else ""),
+            viewer,
+        )
 
     def upload(self, author, key):
-        return self.ask("POST", "/v1/posts", author, json={"photo_url": URL}, headers={"Idempotency-Key": key})
+        return self.ask(
+            "POST", "/v1/posts", author, json={"photo_url": URL}, headers={"Idempotency-Key": key}
+        )
 
     # What workers do
 
@@ -77,24 +91,28 @@ class Served:
         chain.run_link(self.worker, self.enqueue, *link)
 
     def run_round(self):
-        small.run_round(self.worker)
+        micro_batches.run_round(self.worker)
 
     def sweep(self):
         """A sweep to which everything is due."""
         with self.worker.sql.writing() as connection:
-            connection.execute(sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now()))
+            connection.execute(
+                sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now())
+            )
         sweep.sweep(self.worker, self.enqueue)
 
     def _token(self, account, scope):
         if (account, scope) not in self.tokens:
             claims = {"sub": str(account), "scope": scope, "exp": int(time.time()) + 7200}
-            self.tokens[account, scope] = {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
+            self.tokens[account, scope] = {
+                "Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"
+            }
         return self.tokens[account, scope]
 
-    def _draw(self, _stores, _connection):
+    def _draw(self, _ms):
         # Numbers within a millisecond are spread like those of many processes: neither order tells which came first.
         self.number = self.number * 5 + 1
-        self.drawn = ids.make(self.clock_ms - self.late_ms, self.number)
+        self.drawn = post_ids.make(self.clock_ms - self.late_ms, self.number)
         return self.drawn
 
 

@@ -56,7 +56,8 @@ def _soak(options):
         runs += 1
         minutes = (time.monotonic() - started) / 60
         line = (
-            f"{minutes:6.1f} min  seed {seed}  {Machine.runs} runs, {Machine.steps_taken} steps, {Machine.walks_taken} walks: nothing wrong"
+            f"{minutes:6.1f} min  seed {seed}  {Machine.runs} runs, {Machine.steps_taken} steps, "
+            f"{Machine.walks_taken} walks: nothing wrong"
         )
         print(line, end="\r" if sys.stdout.isatty() else "\n", flush=True)
         if minutes >= options.minutes:
@@ -68,7 +69,11 @@ def _soak(options):
 def _holds(seed, step_count):
     """Whether a seed finds nothing; what it finds, it prints, made as short as possible."""
     profile = settings(
-        max_examples=EXAMPLES_A_SEED, stateful_step_count=step_count, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=EXAMPLES_A_SEED,
+        stateful_step_count=step_count,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
     )
     try:
         run_state_machine_as_test(hypothesis.seed(seed)(Machine), settings=profile)

@@ -39,7 +39,7 @@ class _Death(Plan):
         raise Died
 
 
-class Held(Plan):
+class HeldStep(Plan):
     """A call in a thread of its own, held before a step of its until `go_on`. Never held inside a transaction that writes."""
 
     def __init__(self, call, after):
@@ -93,7 +93,11 @@ def dies(call, after):
 @contextmanager
 def visible(monkeypatch):
     """While the block runs, steps are counted."""
-    send, reading, writing = AbstractConnection.send_packed_command, Database.reading, Database.writing
+    send, reading, writing = (
+        AbstractConnection.send_packed_command,
+        Database.reading,
+        Database.writing,
+    )
 
     def step():
         plan = getattr(_thread, "plan", None)

@@ -13,23 +13,30 @@ from benchmarks.compared import PULL, PUSH, Found, Round, as_mixed, compare
 from benchmarks.criteria import BY_NAME
 from benchmarks.options import Options
 from benchmarks.sweep import Run
-from feedsvc.threshold.costs import UnitCosts
-from feedsvc.threshold.inputs import Inputs, ListsAt
-from feedsvc.threshold.kept import DEFAULT_COSTS
+from feedsvc.planning.calibrated import DEFAULT_COSTS
+from feedsvc.planning.costs import UnitCosts
+from feedsvc.planning.survey.aggregates import ListsAt, Survey
 
 LIMITS = SimpleNamespace(fanout_batch=10_000, fanout_slice=1_000)
 # A push costs 10 ms a small post; a merged list 100 us.
-COSTS = UnitCosts(**dict.fromkeys(vars(DEFAULT_COSTS), 0.0) | {"small_fanout_us": 10_000.0, "list_us": 100.0})
+COSTS = UnitCosts(
+    **dict.fromkeys(vars(DEFAULT_COSTS), 0.0) | {"small_fanout_us": 10_000.0, "list_us": 100.0}
+)
 
 
 def lists_at(promote_at, mean):
-    about = dict.fromkeys(("mean_margin", "p50_margin", "p99_margin", "merging", "entries", "feed_entries"), 0.0)
+    about = dict.fromkeys(
+        ("mean_margin", "p50_margin", "p99_margin", "merging", "entries", "feed_entries"), 0.0
+    )
     return ListsAt(promote_at=promote_at, mean=mean, p50=0, p99=0, largest=0, **about)
 
 
 def inputs():
-    nothing = dict.fromkeys(("window_seconds", "reads", "reads_margin", "materialised_feeds", "materialised_margin"), 0.0)
-    return Inputs(
+    nothing = dict.fromkeys(
+        ("window_seconds", "reads", "reads_margin", "materialised_feeds", "materialised_margin"),
+        0.0,
+    )
+    return Survey(
         taken_at=dt.datetime(2026, 11, 25, tzinfo=dt.UTC),
         accounts=10,
         largest=8,
@@ -48,11 +55,17 @@ def inputs():
 def run_at(promote_at, pushed, lists, merging):
     operations = Counter({"read": 90, "blind": 90, "rebuild": 10, "post": 4})
     seconds = {"read": 1.0 + merging, "blind": 1.0, "rebuild": 0.5, "post": 0.2 + 0.002 * pushed}
-    return Run(promote_at, operations, seconds, 0.1 + 0.008 * pushed, 2.0, lists * 100, [5] * pushed, 1.0)
+    return Run(
+        promote_at, operations, seconds, 0.1 + 0.008 * pushed, 2.0, lists * 100, [5] * pushed, 1.0
+    )
 
 
 def found(rounds=3):
-    runs = {PULL: run_at(PULL, 0, 4, 0.036), 4: run_at(4, 2, 2, 0.009), PUSH: run_at(PUSH, 4, 0, 0.0)}
+    runs = {
+        PULL: run_at(PULL, 0, 4, 0.036),
+        4: run_at(4, 2, 2, 0.009),
+        PUSH: run_at(PUSH, 4, 0, 0.0),
+    }
     return Found(inputs(), LIMITS, 4, [Round(COSTS, runs) for _ in range(rounds)], "redis 7")
 
 
@@ -73,12 +86,19 @@ def test_a_day_of_the_mix_has_a_hundred_reads_for_each_post():
 
 
 def test_the_largest_error_is_judged_and_the_table_goes_into_its_document(tmp_path):
-    result = results.complete("accuracy", "Accuracy", verdicts.result({"G2": found(), "G4": found()}) | {"settings": {}}, Options(3))
+    result = results.complete(
+        "accuracy",
+        "Accuracy",
+        verdicts.result({"G2": found(), "G4": found()}) | {"settings": {}},
+        Options(3),
+    )
     assert set(result["rows"]) <= set(BY_NAME)
     assert result["rows"]["G2 pull"] == pytest.approx([1])
     assert result["rows"]["G4 push"] == pytest.approx([0])
     assert result["rows"]["G4 recommended"][0] == pytest.approx(1.0, abs=0.01)
-    (tmp_path / "threshold.md").write_text("a\n<!-- accuracy: written by make bench -->\nstale\n<!-- end of accuracy -->\nb\n")
+    (tmp_path / "threshold.md").write_text(
+        "a\n<!-- accuracy: written by make bench -->\nstale\n<!-- end of accuracy -->\nb\n"
+    )
     summary.write_tables([result], tmp_path)
     written = (tmp_path / "threshold.md").read_text()
     assert "| G2 | **4** (recommended) | 0.02 | 0.02 | " in written

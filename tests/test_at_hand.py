@@ -34,7 +34,9 @@ def test_trips_one_after_the_other_share_a_connection(client):
     assert len(client.client_list()) == 2  # the one at hand, and the pool's that asks
 
 
-def test_after_a_restart_the_first_trip_succeeds_and_no_dead_connection_stays_at_hand(client, server):
+def test_after_a_restart_the_first_trip_succeeds_and_no_dead_connection_stays_at_hand(
+    client, server
+):
     pool = client.connection_pool
     several = [pool.take() for _ in range(3)]
     for connection in several:
@@ -76,7 +78,9 @@ def test_closing_the_client_closes_what_is_at_hand(client):
     assert not connection.is_connected
 
 
-def test_a_connection_whose_check_was_cut_short_is_checked_before_it_is_used(client, server, monkeypatch):
+def test_a_connection_whose_check_was_cut_short_is_checked_before_it_is_used(
+    client, server, monkeypatch
+):
     send = AbstractConnection.send_command
 
     def cut_short(connection, *args, **more):

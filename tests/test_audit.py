@@ -10,16 +10,17 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from feedsvc import changes
-from feedsvc.feed import audit as auditing
-from feedsvc.feed import compare, reader, walk
+from feedsvc import outbox, post_ids
+from feedsvc.feed import reader, walk
 from feedsvc.graph import sample
+from feedsvc.inspection import audit as auditing
+from feedsvc.inspection import compare
 from feedsvc.metrics import Metrics
+from feedsvc.planning import change
 from feedsvc.store.redis import keys
 from feedsvc.store.sql.database import now
-from feedsvc.store.sql.tables import Change, Mute
-from feedsvc.threshold import change
-from feedsvc.worker import make_celery
+from feedsvc.store.sql.tables import Mute, OutboxRow
+from feedsvc.tasks import make_celery
 from tests.test_exact import ACCOUNTS, Chaos
 from tests.test_lists import build
 from tests.world import World
@@ -60,7 +61,10 @@ def plant_relations(stores, viewer, *accounts):
 
 
 def counts(metrics):
-    return [metrics.registry.get_sample_value(f"feedsvc_audit_{name}_total") for name in ("feeds", "missing", "extra", "twice")]
+    return [
+        metrics.registry.get_sample_value(f"feedsvc_audit_{name}_total")
+        for name in ("feeds", "missing", "extra", "twice")
+    ]
 
 
 def pull_from_now_on(stores):
@@ -69,7 +73,9 @@ def pull_from_now_on(stores):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_whatever_happens_in_a_busy_world_is_no_difference(world, audit, everything_is_settled, seed):
+def test_whatever_happens_in_a_busy_world_is_no_difference(
+    world, audit, everything_is_settled, seed
+):
     world.people(*ACCOUNTS)
     chaos = Chaos(world, seed)
     for _ in range(90):
@@ -94,7 +100,13 @@ def test_a_hole_is_found_named_and_repaired(crowd, pushed, audit, stores):
     found = audit()
     [hole] = found.missing
     assert named([hole]) == [(VIEWER, pushed, "missing")]
-    assert (hole.author_id, hole.route, hole.policy_version, hole.state, hole.batch) == (AUTHOR, "push", 1, "done", 2)
+    assert (hole.author_id, hole.route, hole.policy_version, hole.state, hole.batch) == (
+        AUTHOR,
+        "push",
+        1,
+        "done",
+        2,
+    )
     assert (found.extra, found.repaired) == ([], [VIEWER])
     assert crowd.is_exact(VIEWER)
     assert audit().differences == []
@@ -183,20 +195,27 @@ def test_what_a_pending_change_concerns_is_left(pushed, audit, stores, concerned
     stores.redis.lrem(stores.keys.homefeed(VIEWER), 0, str(pushed))
     kind = "relations" if concerned else "flush"
     with stores.sql.writing() as connection:
-        [row] = connection.scalars(sa.insert(Change).returning(Change.id), [{"kind": kind, "ids": concerned, "made_at": now()}])
+        [row] = connection.scalars(
+            sa.insert(OutboxRow).returning(OutboxRow.id),
+            [{"kind": kind, "ids": concerned, "made_at": now()}],
+        )
     assert audit().differences == []
-    changes._cross_out(stores, [row])
+    outbox._cross_out(stores, [row])
     assert len(audit().differences) == 1
 
 
 def test_a_mute_whose_effect_is_still_owed_is_no_difference(pushed, audit, stores):
     with stores.sql.writing() as connection:
         connection.execute(sa.insert(Mute).values(account_id=VIEWER, muted_id=AUTHOR))
-        connection.execute(sa.insert(Change).values(kind="relations", ids=[VIEWER], made_at=now()))
+        connection.execute(
+            sa.insert(OutboxRow).values(kind="relations", ids=[VIEWER], made_at=now())
+        )
     assert audit().differences == []
 
 
-def test_a_difference_that_the_second_look_does_not_find_is_none(pushed, audit, stores, monkeypatch):
+def test_a_difference_that_the_second_look_does_not_find_is_none(
+    pushed, audit, stores, monkeypatch
+):
     looked = []
 
     def first_look_is_wrong(stores, viewer):
@@ -244,7 +263,9 @@ def test_the_periodic_task_counts(crowd, pushed, stores, broker_url):
     crowd.unfollow(2, AUTHOR)
     plant_relations(stores, 2, 2, AUTHOR)
     mine, another = Metrics(), Metrics()
-    apps = [make_celery(stores, broker_url, metrics) for metrics in (another, mine)]  # the one made first shares nothing
+    apps = [
+        make_celery(stores, broker_url, metrics) for metrics in (another, mine)
+    ]  # the one made first shares nothing
     apps[0].finalize()
     apps[1].tasks["feedsvc.audit"].apply(throw=True)
     assert counts(mine) == [8, 1, 1, 1]
@@ -256,13 +277,17 @@ def test_the_periodic_task_counts(crowd, pushed, stores, broker_url):
 def test_the_audit_runs_once_a_minute(stores, broker_url):
     app = make_celery(stores, broker_url, Metrics())
     audit = app.conf.beat_schedule["audit"]
-    assert (audit["task"], audit["schedule"], audit["options"]["expires"]) == ("feedsvc.audit", 60, 60)
+    assert (audit["task"], audit["schedule"], audit["options"]["expires"]) == (
+        "feedsvc.audit",
+        60,
+        60,
+    )
     assert app.conf.task_routes["feedsvc.audit"] == {"queue": "feedsvc.sweep"}
     app.close()
 
 
 def test_a_note_that_lies_is_found(make_stores, everything_is_settled, monkeypatch):
-    monkeypatch.setattr(reader, "settled_mark", lambda: walk.TOP)
+    monkeypatch.setattr(post_ids, "watermark", lambda: walk.TOP)
     world = World(make_stores(feed_cap=100))
     world.crowd(AUTHOR, [VIEWER])
     made = [world.post(AUTHOR) for _ in range(20)]
@@ -274,6 +299,8 @@ def test_a_note_that_lies_is_found(make_stores, everything_is_settled, monkeypat
     floor, token = stores.redis.lindex(key, -1).split(b":")[:2]
     stores.redis.lset(key, -1, b"%s:%s:%d:%d" % (floor, token, 18, made[15]))
     page = reader.home_page(stores, VIEWER, None, 2).items
-    assert f'"id":"{made[19]}"' not in page[0].decode(), "the highest one is behind the first few, and not looked for"
+    assert f'"id":"{made[19]}"' not in page[0].decode(), (
+        "the highest one is behind the first few, and not looked for"
+    )
     assert [each.post_id for each in auditing.audit(stores, None).differences] == [made[19]]
     assert world.is_exact(VIEWER)

@@ -19,10 +19,14 @@ def test_every_family_has_a_measurement(name):
     assert callable(importlib.import_module(f"benchmarks.{name}").measure)
 
 
-@pytest.mark.skipif(server.benchmark_tool() is None, reason="redis-benchmark or valkey-benchmark is not installed")
+@pytest.mark.skipif(
+    server.benchmark_tool() is None, reason="redis-benchmark or valkey-benchmark is not installed"
+)
 def test_a_smoke_run_of_the_fan_out_gives_a_result_that_is_kept_and_summarised(tmp_path):
     options = Options(rounds=2, scale=0.001)
-    result = results.complete("fanout", "Fan-out", fanout.measure(options, with_peers=False), options)
+    result = results.complete(
+        "fanout", "Fan-out", fanout.measure(options, with_peers=False), options
+    )
     assert {name: len(values) for name, values in result["rows"].items()} == {"P1": 2}
     assert set(result["rows"]) <= set(BY_NAME)
     assert result["settings"]["followers"] == 100
@@ -41,8 +45,14 @@ def test_a_smoke_run_of_the_fan_out_gives_a_result_that_is_kept_and_summarised(t
 
 
 def test_the_readmes_chart_has_a_bar_for_each_rate_and_its_median(tmp_path):
-    fanout_result = next(result for result in results.kept(results.FOLDER) if result["name"] == "fanout")
+    fanout_result = next(
+        result for result in results.kept(results.FOLDER) if result["name"] == "fanout"
+    )
     charts.draw_rates(fanout_result, tmp_path / "deliveries.svg")
     drawn = (tmp_path / "deliveries.svg").read_text()
     medians = [f">{median(values):,.0f}</text>" for values in fanout_result["series"].values()]
-    assert [text for text in (">feedsvc</text>", ">Stream-Framework</text>", *medians) if text not in drawn] == []
+    assert [
+        text
+        for text in (">feedsvc</text>", ">Stream-Framework</text>", *medians)
+        if text not in drawn
+    ] == []

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from feedsvc.fanout.buckets import Batch, slices
+from feedsvc.fanout.slices import Batch, slices
 from feedsvc.store.redis.delivery import END, START, WHOLE, Lane, earliest, position
 from feedsvc.store.redis.keys import CLUSTER_BUCKETS, Keys
 
@@ -17,35 +17,59 @@ ONE = Keys()
 
 
 def cut(batch, keys=ONE, author=999, reached=None, size=2, lane=WHOLE):
-    return [(part.start, part.end, list(part.followers)) for part in slices(batch, lane, keys, author, reached or {}, size)]
+    return [
+        (part.start, part.end, list(part.followers))
+        for part in slices(batch, lane, keys, author, reached or {}, size)
+    ]
 
 
 def test_a_batch_is_cut_into_slices_that_join():
-    assert cut(Batch("0", END, ["1", "2", "3", "4", "5"])) == [("0", "2", ["1", "2"]), ("2", "4", ["3", "4"]), ("4", END, ["5"])]
+    assert cut(Batch("0", END, ["1", "2", "3", "4", "5"])) == [
+        ("0", "2", ["1", "2"]),
+        ("2", "4", ["3", "4"]),
+        ("4", END, ["5"]),
+    ]
     assert cut(Batch("0", "2", ["1", "2"])) == [("0", "2", ["1", "2"])]
     assert cut(Batch("7", END, [])) == [("7", END, [])]
 
 
 def test_each_bucket_has_slices_of_its_own_that_lead_to_the_end_of_the_batch():
-    assert cut(Batch("1", "6", ["2", "3", "4", "6"]), Keys(2)) == [("1", "4", ["2", "4"]), ("4", "6", ["6"]), ("1", "6", ["3"])]
+    assert cut(Batch("1", "6", ["2", "3", "4", "6"]), Keys(2)) == [
+        ("1", "4", ["2", "4"]),
+        ("4", "6", ["6"]),
+        ("1", "6", ["3"]),
+    ]
 
 
 def test_a_batch_moves_the_cursor_of_buckets_without_followers_too():
-    assert cut(Batch("1", "6", ["6"]), Keys(3)) == [("1", "6", ["6"]), ("1", "6", []), ("1", "6", [])]
+    assert cut(Batch("1", "6", ["6"]), Keys(3)) == [
+        ("1", "6", ["6"]),
+        ("1", "6", []),
+        ("1", "6", []),
+    ]
 
 
 def test_a_fan_out_of_one_batch_touches_the_buckets_of_followers_and_author_only():
-    assert cut(Batch(START, END, ["3"]), Keys(3), author=4) == [(START, END, ["3"]), (START, END, [])]
+    assert cut(Batch(START, END, ["3"]), Keys(3), author=4) == [
+        (START, END, ["3"]),
+        (START, END, []),
+    ]
 
 
 def test_a_lane_of_one_batch_touches_every_bucket():
     """Whoever ends another lane looks at the cursors of this one, and cannot know its followers."""
-    assert cut(Batch(START, END, ["3"]), Keys(3), author=4, lane=Lane(0, START, 9)) == [(START, END, ["3"]), *2 * [(START, END, [])]]
+    assert cut(Batch(START, END, ["3"]), Keys(3), author=4, lane=Lane(0, START, 9)) == [
+        (START, END, ["3"]),
+        *2 * [(START, END, [])],
+    ]
 
 
 def test_a_bucket_that_is_ahead_goes_on_from_where_it_is():
     batch = Batch("0", "8", ["1", "2", "3", "4", "5", "8"])
-    assert cut(batch, Keys(2), reached={1: "3"}, size=9) == [("0", "8", ["2", "4", "8"]), ("3", "8", ["5"])]
+    assert cut(batch, Keys(2), reached={1: "3"}, size=9) == [
+        ("0", "8", ["2", "4", "8"]),
+        ("3", "8", ["5"]),
+    ]
     assert cut(batch, Keys(2), reached={0: "0", 1: "9"}, size=9) == [("0", "8", ["2", "4", "8"])]
     assert cut(batch, Keys(2), reached={0: END}, size=9) == [("0", "8", ["1", "3", "5"])]
 
@@ -54,7 +78,9 @@ def test_a_bucket_that_is_ahead_goes_on_from_where_it_is():
 def test_every_follower_is_in_one_slice_of_its_bucket(followers, buckets, size, last):
     names = [str(follower) for follower in followers]
     keys = Keys(buckets)
-    parts = slices(Batch("0", END if last or not names else names[-1], names), WHOLE, keys, 7, {}, size)
+    parts = slices(
+        Batch("0", END if last or not names else names[-1], names), WHOLE, keys, 7, {}, size
+    )
     assert sorted((name for part in parts for name in part.followers), key=int) == names
     assert all(keys.bucket(int(name)) == part.bucket for part in parts for name in part.followers)
     assert all(len(part.followers) <= size for part in parts)
@@ -67,6 +93,9 @@ def test_cursors_are_compared_as_exact_numbers():
 
 
 def test_the_buckets_of_a_cluster_are_evenly_spaced_over_its_slots():
-    slots = [key_slot(Keys(CLUSTER_BUCKETS).homefeed_prefix(bucket).encode()) for bucket in range(CLUSTER_BUCKETS)]
+    slots = [
+        key_slot(Keys(CLUSTER_BUCKETS).homefeed_prefix(bucket).encode())
+        for bucket in range(CLUSTER_BUCKETS)
+    ]
     assert [slot * CLUSTER_BUCKETS // 16384 for slot in slots] == list(range(CLUSTER_BUCKETS))
     assert Keys(CLUSTER_BUCKETS).homefeed(1990) == "homefeed:{106}:1990"

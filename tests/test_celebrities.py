@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from feedsvc.feed import reader
-from feedsvc.store.redis import celebrities, copies, keys, lists, recent
-from feedsvc.store.redis.copies import Copies
+from feedsvc.planning import change
+from feedsvc.store.near_cache import cache
+from feedsvc.store.near_cache.cache import NearCache
+from feedsvc.store.near_cache.snapshot import held
+from feedsvc.store.redis import celebrities, invalidation_log, keys, lists
 from feedsvc.store.redis.keys import CELEBRITIES, RECENT
-from feedsvc.store.redis.known import held
 from feedsvc.store.redis.lists import FloorList
 from feedsvc.store.redis.scripts import REMOVE_AUTHOR
-from feedsvc.threshold import change
 
 POST = 1 << 48
 
@@ -36,7 +37,7 @@ def known(stores, copy):
     found = told(stores, copy)
     if found is not None:
         return found
-    at = recent.latest(stores.redis)
+    at = invalidation_log.latest(stores.redis)
     return copy.reload(*at, celebrities.read(stores.redis))
 
 
@@ -53,7 +54,7 @@ def ids_of(known, author):
 def copy(stores):
     """Of a valid set without authors."""
     make_valid(stores)
-    made = Copies(longest=5)
+    made = NearCache(longest=5)
     known(stores, made)
     return made
 
@@ -94,12 +95,12 @@ def test_a_copy_is_not_trusted_once_the_set_of_recent_puts_was_lost(stores, copy
 def test_a_copy_is_not_trusted_once_the_set_was_lost_with_a_put_and_begun_anew(stores, copy):
     celebrities.put(stores.redis, 7, POST)
     stores.redis.delete(RECENT)
-    recent.latest(stores.redis)
+    invalidation_log.latest(stores.redis)
     assert told(stores, copy) is None
 
 
 def test_a_copy_that_missed_a_put_is_not_trusted(stores, copy, monkeypatch):
-    monkeypatch.setattr(recent, "_KEPT", 3)
+    monkeypatch.setattr(invalidation_log, "_KEPT", 3)
     for author in (5, 6, 7):
         celebrities.put(stores.redis, author, POST)
     assert among(told(stores, copy), 5, 6, 7) == {5, 6, 7}
@@ -131,10 +132,17 @@ def test_an_author_leaves_with_the_last_post_on_a_list_that_goes_down_to_the_fir
     """In one call: an author of two posts, one who keeps a post, one whose list has a floor, one being built, one without a list."""
     make_valid(stores, 1, 2, 3, 4, 5)
     for author, floor in (1, 0), (2, 0), (3, 9):
-        lists.build(stores.redis, keys.celebrity_posts(author), stores.limits, lambda floor=floor: FloorList([POST], floor))
+        lists.build(
+            stores.redis,
+            keys.celebrity_posts(author),
+            stores.limits,
+            lambda floor=floor: FloorList([POST], floor),
+        )
     for author in 1, 2, 4:
         lists.put(stores.redis, keys.celebrity_posts(author), POST + author, stores.limits)
-    celebrities.take_off(stores.redis, {POST + 1: 1, POST + 2: 2, POST + 3: 3, POST + 4: 4, POST + 5: 5, POST: 1})
+    celebrities.take_off(
+        stores.redis, {POST + 1: 1, POST + 2: 2, POST + 3: 3, POST + 4: 4, POST + 5: 5, POST: 1}
+    )
     assert celebrities.read(stores.redis) == {2, 3, 4, 5}
     assert [lists.read(stores.redis, keys.celebrity_posts(author)) for author in range(1, 6)] == [
         FloorList([], 0),
@@ -177,7 +185,7 @@ def test_a_reader_that_learns_late_does_not_take_an_authors_number_back(stores, 
 
 
 def test_a_reload_that_was_overtaken_does_not_take_the_copy_back(stores, copy):
-    slow = recent.latest(stores.redis), celebrities.read(stores.redis)
+    slow = invalidation_log.latest(stores.redis), celebrities.read(stores.redis)
     celebrities.put(stores.redis, 7, POST)
     known(stores, copy)
     copy.reload(*slow[0], slow[1])
@@ -258,9 +266,9 @@ def test_a_list_that_is_trimmed_or_made_anew_is_read_again(stores, copy, what):
 
 
 def test_lists_are_held_up_to_a_bound_the_latest_ones(stores, monkeypatch):
-    monkeypatch.setattr(copies, "_IDS_AROUND", 1)
+    monkeypatch.setattr(cache, "_IDS_AROUND", 1)
     make_valid(stores)
-    copy = Copies(longest=100, ids=20)
+    copy = NearCache(longest=100, ids=20)
     for author in range(1, 9):
         copy.hold(known(stores, copy), {author: held(FloorList(list(range(1, 6)), 0))})
     found = known(stores, copy)
@@ -272,8 +280,10 @@ def test_lists_are_held_up_to_a_bound_the_latest_ones(stores, monkeypatch):
     assert sum(len(each.ids) + 1 for each in found.lists.values()) == copy._weight
 
 
-def test_authors_with_nothing_on_their_list_any_more_are_forgotten_when_they_are_many(stores, copy, monkeypatch):
-    monkeypatch.setattr(copies, "_FEW_AUTHORS", 3)
+def test_authors_with_nothing_on_their_list_any_more_are_forgotten_when_they_are_many(
+    stores, copy, monkeypatch
+):
+    monkeypatch.setattr(cache, "_FEW_AUTHORS", 3)
     for author in range(1, 5):
         assert not copy.are_many()
         celebrities.put(stores.redis, author, POST)
@@ -291,7 +301,7 @@ def test_a_celebrity_list_that_is_lost_is_not_an_empty_one(world, is_new):
     world.post(9)
     world.post(9)
     if is_new:
-        world.stores = world.stores.without_copies()
+        world.stores = world.stores.without_near_cache()
     world.stores.redis.delete(keys.celebrity_posts(9))
     assert world.is_exact(1, 9)
 
@@ -300,7 +310,7 @@ def test_a_list_that_is_copied_in_the_middle_of_a_put_lacks_nothing(world, monke
     world.crowd(9, [1])
     world.post(9)
     assert world.is_exact(1)
-    world.stores = world.stores.without_copies()
+    world.stores = world.stores.without_near_cache()
     real = lists.put
 
     def slowly(*args):
@@ -318,7 +328,15 @@ def test_a_page_ends_at_the_highest_floor_of_the_lists_that_are_held(world):
     """The oldest posts of a long list are on no list: SQL has them, although the home list is complete down to the first post."""
     world.crowd(9, [1])
     world.is_exact(1)
-    change.change(world.stores, promote_at=1, demote_at=1, rollout_percent=100, reason="test", changed_by="test", if_match=None)
+    change.change(
+        world.stores,
+        promote_at=1,
+        demote_at=1,
+        rollout_percent=100,
+        reason="test",
+        changed_by="test",
+        if_match=None,
+    )
     for _ in range(30):
         world.post(9)
     world.is_exact(1)  # which takes a copy of the list

@@ -34,7 +34,9 @@ def run(settings, monkeypatch, capsys):
 @pytest.fixture
 def post(stores):
     accounts.create(stores, 9)
-    return publish.publish(stores, lambda *_: None, 9, photo_url="https://img.example/1.jpg", description="").post_id
+    return publish.publish(
+        stores, lambda *_: None, 9, photo_url="https://img.example/1.jpg", description=""
+    ).post_id
 
 
 def is_one_line(err):
@@ -97,7 +99,17 @@ def test_misuse_is_one_line_and_exit_2(run, words):
         ("graph", "import", "/"),
         ("threshold", "set", "--promote-at", "5", "--demote-at", "6", "--reason", "x"),
         ("threshold", "rollback", "9", "--reason", "x"),
-        ("threshold", "guardrails", "set", "--min-promote-at", "5", "--max-promote-at", "4", "--reason", "x"),
+        (
+            "threshold",
+            "guardrails",
+            "set",
+            "--min-promote-at",
+            "5",
+            "--max-promote-at",
+            "4",
+            "--reason",
+            "x",
+        ),
         ("threshold", "simulate"),
         ("fanout", "status", "77"),
         ("feed", "rebuild", "77"),
@@ -147,9 +159,16 @@ def test_an_address_that_cannot_be_read_is_named(run, monkeypatch, name, url):
 
 
 def test_a_token_is_signed_with_the_services_key(run, settings):
-    code, out, _ = run("token", "--account", str(2**63 - 1), "--scope", "feed admin:read", "--ttl", "60")
+    code, out, _ = run(
+        "token", "--account", str(2**63 - 1), "--scope", "feed admin:read", "--ttl", "60"
+    )
     claims = jwt.decode(out.strip(), settings["jwt_secret"], ["HS256"])
-    assert (code, claims["sub"], claims["scope"], claims["exp"] - claims["iat"]) == (0, str(2**63 - 1), "feed admin:read", 60)
+    assert (code, claims["sub"], claims["scope"], claims["exp"] - claims["iat"]) == (
+        0,
+        str(2**63 - 1),
+        "feed admin:read",
+        60,
+    )
 
 
 def test_a_graph_is_imported_described_and_stopped_at_a_bad_line(run, tmp_path):
@@ -187,10 +206,22 @@ def test_a_graph_is_generated(run):
 
 def test_the_threshold_is_shown_set_listed_and_rolled_back(run):
     assert json.loads(run("threshold", "show", "--json")[1])["version"] == 1
-    code, out, _ = run("threshold", "set", "--promote-at", "7", "--demote-at", "5", "--reason", "a test", "--json")
-    assert (code, json.loads(out)["version"], json.loads(out)["changed_by"]) == (0, 2, "command line")
-    assert json.loads(run("threshold", "rollback", "1", "--reason", "back", "--json")[1])["version"] == 3
-    assert [version["version"] for version in json.loads(run("threshold", "history", "--json")[1])["versions"]] == [3, 2, 1]
+    code, out, _ = run(
+        "threshold", "set", "--promote-at", "7", "--demote-at", "5", "--reason", "a test", "--json"
+    )
+    assert (code, json.loads(out)["version"], json.loads(out)["changed_by"]) == (
+        0,
+        2,
+        "command line",
+    )
+    assert (
+        json.loads(run("threshold", "rollback", "1", "--reason", "back", "--json")[1])["version"]
+        == 3
+    )
+    assert [
+        version["version"]
+        for version in json.loads(run("threshold", "history", "--json")[1])["versions"]
+    ] == [3, 2, 1]
     assert "a test" in run("threshold", "history")[1]
 
 
@@ -203,7 +234,12 @@ def test_guardrails_are_set_one_by_one_and_taken_away(run):
     assert limits("show")["max_promote_at"] is None
     limits("set", "--max-promote-at", "50", "--reason", "x")
     both = limits("set", "--max-moved-percent", "2.5", "--reason", "y")
-    assert (both["version"], both["max_promote_at"], both["max_moved_percent"], both["reason"]) == (3, 50, 2.5, "y")
+    assert (both["version"], both["max_promote_at"], both["max_moved_percent"], both["reason"]) == (
+        3,
+        50,
+        2.5,
+        "y",
+    )
     limits("set", "--max-moved-percent", "none", "--reason", "z")
     asked = ("threshold", "set", "--promote-at", "60", "--demote-at", "60", "--reason", "x")
     code, out, err = run(*asked)
@@ -217,33 +253,57 @@ def test_guardrails_are_set_one_by_one_and_taken_away(run):
 
 def test_a_fan_out_is_shown_and_swept(run, post):
     assert json.loads(run("fanout", "status", str(post), "--json")[1])["state"] == "pending"
-    assert json.loads(run("fanout", "sweep", "--json")[1]) == {"changes": 0, "redriven": 0, "taken_off": 0}
+    assert json.loads(run("fanout", "sweep", "--json")[1]) == {
+        "changes": 0,
+        "redriven": 0,
+        "taken_off": 0,
+    }
 
 
 def test_a_feed_is_rebuilt_audited_and_repaired(run, post, stores, everything_is_settled):
     from feedsvc.fanout import chain
 
     chain.run_link(stores, lambda *_: None, post, 0, "0")
-    assert json.loads(run("feed", "rebuild", "9", "--json")[1]) == {"account": "9", "posts": 1, "floor": "0"}
+    assert json.loads(run("feed", "rebuild", "9", "--json")[1]) == {
+        "account": "9",
+        "posts": 1,
+        "floor": "0",
+    }
     assert run("feed", "audit")[:2] == (0, "1 accounts, 1 stored feeds, 0 differences\n")
     stores.redis.lrem(stores.keys.homefeed(9), 0, str(post))
     code, out, _ = run("feed", "audit", "--sample", "5")
     assert code == 1
-    assert f"account 9 lacks post {post} (author 9, route push, policy version 1, fan-out done, batch 1)" in out
+    assert (
+        f"account 9 lacks post {post} (author 9, route push, policy version 1, fan-out done, batch 1)"
+        in out
+    )
     assert "account 9: repaired" in out
     run("feed", "rebuild", "9")
     code, out, _ = run("feed", "audit", "--json")
-    clean = {"accounts": 1, "stored_feeds": 1, "differences": 0, "missing": [], "extra": [], "twice": 0, "repaired": []}
+    clean = {
+        "accounts": 1,
+        "stored_feeds": 1,
+        "differences": 0,
+        "missing": [],
+        "extra": [],
+        "twice": 0,
+        "repaired": [],
+    }
     assert (code, json.loads(out)) == (0, clean)
 
 
-def test_an_audit_passes_repeats_and_names_differences_in_json(run, post, stores, everything_is_settled):
+def test_an_audit_passes_repeats_and_names_differences_in_json(
+    run, post, stores, everything_is_settled
+):
     from feedsvc.fanout import chain
 
     run("feed", "rebuild", "9")
     chain.run_link(stores, lambda *_: None, post, 0, "0")
     code, out, _ = run("feed", "audit")
-    assert (code, out.splitlines()[1:]) == (0, ["1 ids held more than once", "account 9: repaired, its next read makes the feed again"])
+    assert (code, out.splitlines()[1:]) == (
+        0,
+        ["1 ids held more than once", "account 9: repaired, its next read makes the feed again"],
+    )
     run("feed", "rebuild", "9")
     stores.redis.lrem(stores.keys.homefeed(9), 0, str(post))
     code, out, _ = run("feed", "audit", "--json")
@@ -254,7 +314,9 @@ def test_an_audit_passes_repeats_and_names_differences_in_json(run, post, stores
 
 def test_the_database_is_migrated(run):
     code, out, _ = run("db", "upgrade", "--json")
-    newest = max(path.name[:4] for path in (Path(__file__).parents[1] / "migrations/versions").glob("0*.py"))
+    newest = max(
+        path.name[:4] for path in (Path(__file__).parents[1] / "migrations/versions").glob("0*.py")
+    )
     assert (code, json.loads(out)) == (0, {"found": newest, "revision": newest})
 
 
@@ -274,7 +336,19 @@ def test_a_database_that_was_never_migrated_is_named(run, monkeypatch, tmp_path)
     assert run("graph", "stats")[0] == 0
 
 
-@pytest.mark.parametrize("group", [(), ("graph",), ("threshold",), ("threshold", "guardrails"), ("fanout",), ("feed",), ("db",), ("up",)])
+@pytest.mark.parametrize(
+    "group",
+    [
+        (),
+        ("graph",),
+        ("threshold",),
+        ("threshold", "guardrails"),
+        ("fanout",),
+        ("feed",),
+        ("db",),
+        ("up",),
+    ],
+)
 def test_help_says_what_there_is(run, group):
     code, out, _ = run(*group, "--help")
     assert code == 0
@@ -290,15 +364,34 @@ def test_a_link_to_the_console_is_printed(run):
 
 def test_thresholds_are_compared_and_the_same_seed_says_the_same(run):
     run("graph", "generate", "--accounts", "300")
-    words = ("threshold", "simulate", "--promote-at", "10", "--promote-at", "10", "--events", "2000", "--posts-per-second", "5")
+    words = (
+        "threshold",
+        "simulate",
+        "--promote-at",
+        "10",
+        "--promote-at",
+        "10",
+        "--events",
+        "2000",
+        "--posts-per-second",
+        "5",
+    )
     code, out, err = run(*words, "--json")
     assert (code, err) == (0, "")
     assert run(*words, "--json")[1] == out
     assert run(*words, "--seed", "2", "--json")[1] != out
     found = json.loads(out)
-    assert (found["accounts"], found["source"], found["seed"], found["workers"]) == (300, "generated", 1, 2)
+    assert (found["accounts"], found["source"], found["seed"], found["workers"]) == (
+        300,
+        "generated",
+        1,
+        2,
+    )
     pulled, pushed = found["thresholds"]
-    assert [(row["promote_at"], row["is_today"]) for row in (pulled, pushed)] == [(10, False), (1000, True)]
+    assert [(row["promote_at"], row["is_today"]) for row in (pulled, pushed)] == [
+        (10, False),
+        (1000, True),
+    ]
     assert pulled["posts"] + pulled["reads"] == 2000
     assert pulled["pulled_accounts"] > pushed["pulled_accounts"] == 0
     assert pulled["deliveries"] < pushed["deliveries"]
@@ -316,7 +409,12 @@ def test_a_recording_is_replayed_and_a_bad_one_is_misuse(run, tmp_path, post, wo
     code, out, _ = run("threshold", "simulate", "--recorded", str(good), "--json")
     [row] = json.loads(out)["thresholds"]
     assert (code, json.loads(out)["of_unknown_accounts"]) == (0, 1)
-    assert (row["posts"], row["reads"], row["deliveries"], row["lists_per_read"]["mean"]) == (1, 2, 1, 0.5)
+    assert (row["posts"], row["reads"], row["deliveries"], row["lists_per_read"]["mean"]) == (
+        1,
+        2,
+        1,
+        0.5,
+    )
     assert "not in the database: 1" in run("threshold", "simulate", "--recorded", str(good))[1]
     for path in (bad, tmp_path / "none"):
         code, out, err = run("threshold", "simulate", "--recorded", str(path))

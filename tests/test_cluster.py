@@ -33,7 +33,11 @@ def crowd(world):
 
 def stored(world):
     """Which feeds are stored."""
-    return {account for account in FOLLOWERS if world.stores.redis.exists(world.stores.keys.homefeed(account))}
+    return {
+        account
+        for account in FOLLOWERS
+        if world.stores.redis.exists(world.stores.keys.homefeed(account))
+    }
 
 
 def test_feeds_and_the_progress_beside_them_are_spread_over_the_nodes(crowd, valkey):
@@ -41,7 +45,11 @@ def test_feeds_and_the_progress_beside_them_are_spread_over_the_nodes(crowd, val
     crowd.run_link()
     feeds = [node.operator.keys("homefeed:*") for node in valkey.nodes]
     assert [len(names) for names in feeds] == [7, 8, 8]
-    progress = Counter(name.decode().count(str(post)) for node in valkey.nodes for name in node.operator.keys("fanout:*"))
+    progress = Counter(
+        name.decode().count(str(post))
+        for node in valkey.nodes
+        for name in node.operator.keys("fanout:*")
+    )
     assert progress == {1: 23}
     crowd.drain()
     assert crowd.is_exact(*FOLLOWERS, 99)
@@ -77,7 +85,10 @@ def test_the_note_of_another_nodes_run_is_not_taken_for_ones_own(crowd, valkey):
 
 def test_everything_is_thrown_away_on_every_node(crowd, valkey):
     throw_everything_away(crowd.stores.redis)
-    assert [[name for name in node.operator.keys("*") if not name.startswith(b"run-id:")] for node in valkey.nodes] == [[], [], []]
+    assert [
+        [name for name in node.operator.keys("*") if not name.startswith(b"run-id:")]
+        for node in valkey.nodes
+    ] == [[], [], []]
     assert crowd.is_exact(*FOLLOWERS)
 
 
@@ -123,12 +134,16 @@ def test_a_replica_is_not_asked_and_is_emptied_if_it_lags_when_it_takes_over():
     servers = ValkeyCluster()
     primary, replica = servers.nodes[0], servers.add_replica(of=0)
     client = connect(servers.url)
-    name = next(f"post:{number}" for number in range(100) if client.keyslot(f"post:{number}") < 5461)
+    name = next(
+        f"post:{number}" for number in range(100) if client.keyslot(f"post:{number}") < 5461
+    )
     try:
         client.set(name, "old")
         primary.operator.wait(1, 1_000)
         with pytest.raises(redis.ConnectionError, match="is no primary"):
-            client.nodes_manager.create_redis_node("127.0.0.1", replica.port, **client.nodes_manager.connection_kwargs).ping()
+            client.nodes_manager.create_redis_node(
+                "127.0.0.1", replica.port, **client.nodes_manager.connection_kwargs
+            ).ping()
         primary.kill()
         replica.operator.execute_command("CLUSTER FAILOVER", "TAKEOVER")
         wait_until(lambda: answers(client))

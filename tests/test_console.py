@@ -11,13 +11,14 @@ import types
 import pytest
 import sqlalchemy as sa
 
+from feedsvc import formats
 from feedsvc.console import accounts as console_accounts
-from feedsvc.console import codes, compared, session, words
+from feedsvc.console import codes, comparison, session
+from feedsvc.planning.rates import Misfit
+from feedsvc.routing import versions
 from feedsvc.store.sql.database import now
-from feedsvc.store.sql.tables import ReliefLine
+from feedsvc.store.sql.tables import LoadSheddingLine
 from feedsvc.supervise import demo
-from feedsvc.threshold import policies
-from feedsvc.threshold.rates import Misfit
 
 WRITE = "admin:read admin:write"
 ORIGIN = {"Origin": "http://localhost"}
@@ -56,7 +57,9 @@ def threshold(client, auth):
 # Signing in
 
 
-def test_an_admin_token_is_exchanged_for_a_cookie_that_no_script_reads_and_no_other_site_sends(client, sign_in):
+def test_an_admin_token_is_exchanged_for_a_cookie_that_no_script_reads_and_no_other_site_sends(
+    client, sign_in
+):
     assert client.get("/console/").headers["Location"] == "/console/sign-in"
     entered = sign_in()
     assert (entered.status_code, entered.headers["Location"]) == (303, "/console/")
@@ -64,10 +67,17 @@ def test_an_admin_token_is_exchanged_for_a_cookie_that_no_script_reads_and_no_ot
     assert client.get("/console/").status_code == 200
 
 
-@pytest.mark.parametrize("proxied", [{"base_url": "https://localhost"}, {"headers": {"X-Forwarded-Proto": "https", **ORIGIN}}])
+@pytest.mark.parametrize(
+    "proxied",
+    [{"base_url": "https://localhost"}, {"headers": {"X-Forwarded-Proto": "https", **ORIGIN}}],
+)
 def test_over_https_the_cookie_is_secure(client, auth, proxied):
     token = auth(1, WRITE)["Authorization"].removeprefix("Bearer ")
-    answer = client.post("/console/sign-in", data={"token": token}, **{"headers": {"Origin": "https://localhost"}, **proxied})
+    answer = client.post(
+        "/console/sign-in",
+        data={"token": token},
+        **{"headers": {"Origin": "https://localhost"}, **proxied},
+    )
     assert "Secure" in cookie_of(answer)
 
 
@@ -76,7 +86,13 @@ def test_over_http_it_is_not(sign_in):
 
 
 @pytest.mark.parametrize(
-    ("scope", "claims", "status"), [("feed", {}, 403), ("service", {}, 403), (WRITE, {"exp": 1}, 401), (WRITE, {"secret": "x" * 40}, 401)]
+    ("scope", "claims", "status"),
+    [
+        ("feed", {}, 403),
+        ("service", {}, 403),
+        (WRITE, {"exp": 1}, 401),
+        (WRITE, {"secret": "x" * 40}, 401),
+    ],
 )
 def test_a_token_that_is_not_good_enough_is_refused_in_words(sign_in, scope, claims, status):
     answer = sign_in(scope, **claims)
@@ -85,7 +101,9 @@ def test_a_token_that_is_not_good_enough_is_refused_in_words(sign_in, scope, cla
     assert "Set-Cookie" not in answer.headers
 
 
-def test_a_session_ends_with_its_token_and_after_an_hour_at_the_latest(client, sign_in, monkeypatch):
+def test_a_session_ends_with_its_token_and_after_an_hour_at_the_latest(
+    client, sign_in, monkeypatch
+):
     assert "Max-Age=3600" in cookie_of(sign_in(exp=int(time.time()) + 100_000))
     assert int(re.search(r"Max-Age=(\d+)", cookie_of(sign_in(exp=int(time.time()) + 60)))[1]) <= 60
     later = time.time() + 61
@@ -96,7 +114,11 @@ def test_a_session_ends_with_its_token_and_after_an_hour_at_the_latest(client, s
 def test_a_cookie_that_was_tampered_with_is_none(client, sign_in):
     value = cookie_of(sign_in("admin:read")).partition(";")[0].partition("=")[2]
     said, _, signature = value.rpartition(".")
-    other = base64.urlsafe_b64encode(b'[1,["admin:read","admin:write"],"x",99999999999]').decode().rstrip("=")
+    other = (
+        base64.urlsafe_b64encode(b'[1,["admin:read","admin:write"],"x",99999999999]')
+        .decode()
+        .rstrip("=")
+    )
     for forged in (other, "", said[1:]):
         client.set_cookie(session.COOKIE, f"{forged}.{signature}", path="/console")
         assert client.get("/console/").status_code == 303
@@ -107,12 +129,17 @@ def test_the_cookie_is_no_token_and_a_token_is_no_cookie(client, auth, sign_in):
     client.set_cookie(session.COOKIE, token, path="/console")
     assert client.get("/console/").status_code == 303
     value = cookie_of(sign_in()).partition(";")[0].partition("=")[2]
-    assert client.get("/v1/admin/threshold", headers={"Authorization": f"Bearer {value}"}).status_code == 401
+    assert (
+        client.get("/v1/admin/threshold", headers={"Authorization": f"Bearer {value}"}).status_code
+        == 401
+    )
     assert client.get("/v1/admin/threshold").status_code == 401, "the API does not look at cookies"
 
 
 def test_a_one_time_link_signs_in_once(client, app):
-    link = codes.link(app.extensions["feedsvc"].stores, "http://localhost", 7, ["admin:read", "admin:write"])
+    link = codes.link(
+        app.extensions["feedsvc"].stores, "http://localhost", 7, ["admin:read", "admin:write"]
+    )
     address, code = link.split("#")
     assert client.get(address).status_code == 200, "looking at the link does not use it up"
     assert client.post("/console/sign-in", data={"code": code}, headers=ORIGIN).status_code == 303
@@ -131,7 +158,13 @@ def test_signing_out_takes_the_cookie_back(client, sign_in, send):
 # Changes
 
 
-CHANGE = {"promote_at": "50", "demote_at": "40", "rollout_percent": "100", "reason": "queue lag", "seen": "1"}
+CHANGE = {
+    "promote_at": "50",
+    "demote_at": "40",
+    "rollout_percent": "100",
+    "reason": "queue lag",
+    "seen": "1",
+}
 
 
 def test_the_threshold_is_reviewed_then_applied_with_its_reason(client, auth, sign_in, send):
@@ -142,7 +175,12 @@ def test_the_threshold_is_reviewed_then_applied_with_its_reason(client, auth, si
     assert threshold(client, auth)["version"] == 1, "a look changes nothing"
     assert send("/threshold", **CHANGE).status_code == 303
     now = threshold(client, auth)
-    assert (now["promote_at"], now["demote_at"], now["reason"], now["changed_by"]) == (50, 40, "queue lag", "1")
+    assert (now["promote_at"], now["demote_at"], now["reason"], now["changed_by"]) == (
+        50,
+        40,
+        "queue lag",
+        "1",
+    )
 
 
 def test_a_threshold_that_changed_meanwhile_is_not_overwritten(client, auth, sign_in, send):
@@ -157,7 +195,9 @@ def test_the_record_leads_back(client, auth, sign_in, send):
     send("/threshold", **CHANGE)
     asked = client.get("/console/record/roll-back?version=1")
     assert "1,000 / 1,000" in asked.text
-    assert send("/record/roll-back", version="1", seen="2", reason="it was better").status_code == 303
+    assert (
+        send("/record/roll-back", version="1", seen="2", reason="it was better").status_code == 303
+    )
     assert threshold(client, auth)["promote_at"] == 1000
     assert "it was better" in client.get("/console/record").text
 
@@ -174,16 +214,29 @@ def test_the_record_leads_back(client, auth, sign_in, send):
         ({}, {**ORIGIN, "Sec-Fetch-Site": "same-site"}),
     ],
 )
-def test_a_change_that_none_of_our_pages_sent_is_refused(client, auth, sign_in, send, form, headers):
+def test_a_change_that_none_of_our_pages_sent_is_refused(
+    client, auth, sign_in, send, form, headers
+):
     sign_in()
-    for path in ("/threshold", "/record/roll-back", "/accounts/pin", "/accounts/unpin", "/sign-out"):
+    for path in (
+        "/threshold",
+        "/record/roll-back",
+        "/accounts/pin",
+        "/accounts/unpin",
+        "/sign-out",
+    ):
         assert send(path, **{**CHANGE, **form}, headers=headers).status_code == 403
     assert threshold(client, auth)["version"] == 1
 
 
 def test_nobody_is_signed_in_from_another_site(client, auth):
     token = auth(1, WRITE)["Authorization"].removeprefix("Bearer ")
-    assert client.post("/console/sign-in", data={"token": token}, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert (
+        client.post(
+            "/console/sign-in", data={"token": token}, headers={"Origin": "http://evil.example"}
+        ).status_code
+        == 403
+    )
 
 
 def test_who_may_only_look_is_shown_no_form_and_changes_nothing(client, auth, sign_in, send):
@@ -197,7 +250,14 @@ def test_who_may_only_look_is_shown_no_form_and_changes_nothing(client, auth, si
 
 
 @pytest.mark.parametrize(
-    "bad", [{"promote_at": "30"}, {"promote_at": "x"}, {"reason": ""}, {"rollout_percent": "101"}, {"promote_at": "²"}]
+    "bad",
+    [
+        {"promote_at": "30"},
+        {"promote_at": "x"},
+        {"reason": ""},
+        {"rollout_percent": "101"},
+        {"promote_at": "²"},
+    ],
 )
 def test_a_bad_change_is_refused_in_words(client, auth, sign_in, send, bad):
     sign_in()
@@ -225,17 +285,23 @@ MEASURED = {
 
 
 def test_what_was_predicted_stands_beside_what_was_measured_brought_to_a_day(stores):
-    version = dataclasses.replace(policies.current(stores), predicted=PREDICTED, measured=MEASURED)
-    assert [(row.predicted, row.measured) for row in compared.compared(version)] == [
+    version = dataclasses.replace(versions.current(stores), predicted=PREDICTED, measured=MEASURED)
+    assert [(row.predicted, row.measured) for row in comparison.compared(version)] == [
         ("5,000", "4,000"),
         ("–", "500 ms"),
         ("2.5", "2.25"),
         ("–", "2 min"),
         ("–", "–"),
     ]
-    assert {row.measured for row in compared.compared(dataclasses.replace(version, measured=None))} == {"–"}
-    briefly = dataclasses.replace(version, measured={**MEASURED, "since": "2026-11-24T23:59:00.000Z"})
-    assert [row.measured for row in compared.compared(briefly)][:2] == ["–", "500 ms"], "a minute says nothing about a day's sum"
+    assert {
+        row.measured for row in comparison.compared(dataclasses.replace(version, measured=None))
+    } == {"–"}
+    briefly = dataclasses.replace(
+        version, measured={**MEASURED, "since": "2026-11-24T23:59:00.000Z"}
+    )
+    assert [row.measured for row in comparison.compared(briefly)][:2] == ["–", "500 ms"], (
+        "a minute says nothing about a day's sum"
+    )
 
 
 def test_live_figures_say_when_there_is_nothing_to_measure(client, sign_in):
@@ -247,7 +313,9 @@ def test_live_figures_say_when_there_is_nothing_to_measure(client, sign_in):
 
 def test_an_account_is_found_pinned_and_unpinned(client, auth, sign_in, send):
     client.put("/v1/accounts/9", headers=auth(9))
-    post = client.post("/v1/posts", json={"photo_url": URL, "description": "<b>"}, headers=auth(9)).json
+    post = client.post(
+        "/v1/posts", json={"photo_url": URL, "description": "<b>"}, headers=auth(9)
+    ).json
     sign_in()
     found = client.get("/console/accounts?id=9").text
     assert "0 followers are below demote_at 1000" in found
@@ -260,12 +328,18 @@ def test_an_account_is_found_pinned_and_unpinned(client, auth, sign_in, send):
     assert "No account is pinned" in client.get("/console/accounts").text
 
 
-def test_accounts_that_the_threshold_gets_wrong_are_offered_to_be_pinned(client, sign_in, monkeypatch):
+def test_accounts_that_the_threshold_gets_wrong_are_offered_to_be_pinned(
+    client, sign_in, monkeypatch
+):
     wrong = [Misfit(7, 68_000, 0.0, "pull", "push", 0.5), Misfit(9, 3, 400.0, "push", "pull", 90.0)]
     advice = types.SimpleNamespace(large_but_silent=wrong[:1], small_but_talkative=wrong[1:])
     monkeypatch.setattr(console_accounts, "recommendation", lambda *_: advice)
     sign_in()
-    rows = re.findall(r'<a href="/console/accounts\?id=(\d)">.*?</tr>', client.get("/console/accounts").text, re.DOTALL)
+    rows = re.findall(
+        r'<a href="/console/accounts\?id=(\d)">.*?</tr>',
+        client.get("/console/accounts").text,
+        re.DOTALL,
+    )
     assert rows == ["9", "7"], "the largest saving first"
 
 
@@ -278,18 +352,28 @@ def test_relief_is_said_while_it_lasts(client, sign_in, stores):
     sign_in()
     assert "Deliveries lag" not in client.get("/console").text
     with stores.sql.writing() as connection:
-        connection.execute(sa.insert(ReliefLine), {"id": 1, "pull_from": 70, "delivery_seconds": 90.0, "since": now()})
+        connection.execute(
+            sa.insert(LoadSheddingLine),
+            {"id": 1, "pull_from": 70, "delivery_seconds": 90.0, "since": now()},
+        )
     assert "Deliveries lag by 1.5 min" in client.get("/console").text
 
 
-def test_the_demo_prints_a_link_and_an_account_that_a_drag_makes_a_celebrity(app, client, monkeypatch):
+def test_the_demo_prints_a_link_and_an_account_that_a_drag_makes_a_celebrity(
+    app, client, monkeypatch
+):
     for name, value in {"_ACCOUNTS": 400, "_POSTS": 6, "_READERS": 3}.items():
         monkeypatch.setattr(demo, name, value)
     said = "\n".join(demo.load_demo(app.extensions["feedsvc"], "http://localhost"))
     code = re.search(r"http://localhost/console/sign-in#(\S+)", said)[1]
     assert client.post("/console/sign-in", data={"code": code}, headers=ORIGIN).status_code == 303
-    account, followers = re.search(r"Account (\d+), with (\d+) followers, is pushed so far", said).groups()
-    assert f"{followers} followers are below demote_at 80" in client.get(f"/console/accounts?id={account}").text
+    account, followers = re.search(
+        r"Account (\d+), with (\d+) followers, is pushed so far", said
+    ).groups()
+    assert (
+        f"{followers} followers are below demote_at 80"
+        in client.get(f"/console/accounts?id={account}").text
+    )
 
 
 def test_a_post_is_explained(client, auth, sign_in):
@@ -299,7 +383,10 @@ def test_a_post_is_explained(client, auth, sign_in):
     assert "In the feed: " in client.get(f"/console/explain?viewer=9&post={post['id']}").text
 
 
-@pytest.mark.parametrize(("path", "status"), [("/accounts?id=77", 404), ("/accounts?id=x", 422), ("/explain?viewer=1&post=1", 404)])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/accounts?id=77", 404), ("/accounts?id=x", 422), ("/explain?viewer=1&post=1", 404)],
+)
 def test_what_is_not_there_is_said_on_a_page(client, sign_in, path, status):
     sign_in()
     answer = client.get(f"/console{path}")
@@ -318,7 +405,9 @@ def test_pages_load_nothing_but_what_the_service_serves_and_run_nothing_inline(c
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert answer.headers["Cache-Control"] == "no-store"
-        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\son\w+=|https?://", answer.text), path
+        assert not re.search(
+            r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\son\w+=|https?://", answer.text
+        ), path
 
 
 def test_a_script_whose_session_has_ended_is_told_so(client):
@@ -340,18 +429,26 @@ def test_a_script_whose_session_has_ended_is_told_so(client):
     ],
 )
 def test_numbers_are_spelled_for_people(value, said):
-    assert words.number(value) == said
+    assert formats.number(value) == said
 
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0, "0 s"), (0.0004, "0.4 ms"), (0.0123, "12.3 ms"), (2.5, "2.5 s"), (90, "1.5 min"), (7200, "2 h"), (172_800, "2 d")],
+    [
+        (0, "0 s"),
+        (0.0004, "0.4 ms"),
+        (0.0123, "12.3 ms"),
+        (2.5, "2.5 s"),
+        (90, "1.5 min"),
+        (7200, "2 h"),
+        (172_800, "2 d"),
+    ],
 )
 def test_durations_are_spelled_for_people(seconds, said):
-    assert words.duration(seconds) == said
+    assert formats.duration(seconds) == said
 
 
 def test_differences_have_a_sign():
-    assert [words.signed(value) for value in (5, -5, 0)] == ["+5", "−5", "no change"]
-    assert words.size(1_500_000) == "1.5 MB"
-    assert words.counted(1, "account") == "1 account"
+    assert [formats.signed(value) for value in (5, -5, 0)] == ["+5", "−5", "no change"]
+    assert formats.size(1_500_000) == "1.5 MB"
+    assert formats.counted(1, "account") == "1 account"

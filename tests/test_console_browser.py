@@ -9,11 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 from feedsvc.graph import accounts, generate
-from feedsvc.measuring import gather
+from feedsvc.planning import change
+from feedsvc.planning.survey import survey
 from feedsvc.posts import publish
-from feedsvc.store.sql.tables import ThresholdInputs
-from feedsvc.threshold import change, limits, policies
-from feedsvc.threshold.guardrails import Guardrails
+from feedsvc.routing import guardrails, versions
+from feedsvc.routing.guardrails import Guardrails
+from feedsvc.store.sql.tables import StoredSurvey
 from tests.browser import DESK, PHONE, Visit, chromium, served
 
 ACCOUNTS = 1_000
@@ -34,9 +35,17 @@ def browser():
 def services(app):
     """Those of an application with a small graph in it."""
     found = app.extensions["feedsvc"]
-    change.change(found.stores, promote_at=40, demote_at=32, rollout_percent=100, reason="small", changed_by="test", if_match=None)
+    change.change(
+        found.stores,
+        promote_at=40,
+        demote_at=32,
+        rollout_percent=100,
+        reason="small",
+        changed_by="test",
+        if_match=None,
+    )
     generate.load(found.stores, ACCOUNTS, 1)
-    gather.refresh(found.stores)
+    survey.refresh(found.stores)
     return found
 
 
@@ -56,7 +65,9 @@ def visit(browser, app, services):
 
 
 def post(services, author):
-    return publish.publish(services.stores, lambda *_: None, author, photo_url=URL, description="Hello").post_id
+    return publish.publish(
+        services.stores, lambda *_: None, author, photo_url=URL, description="Hello"
+    ).post_id
 
 
 def test_a_printed_link_signs_in_and_its_code_leaves_the_address(visit):
@@ -77,7 +88,9 @@ def test_a_pasted_token_signs_in_and_a_bad_one_is_refused_in_words(visit, auth):
     page.get_by_role("button", name="Sign in").click()
     assert "not valid" in page.get_by_role("alert").inner_text()
     person.faults.clear()  # the browser notes the 401
-    page.get_by_label("Admin token").fill(auth(1, "admin:read")["Authorization"].removeprefix("Bearer "))
+    page.get_by_label("Admin token").fill(
+        auth(1, "admin:read")["Authorization"].removeprefix("Bearer ")
+    )
     page.get_by_role("button", name="Sign in").click()
     page.get_by_text("to look only").wait_for()
 
@@ -106,8 +119,16 @@ def test_pages_fit_the_window_and_can_be_read_by_everybody(visit, services, size
     accounts.create(services.stores, 2**63 - 1)
     post_id = post(services, 2**63 - 1)
     person = visit(size=size, scheme=scheme)
-    pages = {"sign-in": "sign-in", "record": "record", "accounts": "accounts", "account": f"accounts?id={2**63 - 1}"}
-    pages |= {"explain": f"explain?viewer={2**63 - 1}&post={post_id}", "roll-back": "record/roll-back?version=1"}
+    pages = {
+        "sign-in": "sign-in",
+        "record": "record",
+        "accounts": "accounts",
+        "account": f"accounts?id={2**63 - 1}",
+    }
+    pages |= {
+        "explain": f"explain?viewer={2**63 - 1}&post={post_id}",
+        "roll-back": "record/roll-back?version=1",
+    }
     person.sign_in()
     for name, path in pages.items():
         person.page.goto(f"{person.url}/console/{path}")
@@ -134,8 +155,12 @@ def test_the_line_is_dragged_and_everything_says_what_its_value_would_do(visit):
     value = move_line(page, 0.5)
     assert value < 40
     assert page.get_by_label("Pull from, followers").input_value() == str(value)
-    assert page.get_by_label("Push below, followers").input_value() == str(round(value * 0.8)), "the ratio is kept"
-    assert page.get_by_role("slider", name="Threshold, over the costs").get_attribute("aria-valuenow") == str(value)
+    assert page.get_by_label("Push below, followers").input_value() == str(round(value * 0.8)), (
+        "the ratio is kept"
+    )
+    assert page.get_by_role("slider", name="Threshold, over the costs").get_attribute(
+        "aria-valuenow"
+    ) == str(value)
     page.get_by_role("columnheader", name=f"At {value}", exact=True).wait_for()
     assert re.search(r"\d+ accounts change to pull", page.locator("#preview").inner_text())
 
@@ -145,7 +170,17 @@ def test_the_line_moves_by_keys(visit):
     line = page.get_by_role("slider", name="Threshold, over the costs")
     line.focus()
     values = []
-    for key in ("ArrowRight", "ArrowDown", "ArrowLeft", "PageUp", "PageDown", "Home", "ArrowLeft", "ArrowUp", "End"):
+    for key in (
+        "ArrowRight",
+        "ArrowDown",
+        "ArrowLeft",
+        "PageUp",
+        "PageDown",
+        "Home",
+        "ArrowLeft",
+        "ArrowUp",
+        "End",
+    ):
         page.keyboard.press(key)
         values.append(int(line.get_attribute("aria-valuenow")))
     most = int(line.get_attribute("aria-valuemax"))
@@ -159,9 +194,14 @@ def test_a_number_that_is_typed_moves_the_lines(visit):
     page.get_by_role("slider").first.wait_for()
     page.get_by_label("Push below, followers").fill("5")
     page.get_by_label("Pull from, followers").fill("10")
-    assert [each.get_attribute("aria-valuenow") for each in page.get_by_role("slider").all()] == ["10", "10"]
+    assert [each.get_attribute("aria-valuenow") for each in page.get_by_role("slider").all()] == [
+        "10",
+        "10",
+    ]
     page.get_by_role("columnheader", name="At 10", exact=True).wait_for()
-    assert page.get_by_label("Push below, followers").input_value() == "5", "who has chosen the second line keeps it"
+    assert page.get_by_label("Push below, followers").input_value() == "5", (
+        "who has chosen the second line keeps it"
+    )
 
 
 def test_a_change_is_reviewed_applied_and_rolled_back(visit, services):
@@ -171,18 +211,25 @@ def test_a_change_is_reviewed_applied_and_rolled_back(visit, services):
     page.get_by_label("Reason").fill("less to push")
     page.get_by_role("button", name="Review").click()
     page.get_by_role("heading", name=f"Set the threshold to {value}?").wait_for()
-    assert "change to pull" in page.get_by_role("main").inner_text(), "the confirmation repeats the numbers"
+    assert "change to pull" in page.get_by_role("main").inner_text(), (
+        "the confirmation repeats the numbers"
+    )
     person.screenshot("confirm")
-    assert policies.current(services.stores).version == 2
+    assert versions.current(services.stores).version == 2
     page.get_by_role("button", name="Apply").click()
     page.wait_for_url(re.compile("/console/$"))
-    now = policies.current(services.stores)
-    assert (now.version, now.promote_at, now.reason, now.changed_by) == (3, value, "less to push", "1")
+    now = versions.current(services.stores)
+    assert (now.version, now.promote_at, now.reason, now.changed_by) == (
+        3,
+        value,
+        "less to push",
+        "1",
+    )
     page.get_by_role("link", name="Roll back to version 2").click()
     page.get_by_label("Reason").fill("too much to merge")
     page.get_by_role("button", name="Roll back").click()
     page.wait_for_url(re.compile("/console/$"))
-    assert policies.current(services.stores).promote_at == 40
+    assert versions.current(services.stores).promote_at == 40
     assert "too much to merge" in page.get_by_role("list").last.inner_text()
 
 
@@ -191,7 +238,9 @@ def test_the_charts_follow_the_window(visit):
     line = page.get_by_role("slider", name="Threshold, over the accounts")
     line.wait_for()
     page.set_viewport_size({"width": 400, "height": 800})
-    page.wait_for_function("document.querySelector('#distribution canvas').getBoundingClientRect().width < 380")
+    page.wait_for_function(
+        "document.querySelector('#distribution canvas').getBoundingClientRect().width < 380"
+    )
     over, at = page.locator("#distribution .u-over").bounding_box(), line.bounding_box()
     assert over["x"] < at["x"] + at["width"] / 2 < over["x"] + over["width"]
 
@@ -207,14 +256,22 @@ def test_a_change_is_made_by_keys_alone(visit, services):
     page.keyboard.type("by hand")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Set the threshold to 20?").wait_for()
-    page.locator("button:focus", has_text="Apply").wait_for()  # the browser gives it the focus after the heading is drawn
+    page.locator(
+        "button:focus", has_text="Apply"
+    ).wait_for()  # the browser gives it the focus after the heading is drawn
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/console/$"))
-    assert policies.current(services.stores).promote_at == 20
+    assert versions.current(services.stores).promote_at == 20
 
 
 def test_what_a_guardrail_refuses_is_said_and_may_be_forced_with_a_reason(visit, services):
-    limits.change(services.stores, Guardrails(min_promote_at=30), reason="careful", changed_by="test", if_match=None)
+    guardrails.change(
+        services.stores,
+        Guardrails(min_promote_at=30),
+        reason="careful",
+        changed_by="test",
+        if_match=None,
+    )
     person = visit()
     page = person.sign_in()
     page.get_by_text("Guardrails: min promote at 30.").wait_for()
@@ -223,13 +280,13 @@ def test_what_a_guardrail_refuses_is_said_and_may_be_forced_with_a_reason(visit,
     page.get_by_role("button", name="Review").click()
     page.get_by_role("button", name="Apply").click()
     page.get_by_text("promote_at 20 is below its bound of 30").wait_for()
-    assert policies.current(services.stores).version == 2
+    assert versions.current(services.stores).version == 2
     person.screenshot("refused")
     person.faults.clear()  # the browser notes the 409
     page.get_by_label("Why all the same").fill("agreed with everybody")
     page.get_by_role("button", name="Apply all the same").click()
     page.get_by_text("forced against a guardrail").wait_for()
-    assert policies.current(services.stores).reason == "agreed with everybody"
+    assert versions.current(services.stores).reason == "agreed with everybody"
 
 
 def test_live_figures_follow_what_happens(visit, services):
@@ -288,7 +345,7 @@ def test_what_takes_too_long_is_given_up(visit):
 
 def test_before_anything_is_known_the_page_says_so(visit, services):
     with services.stores.sql.writing() as connection:
-        connection.execute(sa.delete(ThresholdInputs))
+        connection.execute(sa.delete(StoredSurvey))
     person = visit()
     page = person.sign_in()
     page.get_by_text("Nothing is known about accounts").nth(1).wait_for()
@@ -300,7 +357,9 @@ def test_before_anything_is_known_the_page_says_so(visit, services):
 
 
 @pytest.mark.parametrize(("size", "scheme"), list(product((PHONE, DESK), ("light", "dark"))))
-def test_the_threshold_page_fits_the_window_and_can_be_read_by_everybody(visit, services, size, scheme):
+def test_the_threshold_page_fits_the_window_and_can_be_read_by_everybody(
+    visit, services, size, scheme
+):
     person = visit(size=size, scheme=scheme)
     page = person.sign_in()
     move_line(page, 0.5)

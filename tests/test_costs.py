@@ -9,10 +9,10 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedsvc.fanout import small
-from feedsvc.threshold import rates
-from feedsvc.threshold.advice import Limits, advise, choose
-from feedsvc.threshold.costs import (
+from feedsvc.fanout import micro_batches
+from feedsvc.planning import rates
+from feedsvc.planning.calibrated import DEFAULT_COSTS, DEFAULTS
+from feedsvc.planning.costs import (
     Batches,
     Pulling,
     Pushing,
@@ -26,15 +26,17 @@ from feedsvc.threshold.costs import (
     seconds_to_last_follower,
     tenfolds,
 )
-from feedsvc.threshold.inputs import Cell, Inputs, ListsAt, Named, grid
-from feedsvc.threshold.kept import DEFAULT_COSTS, DEFAULTS
-from feedsvc.threshold.model import Lines, Situation, saving
-from feedsvc.threshold.policies import PolicyInfo
+from feedsvc.planning.model import Lines, Situation, saving
+from feedsvc.planning.recommendation import RecommendationLimits, advise, choose
+from feedsvc.planning.survey.aggregates import Cell, ListsAt, NamedAccount, Survey, grid
+from feedsvc.routing.versions import PolicyInfo
 
 amounts = st.floats(0, 1e9)
 shares = st.floats(0, 1)
 followers = st.integers(0, 200)
-pushings = st.builds(Pushing, posts=amounts, small_posts=amounts, rounds=amounts, links=amounts, follower_ids=amounts)
+pushings = st.builds(
+    Pushing, posts=amounts, small_posts=amounts, rounds=amounts, links=amounts, follower_ids=amounts
+)
 pullings = st.builds(Pulling, **dict.fromkeys(vars(Pulling()), amounts))
 BATCHES = Batches(batch=30, small=10)
 NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
@@ -47,13 +49,18 @@ def close(one, other):
 @given(pushings, shares, st.floats(0, 100))
 def test_so_many_times_the_pushing_costs_so_many_times_as_much(work, share, times):
     more = Pushing(**{name: value * times for name, value in vars(work).items()})
-    assert close(push_seconds(DEFAULT_COSTS, more, share), times * push_seconds(DEFAULT_COSTS, work, share))
+    assert close(
+        push_seconds(DEFAULT_COSTS, more, share), times * push_seconds(DEFAULT_COSTS, work, share)
+    )
 
 
 @given(pullings, pullings)
 def test_pulling_adds_up(one, other):
     both = Pulling(**{name: value + getattr(other, name) for name, value in vars(one).items()})
-    assert close(pull_seconds(DEFAULT_COSTS, both), pull_seconds(DEFAULT_COSTS, one) + pull_seconds(DEFAULT_COSTS, other))
+    assert close(
+        pull_seconds(DEFAULT_COSTS, both),
+        pull_seconds(DEFAULT_COSTS, one) + pull_seconds(DEFAULT_COSTS, other),
+    )
 
 
 @given(st.integers(0, 10**7), shares)
@@ -66,14 +73,33 @@ def test_a_skipped_feed_costs_less_than_one_that_takes_the_push(ids, share):
 
 def test_the_formulas_by_hand():
     costs = DEFAULT_COSTS
-    pushed = push_seconds(costs, Pushing(posts=2, small_posts=1, rounds=1, links=3, follower_ids=1000), 0.25)
+    pushed = push_seconds(
+        costs, Pushing(posts=2, small_posts=1, rounds=1, links=3, follower_ids=1000), 0.25
+    )
     by_hand = 2 * costs.fanout_us + costs.round_us + costs.small_fanout_us + 3 * costs.link_us
     by_hand += 1000 * (costs.follower_id_us + 0.25 * costs.push_us + 0.75 * costs.skip_us)
     assert close(pushed, by_hand / 1e6)
-    pulled = pull_seconds(costs, Pulling(look_ups=9, merging_reads=5, lists=20, tenfolds=20 * tenfolds(1_000), entries=400, posts=3))
-    by_hand = 9 * costs.look_up_us + 5 * costs.first_list_us + 20 * (costs.list_us + 3 * costs.list_tenfold_us) + 400 * costs.list_entry_us
+    pulled = pull_seconds(
+        costs,
+        Pulling(
+            look_ups=9,
+            merging_reads=5,
+            lists=20,
+            tenfolds=20 * tenfolds(1_000),
+            entries=400,
+            posts=3,
+        ),
+    )
+    by_hand = (
+        9 * costs.look_up_us
+        + 5 * costs.first_list_us
+        + 20 * (costs.list_us + 3 * costs.list_tenfold_us)
+        + 400 * costs.list_entry_us
+    )
     assert close(pulled, (by_hand + 3 * 2 * costs.learn_us) / 1e6)
-    assert close(base_seconds(costs, posts=2, reads=7), (2 * costs.upload_us + 7 * costs.read_us) / 1e6)
+    assert close(
+        base_seconds(costs, posts=2, reads=7), (2 * costs.upload_us + 7 * costs.read_us) / 1e6
+    )
     assert list_bytes(costs, 2, 10) == 2 * costs.feed_bytes + 10 * costs.entry_bytes
 
 
@@ -94,19 +120,27 @@ def test_the_wait_is_that_of_pollaczek_and_khinchine():
 @given(st.integers(1, 10**6), st.integers(1, 10**6))
 def test_more_followers_are_reached_later(one, other):
     less, more = sorted((one, other))
-    times = [seconds_to_last_follower(DEFAULT_COSTS, count, 1.0, BATCHES, Queue()) for count in (less, more)]
+    times = [
+        seconds_to_last_follower(DEFAULT_COSTS, count, 1.0, BATCHES, Queue())
+        for count in (less, more)
+    ]
     if BATCHES.links(less) > 0 or BATCHES.links(more) == 0:
         assert times[0] <= times[1] + 1e-12
     assert job_seconds(DEFAULT_COSTS, less, 1.0, BATCHES) > 0
 
 
 @given(st.floats(0, 1000), st.floats(0, 1000), st.floats(0, 0.1))
-def test_the_more_is_uploaded_the_more_goes_in_a_round_and_a_round_takes_what_came_meanwhile(one, other, each):
+def test_the_more_is_uploaded_the_more_goes_in_a_round_and_a_round_takes_what_came_meanwhile(
+    one, other, each
+):
     less, more = (posts_a_round(DEFAULT_COSTS, 2, rate, each) for rate in sorted((one, other)))
-    assert 1 <= less <= more <= small._POSTS
-    if less < small._POSTS:
+    assert 1 <= less <= more <= micro_batches.MAX_POSTS
+    if less < micro_batches.MAX_POSTS:
         rate = min(one, other)
-        gathered, while_one_ran = 1 + rate * small.GATHERED_SECONDS, rate / 2 * (DEFAULT_COSTS.round_us / 1e6 + less * each)
+        gathered, while_one_ran = (
+            1 + rate * micro_batches.GATHER_SECONDS,
+            rate / 2 * (DEFAULT_COSTS.round_us / 1e6 + less * each),
+        )
         assert close(less, gathered) or (less > gathered and close(less, while_one_ran))
 
 
@@ -128,16 +162,32 @@ def test_the_share_of_a_cell_shrinks_as_the_line_rises(low, width, one, other):
 
 
 def a_cell(low, high):
-    return Cell(low=low, high=high, accounts=2, posted=2, pulled=1, followers=2 * low, posts=3.0, follower_ids=3.0 * low, entries=4.0)
+    return Cell(
+        low=low,
+        high=high,
+        accounts=2,
+        posted=2,
+        pulled=1,
+        followers=2 * low,
+        posts=3.0,
+        follower_ids=3.0 * low,
+        entries=4.0,
+    )
 
 
 @st.composite
 def situations(draw):
     """Accounts that are all known by name, and what their followers' reads merge: as many lists as a read's share of all follows."""
-    accounts = draw(st.lists(st.tuples(followers, st.floats(0, 100), st.sampled_from([None, "push", "pull"])), min_size=1, max_size=12))
+    accounts = draw(
+        st.lists(
+            st.tuples(followers, st.floats(0, 100), st.sampled_from([None, "push", "pull"])),
+            min_size=1,
+            max_size=12,
+        )
+    )
     pins = draw(st.sampled_from([None, "push", "pull"]))
     named = [
-        Named(
+        NamedAccount(
             account_id=number + 1,
             follower_count=count,
             posts=posts if route else 0.0,
@@ -148,7 +198,7 @@ def situations(draw):
         for number, (count, posts, route) in enumerate(accounts)
     ]
     points = grid(max(count for count, _, _ in accounts))
-    inputs = Inputs(
+    inputs = Survey(
         taken_at=NOON,
         window_seconds=86_400.0,
         accounts=len(named),
@@ -173,7 +223,13 @@ def situations(draw):
 
 
 def _lists(point, named):
-    merged = [each for each in named if each.entries and each.pin != "push" and (each.follower_count >= point or each.pin == "pull")]
+    merged = [
+        each
+        for each in named
+        if each.entries
+        and each.pin != "push"
+        and (each.follower_count >= point or each.pin == "pull")
+    ]
     count = sum(each.follower_count for each in merged) / 200
     entries = sum(each.follower_count * each.entries for each in merged) / 200
     pushed = sum(each.posts for each in named if each not in merged)
@@ -223,9 +279,21 @@ def test_what_one_saves_over_another_the_other_costs_more(situation, one, other)
 limits = st.none() | st.floats(0.001, 100)
 
 
-@given(situations(), st.builds(Limits, max_delivery_seconds=limits, max_lists_per_read=limits, max_memory_bytes=st.none() | st.just(5000)))
-def test_the_choice_keeps_the_limits_if_any_threshold_does_and_none_that_does_costs_less(situation, wanted):
-    curve = [situation.predict(Lines(at.promote_at, at.promote_at)) for at in situation.inputs.lists]
+@given(
+    situations(),
+    st.builds(
+        RecommendationLimits,
+        max_delivery_seconds=limits,
+        max_lists_per_read=limits,
+        max_memory_bytes=st.none() | st.just(5000),
+    ),
+)
+def test_the_choice_keeps_the_limits_if_any_threshold_does_and_none_that_does_costs_less(
+    situation, wanted
+):
+    curve = [
+        situation.predict(Lines(at.promote_at, at.promote_at)) for at in situation.inputs.lists
+    ]
     choice = choose(curve, situation.predict(situation.today), wanted)
     allowed = [each.total_seconds.value for each in curve if not wanted.broken_by(each)]
     assert choice.keeps_limits == bool(allowed)
@@ -236,32 +304,48 @@ def test_the_choice_keeps_the_limits_if_any_threshold_does_and_none_that_does_co
         assert (choice.binding is None) == (choice.best.total_seconds.value == unlimited)
 
 
-@given(situations(), st.builds(Limits, max_delivery_seconds=limits, max_lists_per_read=limits))
+@given(
+    situations(),
+    st.builds(RecommendationLimits, max_delivery_seconds=limits, max_lists_per_read=limits),
+)
 def test_advice_is_consistent_and_says_why(situation, wanted):
-    lines = {"promote_at": situation.today.promote_at, "demote_at": situation.today.demote_at, "rollout_percent": 100}
+    lines = {
+        "promote_at": situation.today.promote_at,
+        "demote_at": situation.today.demote_at,
+        "rollout_percent": 100,
+    }
     now = PolicyInfo(version=1, **lines, reason="", changed_by="", changed_at=NOON)
     advice = advise(situation, DEFAULTS, now, wanted)
     assert advice.why
     assert advice.per_account.saves_per_day >= 0
-    assert advice.per_account.processor_seconds_per_day <= min(point.total for point in advice.curve) + 1e-6
+    assert (
+        advice.per_account.processor_seconds_per_day
+        <= min(point.total for point in advice.curve) + 1e-6
+    )
     if advice.keep:
         assert advice.recommended == advice.today
         assert advice.today.breaks == []
-    assert all(misfit.saves_per_day > 0 for misfit in advice.large_but_silent + advice.small_but_talkative)
+    assert all(
+        misfit.saves_per_day > 0 for misfit in advice.large_but_silent + advice.small_but_talkative
+    )
     assert all(misfit.route == "pull" for misfit in advice.large_but_silent)
 
 
 @given(situations())
 def test_inputs_come_back_as_they_were_kept(situation):
-    assert Inputs.from_json(json.loads(json.dumps(situation.inputs.to_json()))) == situation.inputs
+    assert Survey.from_json(json.loads(json.dumps(situation.inputs.to_json()))) == situation.inputs
 
 
 def test_a_large_silent_account_and_a_small_talkative_one_are_misfits():
-    silent = Named(account_id=1, follower_count=1000, posts=0.0, entries=5.0, last_route="pull", pin=None)
-    talkative = Named(account_id=2, follower_count=50, posts=500.0, entries=10.0, last_route="push", pin=None)
+    silent = NamedAccount(
+        account_id=1, follower_count=1000, posts=0.0, entries=5.0, last_route="pull", pin=None
+    )
+    talkative = NamedAccount(
+        account_id=2, follower_count=50, posts=500.0, entries=10.0, last_route="push", pin=None
+    )
     named = [silent, talkative]
     lists = [_lists(point, named) for point in grid(1000)]
-    inputs = Inputs(
+    inputs = Survey(
         taken_at=NOON,
         window_seconds=86_400.0,
         accounts=2,
@@ -279,6 +363,8 @@ def test_a_large_silent_account_and_a_small_talkative_one_are_misfits():
         named=named,
         lists=lists,
     )
-    situation = Situation(inputs, DEFAULT_COSTS, DEFAULT_COSTS.share(0.1), 2, BATCHES, Lines(100, 100))
+    situation = Situation(
+        inputs, DEFAULT_COSTS, DEFAULT_COSTS.share(0.1), 2, BATCHES, Lines(100, 100)
+    )
     assert [misfit.account_id for misfit in rates.misfits(situation, "pull")] == [1]
     assert [misfit.account_id for misfit in rates.misfits(situation, "push")] == [2]

@@ -6,15 +6,15 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from feedsvc import changes
+from feedsvc import outbox
+from feedsvc.cache import celebrity_lists, post_bodies, relations
 from feedsvc.errors import NotFound, StoreUnavailable
 from feedsvc.fanout import chain, done
 from feedsvc.feed import reader
 from feedsvc.graph import accounts
 from feedsvc.store.redis import celebrities, delivery, leases, lists
 from feedsvc.store.sql.database import now
-from feedsvc.store.sql.tables import Change
-from feedsvc.views import bodies, celebrity, relations
+from feedsvc.store.sql.tables import OutboxRow
 from tests import steps
 
 
@@ -41,14 +41,16 @@ def dies_before(monkeypatch):
 @pytest.fixture
 def at_once(monkeypatch):
     """The sweep waits for nobody."""
-    monkeypatch.setattr(changes, "_GRACE", -changes._GRACE)
+    monkeypatch.setattr(outbox, "_GRACE", -outbox._GRACE)
 
 
-UPLOAD = [(lists, "put"), (celebrities, "put"), (lists, "finish"), (changes, "_cross_out")]
+UPLOAD = [(lists, "put"), (celebrities, "put"), (lists, "finish"), (outbox, "_cross_out")]
 
 
 @pytest.mark.parametrize(("module", "name"), UPLOAD)
-def test_an_upload_cut_short_after_its_commit_is_mended_by_the_sweep(world, dies_before, at_once, module, name):
+def test_an_upload_cut_short_after_its_commit_is_mended_by_the_sweep(
+    world, dies_before, at_once, module, name
+):
     world.crowd(9, range(1, 5))
     world.is_exact(*range(1, 5))
     dies_before(module, name)
@@ -74,19 +76,21 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=["follow", "unfollow", "mute", "block", "delete"])
-def test_a_change_cut_short_after_its_commit_is_applied_by_the_sweep(world, monkeypatch, at_once, change):
+def test_a_change_cut_short_after_its_commit_is_applied_by_the_sweep(
+    world, monkeypatch, at_once, change
+):
     world.crowd(9, [1])
     world.people(8)
     world.first = world.post(9)
     world.post(8)
     world.drain()
     world.is_exact(1, 8, 9)
-    applied = dict(changes.EFFECTS)
+    applied = dict(outbox.EFFECTS)
     for kind in applied:
-        monkeypatch.setitem(changes.EFFECTS, kind, lambda *_: (_ for _ in ()).throw(Killed))
+        monkeypatch.setitem(outbox.EFFECTS, kind, lambda *_: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         change(world)
-    changes.EFFECTS.update(applied)
+    outbox.EFFECTS.update(applied)
     assert world.sweep().changes >= 1
     change(world)
     assert world.is_exact(1, 8, 9)
@@ -109,8 +113,18 @@ def test_a_rebuild_cut_short_is_taken_over_by_the_next_reader(world, dies_before
     assert lists.read(world.stores.redis, world.stores.keys.homefeed(1)) is not None
 
 
-@pytest.mark.parametrize(("module", "name"), [(relations, "_read"), (leases, "_store"), (bodies, "_from_sql"), (celebrity, "_from_sql")])
-def test_a_view_cut_short_while_it_is_filled_is_filled_by_the_next_reader(world, dies_before, module, name):
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (relations, "_read"),
+        (leases, "_store"),
+        (post_bodies, "_from_sql"),
+        (celebrity_lists, "_from_sql"),
+    ],
+)
+def test_a_view_cut_short_while_it_is_filled_is_filled_by_the_next_reader(
+    world, dies_before, module, name
+):
     world.crowd(9, [1])
     world.post(9)
     world.stores.redis.flushdb()
@@ -125,7 +139,9 @@ LINK = [(chain, "_read_batch"), (delivery, "deliver"), (chain, "_note_progress")
 
 @pytest.mark.parametrize(("module", "name"), LINK)
 @pytest.mark.parametrize("nth", [0, 1, 2])
-def test_a_link_cut_short_anywhere_is_carried_on_by_the_sweep(world, dies_before, module, name, nth):
+def test_a_link_cut_short_anywhere_is_carried_on_by_the_sweep(
+    world, dies_before, module, name, nth
+):
     world.crowd(9, range(1, 8))
     world.is_exact(*range(1, 8))
     post = world.post(9)
@@ -144,7 +160,9 @@ def test_a_link_cut_short_anywhere_is_carried_on_by_the_sweep(world, dies_before
         assert lists.read(world.stores.redis, world.stores.keys.homefeed(follower)).ids == [post]
 
 
-def test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_once(world, monkeypatch):
+def test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_once(
+    world, monkeypatch
+):
     everybody = range(1, 10)
     world.crowd(9, range(1, 9))
     world.is_exact(*everybody)
@@ -154,7 +172,9 @@ def test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_onc
             answer, _ = steps.dies(world.run_link, after)
             world.sweep()
             world.drain()
-            assert [follower for follower in everybody if _pushed(world, follower).count(post) != 1] == [], f"dead before step {after}"
+            assert [
+                follower for follower in everybody if _pushed(world, follower).count(post) != 1
+            ] == [], f"dead before step {after}"
             if answer:
                 break
     assert after > 3, "a link has steps"
@@ -172,7 +192,9 @@ class Broken(Exception):
 def logged(monkeypatch):
     """The ids of the outbox rows that were logged as impossible to apply, in order."""
     ids = []
-    monkeypatch.setattr(changes._log, "error", lambda _event, *, change_id, **_: ids.append(change_id), raising=False)
+    monkeypatch.setattr(
+        outbox._log, "error", lambda _event, *, change_id, **_: ids.append(change_id), raising=False
+    )
     return ids
 
 
@@ -180,15 +202,17 @@ def owe(stores, kind, *ids):
     """Leave an outbox row behind, as a crash or a newer version of the service does; returns its id."""
     row = {"kind": kind, "ids": list(ids), "made_at": now()}
     with stores.sql.writing() as connection:
-        return connection.scalar(sa.insert(Change).returning(Change.id), row)
+        return connection.scalar(sa.insert(OutboxRow).returning(OutboxRow.id), row)
 
 
 def owed(stores):
     with stores.sql.reading() as connection:
-        return list(connection.scalars(sa.select(Change.id).order_by(Change.id)))
+        return list(connection.scalars(sa.select(OutboxRow.id).order_by(OutboxRow.id)))
 
 
-def test_a_row_of_an_unknown_kind_is_kept_and_logged_once_and_stops_no_other(world, at_once, logged, dies_before):
+def test_a_row_of_an_unknown_kind_is_kept_and_logged_once_and_stops_no_other(
+    world, at_once, logged, dies_before
+):
     world.crowd(9, [1])
     world.is_exact(1)
     newer = owe(world.stores, "made by a newer version", 9, 9)
@@ -202,7 +226,9 @@ def test_a_row_of_an_unknown_kind_is_kept_and_logged_once_and_stops_no_other(wor
     assert logged == [newer]
 
 
-def test_a_row_that_fails_is_kept_and_logged_once_and_stops_no_other(world, monkeypatch, at_once, logged):
+def test_a_row_that_fails_is_kept_and_logged_once_and_stops_no_other(
+    world, monkeypatch, at_once, logged
+):
     world.crowd(9, [1])
     first, second = owe(world.stores, "relations", 9), owe(world.stores, "relations", 1)
     applied = []
@@ -212,7 +238,7 @@ def test_a_row_that_fails_is_kept_and_logged_once_and_stops_no_other(world, monk
             raise Broken
         applied.append(account)
 
-    monkeypatch.setitem(changes.EFFECTS, "relations", apply)
+    monkeypatch.setitem(outbox.EFFECTS, "relations", apply)
     assert world.sweep().changes == 1
     assert world.sweep().changes == 0
     assert (applied, owed(world.stores), logged) == ([1], [first], [first])
@@ -221,8 +247,8 @@ def test_a_row_that_fails_is_kept_and_logged_once_and_stops_no_other(world, monk
 
 def test_rows_that_fail_do_not_fill_the_sweep(world, monkeypatch, at_once, logged):
     world.people(9)
-    monkeypatch.setattr(changes, "_SWEEP_ROWS", 2)
-    monkeypatch.setattr(changes, "_DUE", changes._DUE.limit(2))
+    monkeypatch.setattr(outbox, "_SWEEP_ROWS", 2)
+    monkeypatch.setattr(outbox, "_DUE", outbox._DUE.limit(2))
     broken = [owe(world.stores, "made by a newer version", 9) for _ in range(5)]
     owe(world.stores, "relations", 9)
     assert world.sweep().changes == 1
@@ -230,7 +256,9 @@ def test_rows_that_fail_do_not_fill_the_sweep(world, monkeypatch, at_once, logge
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("down"), StoreUnavailable("database")])
-def test_a_store_that_is_down_ends_the_sweep_and_keeps_every_row_that_was_not_applied(world, monkeypatch, at_once, logged, error):
+def test_a_store_that_is_down_ends_the_sweep_and_keeps_every_row_that_was_not_applied(
+    world, monkeypatch, at_once, logged, error
+):
     world.people(1, 9)
     first, second = owe(world.stores, "relations", 1), owe(world.stores, "relations", 9)
 
@@ -238,7 +266,7 @@ def test_a_store_that_is_down_ends_the_sweep_and_keeps_every_row_that_was_not_ap
         if account == 9:
             raise error
 
-    monkeypatch.setitem(changes.EFFECTS, "relations", apply)
+    monkeypatch.setitem(outbox.EFFECTS, "relations", apply)
     with pytest.raises(type(error)):
         world.sweep()
     assert (owed(world.stores), logged) == ([second], [])

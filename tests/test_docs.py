@@ -28,7 +28,9 @@ def test_every_setting_is_documented(name):
 
 def test_every_key_is_documented():
     for name in re.findall(r'"([a-z-]+):', text("feedsvc/store/redis/keys.py")):
-        assert re.search(rf"^\| `{name}(:\d+|:<\w+>)?` \|", text("docs/redis-keys.md"), re.MULTILINE), name
+        assert re.search(
+            rf"^\| `{name}(:\d+|:<\w+>)?` \|", text("docs/redis-keys.md"), re.MULTILINE
+        ), name
     for name, key in vars(keys).items():
         if name.isupper() and isinstance(key, str):
             assert f"| `{key}` |" in text("docs/redis-keys.md"), name
@@ -37,7 +39,9 @@ def test_every_key_is_documented():
 def test_keys_are_spelled_in_one_module():
     for path in (ROOT / "feedsvc").rglob("*.py"):
         if path.name != "keys.py":
-            assert not re.search(r'f"(homefeed|celebrity-posts|relations|post|fanout):', path.read_text()), path
+            assert not re.search(
+                r'f"(homefeed|celebrity-posts|relations|post|fanout):', path.read_text()
+            ), path
 
 
 def test_every_metric_is_documented():
@@ -47,15 +51,23 @@ def test_every_metric_is_documented():
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_script_opens_with_its_keys_arguments_result_and_invariant(script):
-    header = "".join(line for line in script.read_text().splitlines(keepends=True) if line.startswith("--"))
+    header = "".join(
+        line for line in script.read_text().splitlines(keepends=True) if line.startswith("--")
+    )
     assert script.read_text().startswith("--")
-    assert [word for word in ("KEYS", "ARGV", "Returns", "Invariant") if f"\n-- {word}" not in f"\n{header}"] == []
+    assert [
+        word
+        for word in ("KEYS", "ARGV", "Returns", "Invariant")
+        if f"\n-- {word}" not in f"\n{header}"
+    ] == []
 
 
 def test_every_operation_is_in_the_openapi_document(client):
     document = client.get("/openapi.json").json
     assert document["openapi"].startswith("3.1")
-    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    described = {
+        (method.upper(), path) for path, methods in document["paths"].items() for method in methods
+    }
     served = {
         (method, re.sub(r"<(\w+)>", r"{\1}", rule.rule))
         for rule in client.application.url_map.iter_rules()
@@ -63,7 +75,11 @@ def test_every_operation_is_in_the_openapi_document(client):
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
     assert described == served
-    assert all("401" in operation["responses"] for methods in document["paths"].values() for operation in methods.values())
+    assert all(
+        "401" in operation["responses"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+    )
 
 
 def test_the_readmes_commands_exist():
@@ -79,7 +95,9 @@ def test_links_between_documents_lead_somewhere():
 
 
 def test_no_file_names_a_place_on_somebodys_machine():
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
     for name in listed:
         path = ROOT / name
         if path.suffix in {".py", ".md", ".toml", ".lua", ".txt", ".html"} and path.is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feedsvc.store.redis import keys
-from feedsvc.worker import QUEUES
+from feedsvc.tasks import QUEUES
 from tests import workers
 from tests.engines import wait_until
 
@@ -28,14 +28,22 @@ def service(client, auth, app):
 class Service:
     def __init__(self, client, auth, services):
         self.client, self.auth, self.services = client, auth, services
-        lines = [{"follower": str(follower), "followee": str(AUTHOR), "action": "follow"} for follower in FOLLOWERS]
+        lines = [
+            {"follower": str(follower), "followee": str(AUTHOR), "action": "follow"}
+            for follower in FOLLOWERS
+        ]
         for account in (AUTHOR, *FOLLOWERS):
             client.put(f"/v1/accounts/{account}", headers=auth(1, "service"))
-        assert client.post("/v1/follows/batch", json=lines, headers=auth(1, "service")).status_code == 200
+        assert (
+            client.post("/v1/follows/batch", json=lines, headers=auth(1, "service")).status_code
+            == 200
+        )
         assert all(self.feed(follower) == [] for follower in FOLLOWERS)
 
     def post(self):
-        answer = self.client.post("/v1/posts", json={"photo_url": "https://img.example/1.jpg"}, headers=self.auth(AUTHOR))
+        answer = self.client.post(
+            "/v1/posts", json={"photo_url": "https://img.example/1.jpg"}, headers=self.auth(AUTHOR)
+        )
         assert answer.status_code == 201
         return answer.json["id"]
 
@@ -61,7 +69,12 @@ def test_workers_move_posts_into_the_feeds_and_off_the_celebrity_list(service, s
         for post in posts:
             wait_until(lambda post=post: service.is_done(post), 30)
             done = service.fanout(post)
-            assert (done["followers"], done["delivered"], done["skipped"], done["batches"]) == (8, 8, 0, 3)
+            assert (done["followers"], done["delivered"], done["skipped"], done["batches"]) == (
+                8,
+                8,
+                0,
+                3,
+            )
         redis = service.services.stores.redis
         wait_until(lambda: redis.zscore(keys.CELEBRITIES, AUTHOR) is None, 30)
         service.everybody_has(posts[::-1])
@@ -81,7 +94,12 @@ def test_a_worker_killed_in_the_middle_of_a_chain_costs_nobody_a_post(service, s
     post = service.post()
     redis = service.services.stores.redis
     with workers.processes(settings, "worker one") as [worker]:
-        wait_until(lambda: redis.hget(service.services.stores.keys.fanout(post, 0, 0), "cursor") is not None, 30)
+        wait_until(
+            lambda: (
+                redis.hget(service.services.stores.keys.fanout(post, 0, 0), "cursor") is not None
+            ),
+            30,
+        )
         worker.kill()
         worker.wait()
     service.everybody_has([post])
@@ -90,7 +108,12 @@ def test_a_worker_killed_in_the_middle_of_a_chain_costs_nobody_a_post(service, s
     service.everybody_has([post])
     assert service.fanout(post)["delivered"] == 8
     for follower in FOLLOWERS:
-        assert redis.lrange(service.services.stores.keys.homefeed(follower), 0, -1).count(post.encode()) == 1
+        assert (
+            redis.lrange(service.services.stores.keys.homefeed(follower), 0, -1).count(
+                post.encode()
+            )
+            == 1
+        )
 
 
 def test_valkey_flushed_in_the_middle_of_everything_costs_nobody_a_post(service, settings):

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from feedsvc.threshold import change
+from feedsvc.planning import change
 
 ACCOUNTS = [2**62 + number for number in range(8)]
 
@@ -97,7 +97,9 @@ class Chaos:
 
     def read(self):
         viewer = self.dice.choice(ACCOUNTS)
-        assert self.world.read(viewer, self.dice.choice([1, 2, 7])) == self.world.oracle.feed(viewer)
+        assert self.world.read(viewer, self.dice.choice([1, 2, 7])) == self.world.oracle.feed(
+            viewer
+        )
 
 
 @pytest.mark.parametrize("seed", range(6))

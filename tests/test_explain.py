@@ -10,13 +10,13 @@ import sqlalchemy as sa
 from alembic import command
 
 from feedsvc.errors import NotFound
-from feedsvc.feed.explain import explain
 from feedsvc.graph import follows, load
+from feedsvc.inspection.explain import explain
+from feedsvc.planning import change
 from feedsvc.store.redis import keys, lists
 from feedsvc.store.sql import migrate
 from feedsvc.store.sql.database import Database
 from feedsvc.store.sql.tables import Follow
-from feedsvc.threshold import change
 from tests import test_cli
 from tests.test_http import BAD_IDS, is_problem
 
@@ -39,7 +39,15 @@ def told(world):
 
 
 def pull_all(world):
-    change.change(world.stores, promote_at=1, demote_at=1, rollout_percent=100, reason="test", changed_by="test", if_match=None)
+    change.change(
+        world.stores,
+        promote_at=1,
+        demote_at=1,
+        rollout_percent=100,
+        reason="test",
+        changed_by="test",
+        if_match=None,
+    )
 
 
 def pushed(world, followers=CROWD):
@@ -66,8 +74,17 @@ def test_a_pulled_post_is_read_from_its_authors_celebrity_list(world, told):
     facts = told(7, world.post(9))
     assert facts.why == "in the feed: pulled, read from the celebrity list of 9"
     assert (facts.source, facts.route, facts.policy_version) == ("celebrity list", "pull", 2)
-    assert (facts.fanout.state, facts.fanout.batch, facts.fanout.has_passed, facts.pushed_at) == ("done", None, None, None)
-    assert (facts.celebrity_list.state, facts.celebrity_list.holds_post, facts.home.holds_post) == ("valid", True, False)
+    assert (facts.fanout.state, facts.fanout.batch, facts.fanout.has_passed, facts.pushed_at) == (
+        "done",
+        None,
+        None,
+        None,
+    )
+    assert (facts.celebrity_list.state, facts.celebrity_list.holds_post, facts.home.holds_post) == (
+        "valid",
+        True,
+        False,
+    )
 
 
 def test_a_pulled_post_whose_celebrity_list_is_lost_is_read_from_the_database(world, told):
@@ -76,7 +93,9 @@ def test_a_pulled_post_whose_celebrity_list_is_lost_is_read_from_the_database(wo
     post_id = world.post(9)
     world.stores.redis.delete(keys.celebrity_posts(9))
     facts = told(7, post_id)
-    assert facts.why == "in the feed: the celebrity list of 9 was not stored, read from the database"
+    assert (
+        facts.why == "in the feed: the celebrity list of 9 was not stored, read from the database"
+    )
     assert told(7, post_id).source == "celebrity list"
 
 
@@ -86,8 +105,14 @@ def test_a_post_not_pushed_yet_whose_celebrity_list_is_lost_is_read_from_the_dat
     post_id = world.post(9)
     world.stores.redis.delete(keys.celebrity_posts(9))
     facts = told(7, post_id)
-    assert facts.why == "in the feed: the celebrity list of 9 was not stored, read from the database"
-    assert (facts.home.state, facts.home.holds_post, facts.celebrity_list.state) == ("valid", False, "absent")
+    assert (
+        facts.why == "in the feed: the celebrity list of 9 was not stored, read from the database"
+    )
+    assert (facts.home.state, facts.home.holds_post, facts.celebrity_list.state) == (
+        "valid",
+        False,
+        "absent",
+    )
 
 
 def test_before_its_batch_has_run_a_post_is_read_from_the_celebrity_list(world, told):
@@ -97,9 +122,17 @@ def test_before_its_batch_has_run_a_post_is_read_from_the_celebrity_list(world, 
     assert told(7, post_id).fanout.state == "pending"
     world.run_link()
     facts = told(4, post_id)
-    assert facts.why == "in the feed: batch 2 of the fan-out has not run yet, read from the celebrity list of 9"
+    assert (
+        facts.why
+        == "in the feed: batch 2 of the fan-out has not run yet, read from the celebrity list of 9"
+    )
     assert (facts.source, facts.home.holds_post) == ("celebrity list", False)
-    assert (facts.fanout.state, facts.fanout.batch, facts.fanout.batches, facts.fanout.has_passed) == ("running", 2, 1, False)
+    assert (
+        facts.fanout.state,
+        facts.fanout.batch,
+        facts.fanout.batches,
+        facts.fanout.has_passed,
+    ) == ("running", 2, 1, False)
 
 
 def test_once_its_batch_has_run_a_post_is_in_the_home_feed(world, told):
@@ -109,7 +142,12 @@ def test_once_its_batch_has_run_a_post_is_in_the_home_feed(world, told):
     world.run_link()
     facts = told(3, post_id)
     assert facts.why == "in the feed: pushed in batch 1 of the fan-out, above the feed's floor"
-    assert (facts.source, facts.fanout.batch, facts.fanout.has_passed, facts.pushed_at) == ("home feed", 1, True, None)
+    assert (facts.source, facts.fanout.batch, facts.fanout.has_passed, facts.pushed_at) == (
+        "home feed",
+        1,
+        True,
+        None,
+    )
     assert facts.home == facts.celebrity_list, "both hold it, down to the very first post"
 
 
@@ -118,7 +156,12 @@ def test_the_last_batch_has_passed_when_the_fan_out_is_done(world, told):
     world.stores.redis.delete(world.stores.keys.fanout(post_id, 0, 0))
     facts = told(7, post_id)
     assert facts.why == "in the feed: pushed in batch 3 of the fan-out, above the feed's floor"
-    assert (facts.fanout.state, facts.fanout.batch, facts.fanout.batches, facts.fanout.has_passed) == ("done", 3, 3, True)
+    assert (
+        facts.fanout.state,
+        facts.fanout.batch,
+        facts.fanout.batches,
+        facts.fanout.has_passed,
+    ) == ("done", 3, 3, True)
     assert facts.pushed_at is not None
     assert not facts.celebrity_list.holds_post
 
@@ -129,7 +172,9 @@ def test_batches_and_the_cursor_are_judged_by_number_not_by_spelling(world, told
     post_id = world.post(9)
     world.run_link()
     passed = {viewer: told(viewer, post_id).fanout for viewer in followers}
-    assert [(facts.batch, facts.has_passed) for facts in passed.values()] == [(1, True)] * 3 + [(2, False)] * 3
+    assert [(facts.batch, facts.has_passed) for facts in passed.values()] == [(1, True)] * 3 + [
+        (2, False)
+    ] * 3
 
 
 def test_a_feed_that_was_not_stored_when_its_batch_ran_is_read_from_the_celebrity_list(world, told):
@@ -137,7 +182,10 @@ def test_a_feed_that_was_not_stored_when_its_batch_ran_is_read_from_the_celebrit
     post_id = world.post(9)
     world.drain()
     facts = told(7, post_id)
-    assert facts.why == "in the feed: batch 1 of the fan-out has run, but not into this feed, read from the celebrity list of 9"
+    assert (
+        facts.why
+        == "in the feed: batch 1 of the fan-out has run, but not into this feed, read from the celebrity list of 9"
+    )
     assert (facts.home.state, facts.home.floor) == ("absent", None)
 
 
@@ -145,7 +193,10 @@ def test_a_feed_rebuilt_before_the_fan_out_holds_the_post_already(world, told):
     world.crowd(9, [7])
     post_id = world.post(9)
     world.read(7)
-    assert told(7, post_id).why == "in the feed: stored by a rebuild of the feed before batch 1 of the fan-out, above the feed's floor"
+    assert (
+        told(7, post_id).why
+        == "in the feed: stored by a rebuild of the feed before batch 1 of the fan-out, above the feed's floor"
+    )
 
 
 def test_a_post_older_than_the_follow_was_not_pushed(world, told):
@@ -153,11 +204,16 @@ def test_a_post_older_than_the_follow_was_not_pushed(world, told):
     world.crowd(9, [8])
     with world.stores.sql.writing() as connection:
         later = Follow.followed_at_seconds + 60
-        connection.execute(sa.update(Follow).where(Follow.follower_id == 8).values(followed_at_seconds=later))
+        connection.execute(
+            sa.update(Follow).where(Follow.follower_id == 8).values(followed_at_seconds=later)
+        )
     world.read(8)
     why = "in the feed: stored by a rebuild of the feed after the follow, which is younger than the fan-out, above the feed's floor"
     assert told(8, post_id).why == why
-    assert told(7, post_id).why == "in the feed: pushed in batch 1 of the fan-out, above the feed's floor"
+    assert (
+        told(7, post_id).why
+        == "in the feed: pushed in batch 1 of the fan-out, above the feed's floor"
+    )
 
 
 def test_ones_own_post_is_pushed_with_the_first_batch(world, told):
@@ -168,7 +224,12 @@ def test_ones_own_post_is_pushed_with_the_first_batch(world, told):
     world.run_link()
     facts = told(9, post_id)
     assert facts.why == "in the feed: pushed in batch 1 of the fan-out, above the feed's floor"
-    assert (facts.is_own, facts.follows, facts.followed_since, facts.fanout.batch) == (True, False, None, None)
+    assert (facts.is_own, facts.follows, facts.followed_since, facts.fanout.batch) == (
+        True,
+        False,
+        None,
+        None,
+    )
 
 
 def test_a_post_at_or_below_the_floor_is_read_from_the_database(world, told):
@@ -178,7 +239,11 @@ def test_a_post_at_or_below_the_floor_is_read_from_the_database(world, told):
     world.read(7)
     facts = told(7, post_ids[0])
     assert facts.why == "in the feed: at or below the floor, read from the database"
-    assert (facts.source, facts.home.floor, facts.home.holds_post) == ("database", post_ids[1], False)
+    assert (facts.source, facts.home.floor, facts.home.holds_post) == (
+        "database",
+        post_ids[1],
+        False,
+    )
     assert told(7, post_ids[2]).source == "home feed"
 
 
@@ -187,8 +252,15 @@ def test_at_the_floor_nothing_is_read_from_a_list_that_goes_deeper(world, told):
     post_ids = [world.post(9) for _ in range(11)]
     world.read(7)
     facts = told(7, post_ids[0])
-    assert (facts.home.floor, facts.celebrity_list.floor, facts.celebrity_list.holds_post) == (post_ids[0], 0, True)
-    assert (facts.why, facts.source) == ("in the feed: at or below the floor, read from the database", "database")
+    assert (facts.home.floor, facts.celebrity_list.floor, facts.celebrity_list.holds_post) == (
+        post_ids[0],
+        0,
+        True,
+    )
+    assert (facts.why, facts.source) == (
+        "in the feed: at or below the floor, read from the database",
+        "database",
+    )
 
 
 def test_a_post_at_or_below_the_floor_of_another_list_is_read_from_the_database(world, told):
@@ -217,7 +289,12 @@ def test_a_feed_being_built_says_nothing_yet(world, told):
     world.stores.redis.delete(world.stores.keys.homefeed(7))
     lists.open_to_build(world.stores.redis, world.stores.keys.homefeed(7), 60)
     facts = told(7, post_id)
-    assert (facts.home.state, facts.home.floor, facts.home.holds_post, facts.source) == ("building", None, False, "database")
+    assert (facts.home.state, facts.home.floor, facts.home.holds_post, facts.source) == (
+        "building",
+        None,
+        False,
+        "database",
+    )
 
 
 def test_a_post_pushed_to_a_feed_being_built_is_not_read_from_it(world, told):
@@ -237,7 +314,10 @@ def test_a_deleted_post_is_not_in_the_feed(world, told):
     post_id = pushed(world, [7])
     world.delete(9, post_id)
     facts = told(7, post_id)
-    assert facts.why == f"not in the feed: the post was deleted at {facts.deleted_at:%Y-%m-%dT%H:%M:%SZ}"
+    assert (
+        facts.why
+        == f"not in the feed: the post was deleted at {facts.deleted_at:%Y-%m-%dT%H:%M:%SZ}"
+    )
     assert facts.home.holds_post
 
 
@@ -255,7 +335,12 @@ def test_a_post_of_somebody_not_followed_is_not_in_the_feed(world, told, ever):
     world.unfollow(7, 9)
     facts = told(7 if ever else 8, post_id)
     assert facts.why == f"not in the feed: {facts.viewer} does not follow 9"
-    assert (facts.home.holds_post, facts.fanout.batch, facts.fanout.has_passed, facts.followed_since) == (ever, None, None, None)
+    assert (
+        facts.home.holds_post,
+        facts.fanout.batch,
+        facts.fanout.has_passed,
+        facts.followed_since,
+    ) == (ever, None, None, None)
 
 
 def test_a_post_of_somebody_muted_is_not_in_the_feed(world, told):
@@ -270,8 +355,14 @@ def test_a_block_is_told_before_the_follow_it_has_ended(world, told):
     post_id = pushed(world, [6, 7])
     world.block(7, 9)
     world.block(9, 6)
-    assert (told(7, post_id).why, told(7, post_id).hidden_by) == ("not in the feed: 7 blocks 9", ["block"])
-    assert (told(6, post_id).why, told(6, post_id).hidden_by) == ("not in the feed: 9 blocks 6", ["blocked by author"])
+    assert (told(7, post_id).why, told(7, post_id).hidden_by) == (
+        "not in the feed: 7 blocks 9",
+        ["block"],
+    )
+    assert (told(6, post_id).why, told(6, post_id).hidden_by) == (
+        "not in the feed: 9 blocks 6",
+        ["blocked by author"],
+    )
 
 
 # What is wrong
@@ -309,7 +400,9 @@ def test_a_post_served_by_mistake_is_told_with_what_mends_it(world):
     world.unfollow(7, 9)
     world.stores.redis.set(world.stores.keys.relations(7), relations)
     why = explain(world.stores, 7, post_id).why
-    assert why == "should not be in the feed but is served (7 does not follow 9): run feed rebuild 7"
+    assert (
+        why == "should not be in the feed but is served (7 does not follow 9): run feed rebuild 7"
+    )
 
 
 def test_a_deleted_post_still_served_is_told_with_what_mends_it(world):
@@ -371,13 +464,17 @@ def test_an_unknown_viewer_or_post_is_not_found(world, viewer, post):
 
 
 def seconds(stores, follower, followee):
-    query = sa.select(Follow.followed_at_seconds).where(Follow.follower_id == follower, Follow.followee_id == followee)
+    query = sa.select(Follow.followed_at_seconds).where(
+        Follow.follower_id == follower, Follow.followee_id == followee
+    )
     with stores.sql.reading() as connection:
         return connection.scalar(query)
 
 
 def is_now(at):
-    return abs(dt.datetime.now(dt.UTC) - dt.datetime.fromtimestamp(at, dt.UTC)) < dt.timedelta(minutes=1)
+    return abs(dt.datetime.now(dt.UTC) - dt.datetime.fromtimestamp(at, dt.UTC)) < dt.timedelta(
+        minutes=1
+    )
 
 
 def test_a_follow_tells_since_when(world, told):
@@ -398,7 +495,11 @@ def test_following_or_importing_again_does_not_change_since_when(world, told):
     at = {6: None, 7: 1_000_000_000}
     with world.stores.sql.writing() as connection:
         for follower, value in at.items():
-            connection.execute(sa.update(Follow).where(Follow.follower_id == follower).values(followed_at_seconds=value))
+            connection.execute(
+                sa.update(Follow)
+                .where(Follow.follower_id == follower)
+                .values(followed_at_seconds=value)
+            )
     for follower in at:
         follows.follow(world.stores, follower, 9)
     load.load_edges(world.stores, [(6, 9), (7, 9)])
@@ -416,14 +517,20 @@ def migrated(database, revision):
 
 def edges(database):
     with database.reading() as connection:
-        return connection.execute(sa.text("SELECT * FROM follows ORDER BY follower_id")).mappings().all()
+        return (
+            connection.execute(sa.text("SELECT * FROM follows ORDER BY follower_id"))
+            .mappings()
+            .all()
+        )
 
 
 def test_the_migration_keeps_every_follow_up_and_down(database_url):
     database = Database(database_url)
     migrated(database, "0001")
     with database.writing() as connection:
-        connection.execute(sa.text("INSERT INTO follows (followee_id, follower_id) VALUES (9, 6), (9, 7)"))
+        connection.execute(
+            sa.text("INSERT INTO follows (followee_id, follower_id) VALUES (9, 6), (9, 7)")
+        )
     old = edges(database)
     assert old == [{"followee_id": 9, "follower_id": 6}, {"followee_id": 9, "follower_id": 7}]
     migrated(database, "head")
@@ -449,8 +556,15 @@ def ask(client, headers, query):
 def test_who_administers_may_ask(client, auth, post, scope):
     answer = ask(client, auth(1, scope), f"?viewer={BIG}&post={post}")
     assert answer.status_code == 200
-    assert answer.json["why"] == "in the feed: pushed in batch 1 of the fan-out, above the feed's floor"
-    assert (answer.json["viewer"], answer.json["post_id"], answer.json["author_id"]) == (str(BIG), str(post), "9")
+    assert (
+        answer.json["why"]
+        == "in the feed: pushed in batch 1 of the fan-out, above the feed's floor"
+    )
+    assert (answer.json["viewer"], answer.json["post_id"], answer.json["author_id"]) == (
+        str(BIG),
+        str(post),
+        "9",
+    )
     assert answer.json["followed_since"].endswith("Z")
     assert answer.json["home"] == {"state": "valid", "floor": "0", "holds_post": True}
     assert answer.json["fanout"] == {"state": "done", "batch": 1, "batches": 1, "has_passed": True}
@@ -468,12 +582,17 @@ def test_an_unknown_viewer_or_post_is_a_404(client, auth, post):
 
 @pytest.mark.parametrize("bad", [*BAD_IDS, "", "me"])
 def test_an_id_that_is_none_is_named(client, auth, bad):
-    assert is_problem(ask(client, auth(1, "admin:read"), f"?viewer={bad}&post=1"), 422, "query", "viewer")
-    assert is_problem(ask(client, auth(1, "admin:read"), f"?viewer=1&post={bad}"), 422, "query", "post")
+    assert is_problem(
+        ask(client, auth(1, "admin:read"), f"?viewer={bad}&post=1"), 422, "query", "viewer"
+    )
+    assert is_problem(
+        ask(client, auth(1, "admin:read"), f"?viewer=1&post={bad}"), 422, "query", "post"
+    )
 
 
 @pytest.mark.parametrize(
-    ("query", "field"), [("", "viewer"), ("?viewer=1", "post"), ("?viewer=1&viewer=1&post=1", "viewer"), ("?x=1", "x")]
+    ("query", "field"),
+    [("", "viewer"), ("?viewer=1", "post"), ("?viewer=1&viewer=1&post=1", "viewer"), ("?x=1", "x")],
 )
 def test_a_query_of_the_wrong_shape_is_named(client, auth, query, field):
     assert is_problem(ask(client, auth(1, "admin:read"), query), 422, "query", field)
@@ -484,7 +603,11 @@ def test_the_answer_is_what_the_document_shows(client, auth, post):
     answer = ask(client, auth(1, "admin:read"), f"?viewer=7&post={post}").json
     described = document["Explanation"]["properties"]
     assert described.keys() == answer.keys()
-    assert all("example" in fact for name, fact in described.items() if name not in {"fanout", "home", "celebrity_list"})
+    assert all(
+        "example" in fact
+        for name, fact in described.items()
+        if name not in {"fanout", "home", "celebrity_list"}
+    )
 
 
 def halves(line):
@@ -495,18 +618,33 @@ def halves(line):
 def test_the_command_prints_the_sentence_and_the_facts_in_lines(run, post):
     code, out, _ = run("feed", "explain", "7", str(post))
     sentence, *facts = out.splitlines()
-    assert (code, sentence) == (0, "in the feed: pushed in batch 1 of the fan-out, above the feed's floor")
+    assert (code, sentence) == (
+        0,
+        "in the feed: pushed in batch 1 of the fan-out, above the feed's floor",
+    )
     assert len({len(line) - len(halves(line)[1]) for line in facts}) == 1, "aligned"
-    assert {"in feed": "yes", "hidden by": "-", "fanout has passed": "yes", "home floor": "0"}.items() <= dict(map(halves, facts)).items()
+    assert {
+        "in feed": "yes",
+        "hidden by": "-",
+        "fanout has passed": "yes",
+        "home floor": "0",
+    }.items() <= dict(map(halves, facts)).items()
     assert not any("None" in line or "True" in line for line in facts)
 
 
 def test_the_command_prints_json(run, post):
     code, out, _ = run("feed", "explain", "7", str(post), "--json")
-    assert (code, json.loads(out)["source"], json.loads(out)["celebrity_list"]["holds_post"]) == (0, "home feed", False)
+    assert (code, json.loads(out)["source"], json.loads(out)["celebrity_list"]["holds_post"]) == (
+        0,
+        "home feed",
+        False,
+    )
 
 
-@pytest.mark.parametrize(("words", "expected"), [(("7",), 2), (("x", "1"), 2), (("0", "1"), 2), (("7", "77"), 1), (("77", "1"), 1)])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [(("7",), 2), (("x", "1"), 2), (("0", "1"), 2), (("7", "77"), 1), (("77", "1"), 1)],
+)
 def test_the_command_says_in_one_line_what_is_wrong(run, world, words, expected):
     world.people(7)
     code, out, err = run("feed", "explain", *words)

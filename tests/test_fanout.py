@@ -8,12 +8,12 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from feedsvc.fanout import chain, done, lanes, pace, small, status, sweep
+from feedsvc.fanout import chain, done, lanes, micro_batches, pace, status, sweep
+from feedsvc.routing import pins
 from feedsvc.store.redis import delivery, lists
 from feedsvc.store.redis.delivery import END
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout
-from feedsvc.threshold import pins
 
 FOLLOWERS = range(1, 8)
 
@@ -92,7 +92,9 @@ def test_two_workers_on_one_link_at_once_deliver_each_feed_once(crowd, make_stor
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2])
-def test_a_worker_that_dies_in_the_middle_of_a_batch_is_resumed_from_the_cursor(crowd, monkeypatch, kept):
+def test_a_worker_that_dies_in_the_middle_of_a_batch_is_resumed_from_the_cursor(
+    crowd, monkeypatch, kept
+):
     """The first slices of its batch were delivered, the others not, and no next link was enqueued."""
     post = crowd.post(9)
     crowd.run_link()
@@ -148,7 +150,9 @@ def test_sweeps_at_once_re_drive_a_fan_out_once(crowd, make_stores):
     crowd.post(9)
     crowd.queue.clear()
     crowd.time_passes()
-    threads = [threading.Thread(target=sweep.sweep, args=(make_stores(), crowd.enqueue)) for _ in range(4)]
+    threads = [
+        threading.Thread(target=sweep.sweep, args=(make_stores(), crowd.enqueue)) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -219,16 +223,16 @@ def test_a_link_of_a_post_that_never_was_is_a_success(stores):
 
 
 def test_a_crash_between_commit_and_put_is_mended_by_the_sweep(world, monkeypatch):
-    from feedsvc import changes
+    from feedsvc import outbox
 
     world.crowd(9, [1])
     world.is_exact(1)
-    monkeypatch.setitem(changes.EFFECTS, "posted", lambda *_: 1 / 0)
+    monkeypatch.setitem(outbox.EFFECTS, "posted", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         world.post(9)
     monkeypatch.undo()
     assert world.read(1) == []
-    monkeypatch.setattr(changes, "_GRACE", -changes._GRACE)
+    monkeypatch.setattr(outbox, "_GRACE", -outbox._GRACE)
     assert world.sweep().changes == 1
     assert len(world.read(1)) == 1
     assert world.sweep().changes == 0
@@ -328,7 +332,10 @@ def test_two_links_that_divide_a_fan_out_at_once_draw_its_bounds_once(large, mak
     post = large.post(9)
     [link] = large.queue
     large.queue.clear()
-    threads = [threading.Thread(target=chain.run_link, args=(make_stores(), large.enqueue, *link)) for _ in range(4)]
+    threads = [
+        threading.Thread(target=chain.run_link, args=(make_stores(), large.enqueue, *link))
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -347,9 +354,13 @@ def test_a_round_delivers_all_small_fan_outs_that_wait(world, monkeypatch):
     assert world.is_exact(1, 2, 7, 8, 9)
     posts = [world.post(author) for author in (9, 8, 7)]
     world.queue.clear()
-    while small.run_round(world.stores):
+    while micro_batches.run_round(world.stores):
         pass
-    assert [counts(world, post) for post in posts] == [("done", 2, 2, 0, 1), ("done", 1, 1, 0, 1), ("done", 0, 0, 0, 1)]
+    assert [counts(world, post) for post in posts] == [
+        ("done", 2, 2, 0, 1),
+        ("done", 1, 1, 0, 1),
+        ("done", 0, 0, 0, 1),
+    ]
     assert sorted(pushed(world, 1)) == posts[:2]
     assert pushed(world, 7) == posts[2:]
     monkeypatch.setattr(sweep, "_ROWS", 2)
@@ -361,11 +372,11 @@ def test_a_round_takes_no_more_followers_than_a_batch_and_leaves_large_fan_outs_
     world.crowd(9, [1, 2])
     world.crowd(8, FOLLOWERS)
     large_post, *posts = [world.post(author) for author in (8, 9, 9)]
-    assert small.run_round(world.stores)
+    assert micro_batches.run_round(world.stores)
     assert sorted(counts(world, post)[0] for post in posts) == ["done", "pending"]
-    assert not small.run_round(world.stores)
+    assert not micro_batches.run_round(world.stores)
     assert [counts(world, post)[0] for post in posts] == ["done", "done"]
-    assert not small.run_round(world.stores)
+    assert not micro_batches.run_round(world.stores)
     assert counts(world, large_post)[0] == "pending"
 
 
@@ -375,7 +386,7 @@ def test_rounds_at_once_and_links_of_the_same_posts_push_into_each_feed_once(wor
     posts = [world.post(9) for _ in range(5)]
 
     def work(stores):
-        while small.run_round(stores):
+        while micro_batches.run_round(stores):
             pass
 
     threads = [threading.Thread(target=work, args=(make_stores(),)) for _ in range(3)]
@@ -393,25 +404,27 @@ def test_a_round_that_was_lost_is_made_up_for_by_the_sweep(world, monkeypatch):
     assert world.is_exact(1, 2)
     post = world.post(9)
     world.queue.clear()
-    monkeypatch.setattr(small.delivery, "deliver_whole", lambda *_: 1 / 0)
+    monkeypatch.setattr(micro_batches.delivery, "deliver_whole", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        small.run_round(world.stores)
+        micro_batches.run_round(world.stores)
     monkeypatch.undo()
-    assert not small.run_round(world.stores)
+    assert not micro_batches.run_round(world.stores)
     assert world.sweep().redriven == 1
     world.drain()
     assert counts(world, post) == ("done", 2, 2, 0, 1)
 
 
 def test_a_round_is_asked_for_once_until_it_begins(stores):
-    assert small.ask(stores)
-    assert not small.ask(stores)
-    small.run_round(stores)
-    assert small.ask(stores)
+    assert micro_batches.ask(stores)
+    assert not micro_batches.ask(stores)
+    micro_batches.run_round(stores)
+    assert micro_batches.ask(stores)
 
 
 @pytest.mark.parametrize(("before", "after"), [(3, 100), (8, 3)])
-def test_a_fan_out_under_way_ends_under_another_batch_size_in_every_feed(large, make_stores, before, after):
+def test_a_fan_out_under_way_ends_under_another_batch_size_in_every_feed(
+    large, make_stores, before, after
+):
     large.stores = make_stores(fanout_batch=before)
     post = large.post(9)
     large.run_link()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import redis
 
+from feedsvc import post_ids
 from feedsvc.errors import BadCursor, NotFound
 from feedsvc.feed import profile, reader, walk
 from feedsvc.paging import Kind, Newer, encode
-from feedsvc.posts import ids, read
+from feedsvc.planning import change
+from feedsvc.posts import read
 from feedsvc.store.redis import keys, lists
-from feedsvc.threshold import change
 from tests.cluster import single_server
 from tests.world import post_id
 
@@ -18,7 +19,15 @@ BIG = 2**62
 
 
 def pull_from(stores, followers):
-    change.change(stores, promote_at=followers, demote_at=followers, rollout_percent=100, reason="test", changed_by="test", if_match=None)
+    change.change(
+        stores,
+        promote_at=followers,
+        demote_at=followers,
+        rollout_percent=100,
+        reason="test",
+        changed_by="test",
+        if_match=None,
+    )
 
 
 def test_a_post_is_in_every_followers_feed_before_any_worker_has_run(world):
@@ -133,9 +142,9 @@ def test_a_deleted_post_is_gone_from_every_feed_at_once_also_in_the_middle_of_it
 def test_a_post_whose_id_was_asked_for_before_it_was_one_is_in_every_feed(world, monkeypatch):
     world.crowd(9, [1])
     world.post(9)
-    coming = ids.make(2_000_000_000_000, 7)
+    coming = post_ids.make(2_000_000_000_000, 7)
     assert read.many(world.stores, 1, [coming]) == []
-    monkeypatch.setattr(ids, "draw", lambda *_: coming)
+    monkeypatch.setattr(post_ids, "draw", lambda *_: coming)
     assert world.post(9) == coming
     assert world.is_exact(1, 9)
 
@@ -143,12 +152,12 @@ def test_a_post_whose_id_was_asked_for_before_it_was_one_is_in_every_feed(world,
 def test_a_rebuild_keeps_what_is_pushed_and_followed_meanwhile(world, monkeypatch):
     world.crowd(9, [1])
     world.people(8)
-    from feedsvc.views import timeline
+    from feedsvc.cache import feed_queries
 
-    real = timeline.pushed
+    real = feed_queries.pushed
 
     def meanwhile(*args):
-        monkeypatch.setattr(timeline, "pushed", real)
+        monkeypatch.setattr(feed_queries, "pushed", real)
         rows = real(*args)
         world.post(9)
         world.drain()
@@ -157,9 +166,9 @@ def test_a_rebuild_keeps_what_is_pushed_and_followed_meanwhile(world, monkeypatc
         world.post(8)
         return rows
 
-    monkeypatch.setattr(timeline, "pushed", meanwhile)
+    monkeypatch.setattr(feed_queries, "pushed", meanwhile)
     reader.home_page(world.stores, 1, None, 10)
-    world.stores = world.stores.without_copies()  # a process that was told of neither post
+    world.stores = world.stores.without_near_cache()  # a process that was told of neither post
     assert world.is_exact(1)
 
 
@@ -184,7 +193,9 @@ def test_a_post_that_moves_between_the_two_reads_is_seen(world, monkeypatch):
 
 
 @single_server
-@pytest.mark.parametrize(("posts", "limit"), [(4, 20), (10, 2)], ids=["a short list", "the head of a long one"])
+@pytest.mark.parametrize(
+    ("posts", "limit"), [(4, 20), (10, 2)], ids=["a short list", "the head of a long one"]
+)
 @pytest.mark.parametrize("are_moved", [True, False])
 def test_a_first_page_is_one_round_trip_and_no_sql(world, monkeypatch, are_moved, posts, limit):
     world.crowd(9, [1])
@@ -195,7 +206,9 @@ def test_a_first_page_is_one_round_trip_and_no_sql(world, monkeypatch, are_moved
         world.sweep()
     world.is_exact(1)
     world.is_exact(1)
-    monkeypatch.setattr(reader, "settled_mark", lambda: walk.TOP)  # the posts are not of the last seconds
+    monkeypatch.setattr(
+        post_ids, "watermark", lambda: walk.TOP
+    )  # the posts are not of the last seconds
     reader.home_page(world.stores, 1, None, limit)
     trips = []
     connection = redis.UnixDomainSocketConnection
@@ -224,10 +237,12 @@ def test_polling_upwards_returns_each_new_post_once_also_one_with_a_lower_id(wor
     world.post(9)
     page = reader.home_page(world.stores, 1, None, 2)
     seen = [post_id(body) for body in page.items]
-    late = ids.draw
+    late = post_ids.draw
     for number in range(7):
         lower = min(seen) - 1
-        monkeypatch.setattr(ids, "draw", (lambda *_, lower=lower: lower) if number == 3 else late)
+        monkeypatch.setattr(
+            post_ids, "draw", (lambda *_, lower=lower: lower) if number == 3 else late
+        )
         world.post(9)
         if number % 2:
             page = reader.home_page(world.stores, 1, page.prev_cursor, 2)
@@ -239,7 +254,9 @@ def test_polling_upwards_returns_each_new_post_once_also_one_with_a_lower_id(wor
 
 
 @pytest.mark.parametrize("step", ["below", "above"])
-def test_polling_a_profile_misses_no_post_that_commits_while_a_page_is_made(world, monkeypatch, step):
+def test_polling_a_profile_misses_no_post_that_commits_while_a_page_is_made(
+    world, monkeypatch, step
+):
     """It commits after the page was read, with a lower id than the page shows, before the page's cursor is made."""
     world.people(1, 9)
     early = world.post(9)
@@ -251,12 +268,14 @@ def test_polling_a_profile_misses_no_post_that_commits_while_a_page_is_made(worl
     def commits_late(self, *args):
         found = read_page(self, *args)
         monkeypatch.undo()
-        monkeypatch.setattr(ids, "draw", lambda *_: early - 1)
+        monkeypatch.setattr(post_ids, "draw", lambda *_: early - 1)
         world.post(9)
         return found
 
     monkeypatch.setattr(profile._Profile, step, commits_late)
-    page = profile.profile_page(world.stores, 1, 9, page.prev_cursor if step == "above" else None, 5)
+    page = profile.profile_page(
+        world.stores, 1, 9, page.prev_cursor if step == "above" else None, 5
+    )
     page = profile.profile_page(world.stores, 1, 9, page.prev_cursor, 5)
     assert [post_id(body) for body in page.items] == [early - 1]
 

@@ -7,10 +7,10 @@ import random
 import pytest
 import sqlalchemy as sa
 
-from feedsvc.paging import LARGEST
+from feedsvc.cache import feed_queries
+from feedsvc.formats import MAX_ID
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Follow, Mute, Post
-from feedsvc.views import timeline
 
 VIEWER = 1
 AUTHORS = range(2, 14)
@@ -26,7 +26,9 @@ class Posts:
         talk = {author: self.dice.choice([0, 1, 1, 3, 30]) for author in (VIEWER, *AUTHORS)}
         count = self.dice.choice([5, 80, 200]) if any(talk.values()) else 0
         authors = self.dice.choices(list(talk), list(talk.values()), k=count) if count else []
-        self.rows = [self.row(number * 10, author) for number, author in enumerate(authors, start=1)]
+        self.rows = [
+            self.row(number * 10, author) for number, author in enumerate(authors, start=1)
+        ]
         self.write()
 
     def row(self, post_id, author):
@@ -42,16 +44,27 @@ class Posts:
 
     def write(self):
         with self.stores.sql.writing() as connection:
-            connection.execute(sa.insert(Account), [{"id": account} for account in (VIEWER, *AUTHORS)])
-            for table, column, others in ((Follow, "followee_id", self.followed), (Mute, "muted_id", self.muted)):
+            connection.execute(
+                sa.insert(Account), [{"id": account} for account in (VIEWER, *AUTHORS)]
+            )
+            for table, column, others in (
+                (Follow, "followee_id", self.followed),
+                (Mute, "muted_id", self.muted),
+            ):
                 mine = "follower_id" if table is Follow else "account_id"
                 if others:
-                    connection.execute(sa.insert(table), [{mine: VIEWER, column: other} for other in others])
+                    connection.execute(
+                        sa.insert(table), [{mine: VIEWER, column: other} for other in others]
+                    )
             if self.rows:
                 connection.execute(sa.insert(Post), self.rows)
 
     def of(self, authors, wanted=lambda _: True):
-        return sorted(row["id"] for row in self.rows if row["author_id"] in authors and row["deleted_at"] is None and wanted(row))
+        return sorted(
+            row["id"]
+            for row in self.rows
+            if row["author_id"] in authors and row["deleted_at"] is None and wanted(row)
+        )
 
     def ask(self, query, *args, **more):
         with self.stores.sql.reading() as connection:
@@ -66,21 +79,25 @@ def posts(stores, request):
 @pytest.fixture(params=[(64, 8), (1, 1), (0, 8), (0, 1)], ids=str)
 def limits(request, monkeypatch):
     """As they are; and so that each way is taken, also where it would not pay."""
-    monkeypatch.setattr(timeline, "_NEARBY", request.param[0])
-    monkeypatch.setattr(timeline, "_WORTH", request.param[1])
+    monkeypatch.setattr(feed_queries, "_NEARBY", request.param[0])
+    monkeypatch.setattr(feed_queries, "_WORTH", request.param[1])
 
 
 def test_a_home_feed_is_made_of_the_newest_posts_that_are_pushed(posts, limits):
     pushed = posts.of({VIEWER, *posts.followed}, lambda row: row["route"] == "push")
     for count in (1, 2, 7, 40, 300):
-        assert posts.ask(timeline.pushed, count) == pushed[::-1][:count]
+        assert posts.ask(feed_queries.pushed, count) == pushed[::-1][:count]
 
 
 def test_a_page_is_of_the_posts_nearest_to_where_it_begins(posts, limits):
     seen = posts.of({VIEWER, *posts.followed} - set(posts.muted))
     for count in (1, 3, 20, 300, None):
-        for bound in (0, 15, 400, 1_000, LARGEST):
-            below = posts.ask(timeline.seen, above=0, below=bound, count=count, order="newest first")
+        for bound in (0, 15, 400, 1_000, MAX_ID):
+            below = posts.ask(
+                feed_queries.seen, above=0, below=bound, count=count, order="newest first"
+            )
             assert below == [post_id for post_id in seen[::-1] if post_id < bound][:count]
-            above = posts.ask(timeline.seen, above=bound, below=LARGEST, count=count, order="oldest first")
+            above = posts.ask(
+                feed_queries.seen, above=bound, below=MAX_ID, count=count, order="oldest first"
+            )
             assert above == [post_id for post_id in seen if post_id > bound][:count]

@@ -9,7 +9,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from feedsvc import changes
+from feedsvc import outbox
 from feedsvc.errors import Forbidden, Invalid, NotFound
 from feedsvc.feed import reader
 from feedsvc.graph import accounts, follows, generate, hiding, sample
@@ -74,7 +74,9 @@ def test_counts_are_exact_with_many_clients_at_once(world, make_stores):
             follows.unfollow(stores, account, 9)
         follows.follow(stores, account, 9)
 
-    threads = [threading.Thread(target=client, args=(make_stores(), account)) for account in range(1, 9)]
+    threads = [
+        threading.Thread(target=client, args=(make_stores(), account)) for account in range(1, 9)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -87,7 +89,11 @@ def test_lists_come_in_pages_by_id_descending_and_back(world):
     first = follows.followers(world.stores, 9, None, 2)
     second = follows.followers(world.stores, 9, first.next_cursor, 2)
     third = follows.followers(world.stores, 9, second.next_cursor, 2)
-    assert [[info.id for info in page.items] for page in (first, second, third)] == [[BIG, 7], [5, 4], [3]]
+    assert [[info.id for info in page.items] for page in (first, second, third)] == [
+        [BIG, 7],
+        [5, 4],
+        [3],
+    ]
     assert third.next_cursor is None
     assert follows.followers(world.stores, 9, third.prev_cursor, 2).items == second.items
     assert follows.followers(world.stores, 9, first.prev_cursor, 2).items == []
@@ -96,7 +102,12 @@ def test_lists_come_in_pages_by_id_descending_and_back(world):
 
 def test_a_batch_applies_each_line_and_says_what_became_of_it(world):
     world.people(1, 2, 9)
-    lines = [FollowChange(1, 9, "follow"), FollowChange(1, 1, "follow"), FollowChange(2, 77, "follow"), FollowChange(1, 9, "unfollow")]
+    lines = [
+        FollowChange(1, 9, "follow"),
+        FollowChange(1, 1, "follow"),
+        FollowChange(2, 77, "follow"),
+        FollowChange(1, 9, "unfollow"),
+    ]
     lines.append(FollowChange(2, 9, "follow"))
     outcomes = follows.apply_batch(world.stores, lines)
     assert [outcome.status for outcome in outcomes] == ["ok", "error", "error", "ok", "ok"]
@@ -107,7 +118,13 @@ def test_a_file_is_imported_with_its_comments_repeats_and_blanks(world, tmp_path
     file = tmp_path / "graph.txt"
     file.write_text(f"# follower followee\n\n1 9\n2\t9\n  3   9 \n1 9\n% end\n{BIG} 9")
     report = import_graph(world.stores, file, skip_malformed=False)
-    assert (report.lines, report.edges, report.accounts_created, report.follows_created, report.repeats) == (8, 5, 5, 4, 1)
+    assert (
+        report.lines,
+        report.edges,
+        report.accounts_created,
+        report.follows_created,
+        report.repeats,
+    ) == (8, 5, 5, 4, 1)
     assert counted(world.stores, 9) == (4, 0)
     again = import_graph(world.stores, file, skip_malformed=False)
     assert (again.accounts_created, again.follows_created, again.repeats) == (0, 0, 5)
@@ -129,7 +146,22 @@ def test_an_import_joins_what_is_there_and_shows_in_feeds_that_were_read_before(
 
 @pytest.mark.parametrize(
     "line",
-    ["1", "1 2 3", "1 1", "0 1", "-1 2", "+1 2", "1_0 2", "01 2", f"{2**63} 1", "a b", "1,2", "١ ٢", "1.5 2", "\ud800 1"],
+    [
+        "1",
+        "1 2 3",
+        "1 1",
+        "0 1",
+        "-1 2",
+        "+1 2",
+        "1_0 2",
+        "01 2",
+        f"{2**63} 1",
+        "a b",
+        "1,2",
+        "١ ٢",
+        "1.5 2",
+        "\ud800 1",
+    ],
 )
 def test_a_malformed_line_is_named_and_nothing_is_imported(stores, tmp_path, line):
     file = tmp_path / "graph.txt"
@@ -153,7 +185,11 @@ def test_a_follow_across_a_block_is_left_out(world, tmp_path):
         assert connection.scalar(sa.select(sa.func.count()).select_from(Block)) == 1
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"1 2\n" * 5000)[:-20], b"\x1f\x8bnonsense", None], ids=["cut", "nonsense", "missing"])
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"1 2\n" * 5000)[:-20], b"\x1f\x8bnonsense", None],
+    ids=["cut", "nonsense", "missing"],
+)
 def test_a_file_that_cannot_be_read_to_its_end_imports_nothing(stores, tmp_path, content):
     file = tmp_path / "graph.gz"
     if content is not None:
@@ -224,7 +260,10 @@ def test_a_sample_is_drawn_without_scanning_the_accounts(world, stores):
 
     def explain(connection, cursor, statement, parameters, context, executemany):
         if statement.startswith("SELECT") and stores.sql.is_sqlite:
-            plans.extend(row[3] for row in cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
+            plans.extend(
+                row[3]
+                for row in cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            )
 
     sa.event.listen(stores.sql.engine, "before_cursor_execute", explain)
     sample.draw(stores, 5)
@@ -232,7 +271,9 @@ def test_a_sample_is_drawn_without_scanning_the_accounts(world, stores):
 
 
 @pytest.mark.parametrize("failing", [["post deleted"], ["post deleted", "relations"], ["followed"]])
-def test_a_deletion_that_is_asked_for_again_has_hidden_everything_when_it_is_answered(world, monkeypatch, failing):
+def test_a_deletion_that_is_asked_for_again_has_hidden_everything_when_it_is_answered(
+    world, monkeypatch, failing
+):
     world.crowd(9, [1])
     post = world.post(9)
     assert (world.read(1), world.read(9)) == ([post], [post])
@@ -242,7 +283,7 @@ def test_a_deletion_that_is_asked_for_again_has_hidden_everything_when_it_is_ans
 
     for kind in failing:
         with monkeypatch.context() as patched:
-            patched.setitem(changes.EFFECTS, kind, down)
+            patched.setitem(outbox.EFFECTS, kind, down)
             with pytest.raises(redis.ConnectionError):
                 accounts.delete(world.stores, 9)
     try:
@@ -250,7 +291,10 @@ def test_a_deletion_that_is_asked_for_again_has_hidden_everything_when_it_is_ans
     except NotFound:
         assert failing == ["followed"], "its row goes last"
     assert world.read(1) == []
-    for gone in (lambda: read.one(world.stores, 1, post), lambda: reader.home_page(world.stores, 9, None, 2)):
+    for gone in (
+        lambda: read.one(world.stores, 1, post),
+        lambda: reader.home_page(world.stores, 9, None, 2),
+    ):
         with pytest.raises(NotFound):
             gone()
 
@@ -260,7 +304,9 @@ def test_an_account_of_many_posts_is_deleted_in_steps_not_post_by_post(world, mo
     for _ in range(30):
         world.post(9)
     asked, real = [], type(world.stores.sql).reading
-    monkeypatch.setattr(type(world.stores.sql), "reading", lambda database: asked.append(1) or real(database))
+    monkeypatch.setattr(
+        type(world.stores.sql), "reading", lambda database: asked.append(1) or real(database)
+    )
     accounts.delete(world.stores, 9)
     assert len(asked) < 10
     monkeypatch.undo()

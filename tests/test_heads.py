@@ -5,13 +5,13 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
 
-from feedsvc.store.redis import heads, lists
+from feedsvc.store.redis import lists, tail_hint
 from feedsvc.store.redis.lists import FloorList
 from tests.test_lists import build, deliver, stored
 
 VIEWER = 1
 # As tests/world.py makes it.
-assert (heads.PAGE, heads.READ, heads.FIRST) == (2, 8, 4)
+assert (tail_hint.PAGE, tail_hint.READ, tail_hint.FIRST) == (2, 8, 4)
 
 
 class Commands:
@@ -28,23 +28,23 @@ def read_head(stores, between=lambda _: None):
     """The head, and what was on the list when its ids were read; `between` is called after each command, with its number."""
     key = stores.keys.homefeed(VIEWER)
     commands = Commands(stores.redis)
-    heads.queue(commands, key, is_all=False)
-    assert len(commands.waiting) == heads.ANSWERS
+    tail_hint.queue(commands, key, is_all=False)
+    assert len(commands.waiting) == tail_hint.ANSWERS
     answers, on_list = [], None
     for number, command in enumerate(commands.waiting):
         if number == 1:
             on_list = stored(stores, VIEWER)
         answers.append(command())
         between(number)
-    return heads.parse(*answers), on_list
+    return tail_hint.parse(*answers), on_list
 
 
 def read_whole(stores):
     key = stores.keys.homefeed(VIEWER)
     raw = stores.redis.lrange(key, 0, -1)
-    found = heads.whole(raw)
+    found = tail_hint.whole(raw)
     if found is not None:
-        heads.leave_note(stores.redis, key, raw)
+        tail_hint.leave_note(stores.redis, key, raw)
     return raw
 
 
@@ -110,7 +110,7 @@ def test_a_note_about_a_list_that_is_another_one_now_is_not_left(stores):
     raw = stores.redis.lrange(key, 0, -1)
     stores.redis.delete(key)
     build(stores, VIEWER, [*range(9, 1, -1), 1])
-    heads.leave_note(stores.redis, key, raw)
+    tail_hint.leave_note(stores.redis, key, raw)
     assert read_head(stores)[0] is None
     assert stored(stores, VIEWER) == FloorList([*range(9, 0, -1)], 0)
 
@@ -140,17 +140,17 @@ def test_a_page_fits_into_a_head_that_was_just_noted(stores):
     build(stores, VIEWER, range(19, 9, -1))
     read_whole(stores)
     head, _ = read_head(stores)
-    assert sum(post_id > head.floor for post_id in head.ids) > heads.PAGE
+    assert sum(post_id > head.floor for post_id in head.ids) > tail_hint.PAGE
 
 
 def test_a_note_that_a_list_belies_is_told(stores):
     key = stores.keys.homefeed(VIEWER)
     build(stores, VIEWER, range(19, 9, -1))
     raw = read_whole(stores)
-    assert heads.belied(raw) == set()
+    assert tail_hint.belied(raw) == set()
     raw = stores.redis.lrange(key, 0, -1)
-    assert heads.belied(raw) == set()
-    assert heads.belied([*raw[:5], b"99", *raw[5:]]) == {99}
+    assert tail_hint.belied(raw) == set()
+    assert tail_hint.belied([*raw[:5], b"99", *raw[5:]]) == {99}
 
 
 IDS = st.integers(1, 60)
@@ -190,7 +190,11 @@ class Room:
 @given(
     start=st.lists(IDS, unique=True, min_size=8),
     rounds=st.lists(
-        st.tuples(st.lists(OPERATIONS, max_size=8), st.lists(st.lists(OPERATIONS, max_size=3), min_size=4, max_size=4)), max_size=5
+        st.tuples(
+            st.lists(OPERATIONS, max_size=8),
+            st.lists(st.lists(OPERATIONS, max_size=3), min_size=4, max_size=4),
+        ),
+        max_size=5,
     ),
 )
 def test_a_head_has_all_that_is_on_the_list_above_its_floor(stores, start, rounds):
@@ -200,9 +204,16 @@ def test_a_head_has_all_that_is_on_the_list_above_its_floor(stores, start, round
     for operations, between in rounds:
         for operation in operations:
             room.do(*operation)
-        head, on_list = read_head(stores, between=lambda number, between=between: [room.do(*each) for each in between[number]])
+        head, on_list = read_head(
+            stores,
+            between=lambda number, between=between: [room.do(*each) for each in between[number]],
+        )
         if head is not None:
             assert on_list is not None
             assert sorted(head.ids) == list(head.ids)
-            assert {post_id for post_id in on_list.ids if post_id > head.floor} <= set(head.ids) <= set(on_list.ids)
+            assert (
+                {post_id for post_id in on_list.ids if post_id > head.floor}
+                <= set(head.ids)
+                <= set(on_list.ids)
+            )
             assert head.floor >= on_list.floor

@@ -6,12 +6,13 @@ import json
 
 import pytest
 
+from feedsvc import post_ids
+from feedsvc.cache import post_bodies
 from feedsvc.feed import reader
-from feedsvc.posts import edit, ids, publish
-from feedsvc.store.redis import recent
-from feedsvc.store.redis.copies import Copies
-from feedsvc.store.redis.known import GONE, Body
-from feedsvc.views import bodies
+from feedsvc.posts import edit, publish
+from feedsvc.store.near_cache.cache import NearCache
+from feedsvc.store.near_cache.snapshot import GONE, Body
+from feedsvc.store.redis import invalidation_log
 
 VIEWER, AUTHOR = 1, 9
 
@@ -42,7 +43,7 @@ def shown(world):
 
 
 def held(world, post_ids):
-    copies = world.stores.copies
+    copies = world.stores.near_cache
     return copies.bodies(copies._known, post_ids)
 
 
@@ -58,8 +59,8 @@ def test_a_post_that_another_process_edits_is_shown_as_it_is_now(world, other, p
 
 def test_a_post_that_is_deleted_after_it_was_read_is_not_held(world, other, posts, monkeypatch):
     """A slow reader has read it; before it keeps it, the post is deleted and another reader of this process is told."""
-    world.stores.copies._known.bodies.clear()
-    real, began = bodies.read, []
+    world.stores.near_cache._known.bodies.clear()
+    real, began = post_bodies.read, []
 
     def slow(stores, post_ids):
         found = real(stores, post_ids)
@@ -69,7 +70,7 @@ def test_a_post_that_is_deleted_after_it_was_read_is_not_held(world, other, post
             assert shown(world) == [posts[2], posts[0]]
         return found
 
-    monkeypatch.setattr(bodies, "read", slow)
+    monkeypatch.setattr(post_bodies, "read", slow)
     page(world)
     assert shown(world) == [posts[2], posts[0]]
     assert held(world, posts)[1] in (None, GONE)
@@ -77,45 +78,53 @@ def test_a_post_that_is_deleted_after_it_was_read_is_not_held(world, other, post
 
 def test_nothing_that_was_held_is_shown_once_the_news_were_lost(world, other, posts):
     edit.delete(other, AUTHOR, posts[1])
-    world.stores.redis.delete(recent.RECENT)
+    world.stores.redis.delete(invalidation_log.RECENT)
     assert shown(world) == [posts[2], posts[0]]
 
 
 def test_who_knew_more_than_this_process_does_gets_nothing_that_is_held(world, other, posts):
-    known = world.stores.copies._known
+    known = world.stores.near_cache._known
     edit.delete(other, AUTHOR, posts[1])
     assert held(world, posts)[1], "this process has not been told yet"
-    stranger = other.copies.reload(*recent.latest(other.redis), [])
-    assert world.stores.copies.bodies(stranger, posts) == [None] * 3
-    assert world.stores.copies.bodies(known, posts)[1], "a read that asked before the deletion may show it"
+    stranger = other.near_cache.reload(*invalidation_log.latest(other.redis), [])
+    assert world.stores.near_cache.bodies(stranger, posts) == [None] * 3
+    assert world.stores.near_cache.bodies(known, posts)[1], (
+        "a read that asked before the deletion may show it"
+    )
 
 
-def test_a_post_whose_id_was_asked_for_before_it_was_one_is_shown_once_it_is(world, other, monkeypatch):
+def test_a_post_whose_id_was_asked_for_before_it_was_one_is_shown_once_it_is(
+    world, other, monkeypatch
+):
     world.crowd(AUTHOR, [VIEWER])
     assert shown(world) == []
-    assert bodies.read_held(world.stores, world.stores.copies._known, [12345]) == [None]
+    assert post_bodies.read_held(world.stores, world.stores.near_cache._known, [12345]) == [None]
     assert held(world, [12345]) == [GONE]
-    monkeypatch.setattr(ids, "draw", lambda *_: 12345)
-    publish.publish(other, world.enqueue, AUTHOR, photo_url="https://img.example/1.jpg", description="")
+    monkeypatch.setattr(post_ids, "draw", lambda *_: 12345)
+    publish.publish(
+        other, world.enqueue, AUTHOR, photo_url="https://img.example/1.jpg", description=""
+    )
     assert shown(world) == [12345]
 
 
 def test_an_account_with_many_posts_that_is_deleted_tells_of_all_at_once(world, other, posts):
-    number = recent.latest(other.redis)[1]
-    bodies.forget(other, range(100, 200))
-    assert recent.latest(other.redis)[1] == number + 1
+    number = invalidation_log.latest(other.redis)[1]
+    post_bodies.forget(other, range(100, 200))
+    assert invalidation_log.latest(other.redis)[1] == number + 1
     shown(world)
     assert world.stores.redis.exists(*(f"post:{post}" for post in posts)) == 3
     edit.delete(other, AUTHOR, posts[0])
-    bodies.forget(other, [*posts, *range(100, 200)])
+    post_bodies.forget(other, [*posts, *range(100, 200)])
     assert shown(world) == posts[:0:-1]
 
 
 def test_of_very_many_posts_those_that_were_held_first_go_first():
-    copies = Copies(longest=10, most_bytes=1_000)
+    copies = NearCache(longest=10, most_bytes=1_000)
     known = copies.reload(b"marker", 1, [])
     for number in range(1, 10):
         copies.hold_bodies(known, {number: Body(AUTHOR, b"x" * 50)})
     assert copies.bodies(known, range(1, 10)) == [None] * 5 + [Body(AUTHOR, b"x" * 50)] * 4
     copies.hold_bodies(known, {9: Body(AUTHOR, b"y")})
-    assert copies.bodies(known, [6, 9]) == [Body(AUTHOR, b"x" * 50), Body(AUTHOR, b"y")], "its bytes count once"
+    assert copies.bodies(known, [6, 9]) == [Body(AUTHOR, b"x" * 50), Body(AUTHOR, b"y")], (
+        "its bytes count once"
+    )

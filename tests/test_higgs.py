@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from feedsvc.cache import home_feeds
 from feedsvc.fanout import status
 from feedsvc.feed import reader
 from feedsvc.graph import followers
 from feedsvc.graph.importer import import_graph
-from feedsvc.threshold import change
-from feedsvc.views import home
+from feedsvc.planning import change
 from tests.world import World, post_id
 
 GRAPH = Path(os.environ.get("FEEDSVC_HIGGS_GRAPH", "../shared/data/higgs-retweets.txt.gz"))
@@ -20,10 +20,18 @@ LARGEST = 88
 
 
 @pytest.mark.skipif(
-    not os.environ.get("CI") and not GRAPH.exists(), reason="the Higgs graph is not here; set FEEDSVC_HIGGS_GRAPH to its file"
+    not os.environ.get("CI") and not GRAPH.exists(),
+    reason="the Higgs graph is not here; set FEEDSVC_HIGGS_GRAPH to its file",
 )
 def test_an_upload_reaches_14060_feeds_in_two_links_and_in_none_when_pulled(make_stores):
-    stores = make_stores(feed_cap=800, feed_slack=100, fanout_batch=10_000, fanout_slice=1_000, promote_at=100_000, demote_at=80_000)
+    stores = make_stores(
+        feed_cap=800,
+        feed_slack=100,
+        fanout_batch=10_000,
+        fanout_slice=1_000,
+        promote_at=100_000,
+        demote_at=80_000,
+    )
     world = World(stores)
     report = import_graph(stores, GRAPH, skip_malformed=False)
     assert (report.edges, report.accounts_created, report.malformed) == (328_132, 256_491, 0)
@@ -31,7 +39,7 @@ def test_an_upload_reaches_14060_feeds_in_two_links_and_in_none_when_pulled(make
         viewers = list(map(int, followers.batch(stores, connection, LARGEST, 0, 20_000)))
     assert len(viewers) == 14_060
     for viewer in viewers:
-        home.rebuild(stores, viewer)
+        home_feeds.rebuild(stores, viewer)
 
     pushed = world.post(LARGEST)
     links = 0
@@ -40,10 +48,24 @@ def test_an_upload_reaches_14060_feeds_in_two_links_and_in_none_when_pulled(make
         links += 1
     world.sweep()
     done = status.status(stores, pushed)
-    assert (links, done.batches, done.delivered, done.skipped, done.state) == (2, 2, 14_060, 0, "done")
+    assert (links, done.batches, done.delivered, done.skipped, done.state) == (
+        2,
+        2,
+        14_060,
+        0,
+        "done",
+    )
     assert all(first_page(stores, viewer) == [pushed] for viewer in viewers)
 
-    change.change(stores, promote_at=5_000, demote_at=5_000, rollout_percent=100, reason="test", changed_by="test", if_match=None)
+    change.change(
+        stores,
+        promote_at=5_000,
+        demote_at=5_000,
+        rollout_percent=100,
+        reason="test",
+        changed_by="test",
+        if_match=None,
+    )
     pulled = world.post(LARGEST)
     assert world.queue == []
     assert all(first_page(stores, viewer) == [pulled, pushed] for viewer in viewers)

@@ -19,7 +19,21 @@ from feedsvc.paging import Kind, Older, encode
 
 URL = "https://img.example/1.jpg"
 BIG = 2**63 - 1
-BAD_IDS = ["0", "-1", "+1", "01", "1.0", "1e3", "abc", "1_0", "%D9%A3", "%EF%BC%91", "9223372036854775808", "1%00", "%20%31"]
+BAD_IDS = [
+    "0",
+    "-1",
+    "+1",
+    "01",
+    "1.0",
+    "1e3",
+    "abc",
+    "1_0",
+    "%D9%A3",
+    "%EF%BC%91",
+    "9223372036854775808",
+    "1%00",
+    "%20%31",
+]
 
 
 def is_problem(answer, status, location=None, field=None):
@@ -46,14 +60,21 @@ def nine(client, auth):
 
 def post(client, auth, body, **more):
     options = {"content_type": "application/json", "headers": auth(9), **more}
-    return client.post("/v1/posts", data=body if isinstance(body, str | bytes) else json.dumps(body), **options)
+    return client.post(
+        "/v1/posts", data=body if isinstance(body, str | bytes) else json.dumps(body), **options
+    )
 
 
 # Tokens
 
 
-@pytest.mark.parametrize("path", ["/v1/feed", "/v1/nothing", "/v1/accounts/abc", "/v1/posts?ids=x", "/v1"])
-@pytest.mark.parametrize("header", [None, "Basic YTpi", "Bearer", "Bearer ", "Bearer x.y.z", "bearer", "Bearer " + "A" * 5000])
+@pytest.mark.parametrize(
+    "path", ["/v1/feed", "/v1/nothing", "/v1/accounts/abc", "/v1/posts?ids=x", "/v1"]
+)
+@pytest.mark.parametrize(
+    "header",
+    [None, "Basic YTpi", "Bearer", "Bearer ", "Bearer x.y.z", "bearer", "Bearer " + "A" * 5000],
+)
 def test_without_a_token_that_counts_there_is_nothing_under_v1(client, path, header):
     answer = client.get(path, headers={"Authorization": header} if header else {})
     assert is_problem(answer, 401)
@@ -99,7 +120,10 @@ def test_keys_of_a_jwks_file_count_each_for_its_own_algorithm(settings, tmp_path
         "ES256": (ec.generate_private_key(ec.SECP256R1()), ECAlgorithm),
         "EdDSA": (ed25519.Ed25519PrivateKey.generate(), OKPAlgorithm),
     }
-    published = [json.loads(kind.to_jwk(key.public_key())) | {"kid": name, "alg": name} for name, (key, kind) in keys.items()]
+    published = [
+        json.loads(kind.to_jwk(key.public_key())) | {"kid": name, "alg": name}
+        for name, (key, kind) in keys.items()
+    ]
     (tmp_path / "jwks.json").write_text(json.dumps({"keys": published}))
     app = create_app(**settings, jwt_jwks=str(tmp_path / "jwks.json"))
     client, claims = app.test_client(), {"sub": "9", "scope": "feed", "exp": time.time() + 60}
@@ -109,7 +133,11 @@ def test_keys_of_a_jwks_file_count_each_for_its_own_algorithm(settings, tmp_path
 
     for name, (key, _) in keys.items():
         assert ask(jwt.encode(claims, key, name, {"kid": name})).status_code == 200
-    public = keys["RS256"][0].public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    public = (
+        keys["RS256"][0]
+        .public_key()
+        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
     assert is_problem(ask(forged(claims, public)), 401)
     assert is_problem(ask(jwt.encode(claims, settings["jwt_secret"], "HS256")), 401)
     assert is_problem(ask(jwt.encode(claims, keys["ES256"][0], "ES256", {"kid": "RS256"})), 401)
@@ -119,7 +147,10 @@ def test_keys_of_a_jwks_file_count_each_for_its_own_algorithm(settings, tmp_path
 
 def forged(claims, public_key):
     """A token signed with the public key as if it were a shared secret, which no honest library makes."""
-    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in ({"alg": "HS256", "kid": "RS256"}, claims)]
+    parts = [
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
+        for part in ({"alg": "HS256", "kid": "RS256"}, claims)
+    ]
     signature = hmac.digest(public_key, b".".join(parts), "sha256")
     return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
 
@@ -174,7 +205,12 @@ def test_somebody_elses_post_cannot_be_changed_but_by_the_backend(client, auth, 
     assert is_problem(client.delete(path, headers=auth(8)), 403)
     assert is_problem(client.patch(path, json={"description": "x"}, headers=auth(8)), 403)
     assert client.get(path, headers=auth(8)).json == made
-    assert client.patch(path, json={"description": "x"}, headers=auth(1, "service")).json["description"] == "x"
+    assert (
+        client.patch(path, json={"description": "x"}, headers=auth(1, "service")).json[
+            "description"
+        ]
+        == "x"
+    )
     assert [client.delete(path, headers=auth(9)).status_code for _ in range(2)] == [204, 204]
     assert is_problem(client.delete(path, headers=auth(8)), 403)
     assert is_problem(client.get(path, headers=auth(9)), 404)
@@ -184,7 +220,12 @@ def test_whom_an_account_blocks_it_is_not_there_for(client, auth, nine):
     made = post(client, auth, {"photo_url": URL}).json
     client.put("/v1/accounts/8", headers=auth(8))
     client.put("/v1/accounts/me/blocks/8", headers=auth(9))
-    for path in (f"/v1/posts/{made['id']}", "/v1/accounts/9", "/v1/accounts/9/posts", "/v1/accounts/9/followers"):
+    for path in (
+        f"/v1/posts/{made['id']}",
+        "/v1/accounts/9",
+        "/v1/accounts/9/posts",
+        "/v1/accounts/9/followers",
+    ):
         assert is_problem(client.get(path, headers=auth(8)), 404)
         assert client.get(path, headers=auth(1, "service")).status_code == 200
     assert client.get(f"/v1/posts?ids={made['id']}", headers=auth(8)).json["data"] == []
@@ -238,7 +279,11 @@ def test_a_bad_upload_is_refused_and_changes_nothing(client, auth, nine, body, s
 
 
 @pytest.mark.parametrize(
-    "body", [{"photo_url": "https://x/" + "y" * 2038}, {"photo_url": "http://localhost:8000/a?b#c", "description": "x" * 2200}]
+    "body",
+    [
+        {"photo_url": "https://x/" + "y" * 2038},
+        {"photo_url": "http://localhost:8000/a?b#c", "description": "x" * 2200},
+    ],
 )
 def test_the_longest_of_everything_is_accepted(client, auth, nine, body):
     assert post(client, auth, body).status_code == 201
@@ -250,14 +295,22 @@ def test_any_unicode_comes_back_as_it_was_sent(client, auth, nine):
     assert client.get("/v1/feed", headers=auth(9)).json["data"][0]["description"] == text
 
 
-@pytest.mark.parametrize(("length", "status"), [(1_048_576, 400), (1_048_577, 413), (3_000_000, 413)])
+@pytest.mark.parametrize(
+    ("length", "status"), [(1_048_576, 400), (1_048_577, 413), (3_000_000, 413)]
+)
 def test_a_chunked_body_is_measured_too(client, auth, nine, length, status):
-    sent = {"input_stream": io.BytesIO(b" " * length), "environ_base": {"wsgi.input_terminated": True}}
+    sent = {
+        "input_stream": io.BytesIO(b" " * length),
+        "environ_base": {"wsgi.input_terminated": True},
+    }
     headers = {**auth(9), "Transfer-Encoding": "chunked", "Content-Type": "application/json"}
     assert is_problem(client.post("/v1/posts", headers=headers, **sent), status)
 
 
-@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/xml", "nonsense"])
+@pytest.mark.parametrize(
+    "content_type",
+    [None, "text/plain", "application/x-www-form-urlencoded", "application/xml", "nonsense"],
+)
 def test_a_body_that_does_not_say_it_is_json_is_refused(client, auth, nine, content_type):
     assert is_problem(post(client, auth, {"photo_url": URL}, content_type=content_type), 415)
 
@@ -285,9 +338,15 @@ def test_a_bad_threshold_is_refused_and_changes_nothing(client, auth, body):
 @pytest.mark.parametrize("count", [0, 1001])
 def test_a_batch_has_1_to_1000_lines(client, auth, count):
     line = {"follower": "1", "followee": "2", "action": "follow"}
-    assert is_problem(client.post("/v1/follows/batch", json=[line] * count, headers=auth(1, "service")), 422, "json")
+    assert is_problem(
+        client.post("/v1/follows/batch", json=[line] * count, headers=auth(1, "service")),
+        422,
+        "json",
+    )
     line["action"] = "block"
-    assert is_problem(client.post("/v1/follows/batch", json=[line], headers=auth(1, "service")), 422, "json")
+    assert is_problem(
+        client.post("/v1/follows/batch", json=[line], headers=auth(1, "service")), 422, "json"
+    )
 
 
 # Addresses and queries
@@ -299,7 +358,9 @@ def test_an_id_that_is_none_is_refused_wherever_it_stands(client, auth, nine, ba
         assert is_problem(client.get(path, headers=auth(9)), 422, "path")
     assert is_problem(client.get(f"/v1/posts?ids=1,{bad}", headers=auth(9)), 422, "query", "ids")
     line = {"follower": bad, "followee": "2", "action": "follow"}
-    assert is_problem(client.post("/v1/follows/batch", json=[line], headers=auth(1, "service")), 422, "json")
+    assert is_problem(
+        client.post("/v1/follows/batch", json=[line], headers=auth(1, "service")), 422, "json"
+    )
 
 
 def test_the_largest_id_is_an_id(client, auth):
@@ -307,10 +368,15 @@ def test_the_largest_id_is_an_id(client, auth):
     assert client.get(f"/v1/posts/{BIG}", headers=auth(BIG)).status_code == 404
 
 
-@pytest.mark.parametrize("limit", ["", "abc", "1_0", "+5", "%205", "%D9%A5", "0", "-1", "101", "1.0", "9" * 30, "5&limit=6"])
+@pytest.mark.parametrize(
+    "limit",
+    ["", "abc", "1_0", "+5", "%205", "%D9%A5", "0", "-1", "101", "1.0", "9" * 30, "5&limit=6"],
+)
 def test_a_limit_out_of_range_is_refused(client, auth, limit):
     for path in ("/v1/feed", "/v1/accounts/me/following"):
-        assert is_problem(client.get(f"{path}?limit={limit}", headers=auth(9)), 422, "query", "limit")
+        assert is_problem(
+            client.get(f"{path}?limit={limit}", headers=auth(9)), 422, "query", "limit"
+        )
 
 
 @pytest.mark.parametrize("query", ["more=1", "Limit=5", "cursor=x&cursor=y"])
@@ -319,7 +385,17 @@ def test_a_query_that_is_not_known_is_refused(client, auth, query):
 
 
 @pytest.mark.parametrize(
-    "cursor", ["", "x", "%00", "AAAA", "ü", encode(Kind.PROFILE, Older(5)), encode(Kind.FEED, Older(5))[:-1], "A" * 9000]
+    "cursor",
+    [
+        "",
+        "x",
+        "%00",
+        "AAAA",
+        "ü",
+        encode(Kind.PROFILE, Older(5)),
+        encode(Kind.FEED, Older(5))[:-1],
+        "A" * 9000,
+    ],
 )
 def test_a_cursor_of_nobody_or_of_another_list_is_refused(client, auth, cursor):
     assert is_problem(client.get("/v1/feed", query_string={"cursor": cursor}, headers=auth(9)), 400)
@@ -327,7 +403,9 @@ def test_a_cursor_of_nobody_or_of_another_list_is_refused(client, auth, cursor):
 
 @pytest.mark.parametrize("ids", ["", ",", "1,", "1 2", ",".join(map(str, range(1, 102)))])
 def test_bad_lists_of_ids_are_refused(client, auth, ids):
-    assert is_problem(client.get("/v1/posts", query_string={"ids": ids}, headers=auth(9)), 422, "query", "ids")
+    assert is_problem(
+        client.get("/v1/posts", query_string={"ids": ids}, headers=auth(9)), 422, "query", "ids"
+    )
 
 
 def test_what_is_not_there_is_a_404_and_the_wrong_method_a_405(client, auth):
@@ -336,7 +414,12 @@ def test_what_is_not_there_is_a_404_and_the_wrong_method_a_405(client, auth):
     answer = client.post("/v1/feed", headers=auth(9))
     assert is_problem(answer, 405)
     assert "GET" in answer.headers["Allow"]
-    for path in ("/v1/accounts/8", "/v1/accounts/8/posts", "/v1/accounts/8/followers", "/v1/accounts/me/following/8"):
+    for path in (
+        "/v1/accounts/8",
+        "/v1/accounts/8/posts",
+        "/v1/accounts/8/followers",
+        "/v1/accounts/me/following/8",
+    ):
         assert is_problem(client.get(path, headers=auth(9)), 404)
     assert is_problem(client.put("/v1/accounts/me/following/8", headers=auth(9)), 404)
     assert is_problem(client.put("/v1/accounts/me/following/9", headers=auth(9)), 422)
@@ -362,38 +445,80 @@ def test_the_threshold_is_changed_only_by_who_has_seen_it(client, auth):
     assert client.get(path, headers=read).headers["ETag"] == '"1"'
     assert is_problem(client.put(path, json=body, headers=write), 428)
     for stale in ('"2"', "1", 'W/"1"', "nonsense", '"١"'):
-        assert is_problem(client.put(path, json=body, headers={**write, "If-Match": stale.encode().decode("latin-1")}), 412)
+        assert is_problem(
+            client.put(
+                path, json=body, headers={**write, "If-Match": stale.encode().decode("latin-1")}
+            ),
+            412,
+        )
     changed = client.put(path, json=body, headers={**write, "If-Match": '"1"'})
-    assert (changed.status_code, changed.headers["ETag"], changed.json["changed_by"]) == (200, '"2"', "1")
+    assert (changed.status_code, changed.headers["ETag"], changed.json["changed_by"]) == (
+        200,
+        '"2"',
+        "1",
+    )
     assert is_problem(client.put(path, json=body, headers={**write, "If-Match": '"1"'}), 412)
-    back = client.post(f"{path}/rollback", json={"version": 1, "reason": "back"}, headers={**write, "If-Match": "*"})
+    back = client.post(
+        f"{path}/rollback",
+        json={"version": 1, "reason": "back"},
+        headers={**write, "If-Match": "*"},
+    )
     assert (back.json["version"], back.json["promote_at"]) == (3, 1000)
-    assert [version["version"] for version in client.get(f"{path}/history", headers=read).json["data"]] == [3, 2, 1]
-    unknown = client.post(f"{path}/rollback", json={"version": 9, "reason": "x"}, headers={**write, "If-Match": "*"})
+    assert [
+        version["version"] for version in client.get(f"{path}/history", headers=read).json["data"]
+    ] == [3, 2, 1]
+    unknown = client.post(
+        f"{path}/rollback", json={"version": 9, "reason": "x"}, headers={**write, "If-Match": "*"}
+    )
     assert is_problem(unknown, 422, "json", "version")
 
 
 def test_a_pin_is_set_listed_and_taken_away(client, auth, nine):
     read, write, path = auth(1, "admin:read"), auth(1, "admin:write"), "/v1/admin/accounts/9/route"
     assert client.get(path, headers=read).json["route"] == "push"
-    pinned = client.put(path, json={"route": "pull", "reason": "x", "expires_at": "2099-01-01T00:00:00Z"}, headers=write)
-    assert (pinned.status_code, pinned.json["route"], pinned.json["pin"]["expires_at"]) == (200, "pull", "2099-01-01T00:00:00.000Z")
-    assert [pin["account_id"] for pin in client.get("/v1/admin/pins", headers=read).json["data"]] == ["9"]
+    pinned = client.put(
+        path,
+        json={"route": "pull", "reason": "x", "expires_at": "2099-01-01T00:00:00Z"},
+        headers=write,
+    )
+    assert (pinned.status_code, pinned.json["route"], pinned.json["pin"]["expires_at"]) == (
+        200,
+        "pull",
+        "2099-01-01T00:00:00.000Z",
+    )
+    assert [
+        pin["account_id"] for pin in client.get("/v1/admin/pins", headers=read).json["data"]
+    ] == ["9"]
     made = post(client, auth, {"photo_url": URL}).json
     assert client.get(f"/v1/admin/fanouts/{made['id']}", headers=read).json["state"] == "done"
     assert client.delete(path, headers=write).status_code == 204
     assert client.get(path, headers=read).json["pin"] is None
-    for bad in ({"route": "x", "reason": "y"}, {"route": "pull"}, {"route": "pull", "reason": "x", "expires_at": "2001-01-01T00:00:00Z"}):
+    for bad in (
+        {"route": "x", "reason": "y"},
+        {"route": "pull"},
+        {"route": "pull", "reason": "x", "expires_at": "2001-01-01T00:00:00Z"},
+    ):
         assert is_problem(client.put(path, json=bad, headers=write), 422, "json")
 
 
 def test_an_upload_with_a_key_is_answered_once_more_the_same(client, auth, nine):
     first = post(client, auth, {"photo_url": URL}, headers={**auth(9), "Idempotency-Key": "k"})
-    again = post(client, auth, f'{{ "photo_url":  "{URL}" }}', headers={**auth(9), "Idempotency-Key": "k"})
-    assert (again.status_code, again.json, again.headers["Idempotency-Replayed"]) == (201, first.json, "true")
+    again = post(
+        client, auth, f'{{ "photo_url":  "{URL}" }}', headers={**auth(9), "Idempotency-Key": "k"}
+    )
+    assert (again.status_code, again.json, again.headers["Idempotency-Replayed"]) == (
+        201,
+        first.json,
+        "true",
+    )
     assert again.headers["Location"] == first.headers["Location"] == f"/v1/posts/{first.json['id']}"
     assert "Idempotency-Replayed" not in first.headers
-    other = post(client, auth, {"photo_url": URL, "description": "x"}, headers={**auth(9), "Idempotency-Key": "k"})
+    other = post(
+        client,
+        auth,
+        {"photo_url": URL, "description": "x"},
+        headers={**auth(9), "Idempotency-Key": "k"},
+    )
     assert is_problem(other, 422, "headers", "Idempotency-Key")
     for bad in ("", "x" * 256):
         answer = post(client, auth, {"photo_url": URL}, headers={**auth(9), "Idempotency-Key": bad})
@@ -409,16 +534,32 @@ def test_pages_are_linked_and_walk_both_ways(client, auth, nine):
     following = client.get(links['rel="next"'].strip("<>"), headers=auth(9))
     assert following.json["data"] == made[2:4]
     assert "limit=2" in links['rel="prev"']
-    last = client.get("/v1/feed", query_string={"limit": 2, "cursor": following.json["page"]["next_cursor"]}, headers=auth(9)).json
+    last = client.get(
+        "/v1/feed",
+        query_string={"limit": 2, "cursor": following.json["page"]["next_cursor"]},
+        headers=auth(9),
+    ).json
     assert (last["data"], last["page"]["next_cursor"]) == (made[4:], None)
-    back = client.get("/v1/feed", query_string={"limit": 2, "cursor": following.json["page"]["prev_cursor"]}, headers=auth(9)).json
+    back = client.get(
+        "/v1/feed",
+        query_string={"limit": 2, "cursor": following.json["page"]["prev_cursor"]},
+        headers=auth(9),
+    ).json
     assert back["data"] == made[:2]
 
 
 def test_an_account_exists_from_its_first_call_and_a_put_says_whether_it_was_new(client, auth):
-    assert [client.put("/v1/accounts/me", headers=auth(5)).status_code for _ in range(2)] == [201, 200]
+    assert [client.put("/v1/accounts/me", headers=auth(5)).status_code for _ in range(2)] == [
+        201,
+        200,
+    ]
     assert client.get("/v1/feed", headers=auth(6)).json["data"] == []
-    assert client.get("/v1/accounts/6", headers=auth(5)).json == {"id": "6", "follower_count": 0, "following_count": 0, "route": "push"}
+    assert client.get("/v1/accounts/6", headers=auth(5)).json == {
+        "id": "6",
+        "follower_count": 0,
+        "following_count": 0,
+        "route": "push",
+    }
     assert client.delete("/v1/accounts/me", headers=auth(6)).status_code == 202
     assert is_problem(client.get("/v1/accounts/6", headers=auth(5)), 404)
     assert is_problem(client.get("/v1/accounts/77/feed", headers=auth(1, "service")), 404)
@@ -439,7 +580,10 @@ def test_without_a_token_there_are_health_metrics_and_documents(client):
     assert client.get("/healthz").json["status"] == "ok"
     assert client.get("/readyz").json["status"] == "ready"
     assert "feedsvc_http_requests_total{" in client.get("/metrics").text
-    with client.get("/docs") as page, client.get("/docs/static/swagger-ui/swagger-ui-bundle.js") as script:
+    with (
+        client.get("/docs") as page,
+        client.get("/docs/static/swagger-ui/swagger-ui-bundle.js") as script,
+    ):
         assert "https://" not in page.text, "no CDN"
         assert script.status_code == 200
 
@@ -447,7 +591,10 @@ def test_without_a_token_there_are_health_metrics_and_documents(client):
 def test_browsers_are_let_in_only_from_the_origins_that_are_set(settings, auth):
     app = create_app(**settings, cors_origins="https://app.example")
     client = app.test_client()
-    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    asked = {
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "authorization",
+    }
     good = client.options("/v1/feed", headers={"Origin": "https://app.example", **asked})
     assert good.status_code == 200
     assert good.headers["Access-Control-Allow-Origin"] == "https://app.example"

@@ -55,7 +55,9 @@ def test_an_empty_value_is_a_value(stores):
 
 
 def test_only_what_is_missing_is_built(stores):
-    assert leases.read_or_build(stores.redis, ["a", "b"], lambda missing: [b"0"] * len(missing), 60) == [b"0", b"0"]
+    assert leases.read_or_build(
+        stores.redis, ["a", "b"], lambda missing: [b"0"] * len(missing), 60
+    ) == [b"0", b"0"]
     stores.redis.delete("b")
     built = []
 

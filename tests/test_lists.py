@@ -59,7 +59,9 @@ def test_what_is_pushed_while_a_feed_is_built_stays_on_top(stores):
     key = stores.keys.homefeed(1)
     marker = lists.open_to_build(stores.redis, key, 60)
     deliver(stores, POST, [1])
-    assert lists.finish(stores.redis, key, marker, FloorList([POST - 1, POST - 2], 7), stores.limits)
+    assert lists.finish(
+        stores.redis, key, marker, FloorList([POST - 1, POST - 2], 7), stores.limits
+    )
     assert stored(stores, 1) == FloorList([POST, POST - 1, POST - 2], 7)
 
 
@@ -88,7 +90,9 @@ def test_what_finds_no_room_when_a_feed_is_finished_is_below_its_floor(stores):
     marker = lists.open_to_build(stores.redis, key, 60)
     for number in range(4):
         deliver(stores, POST + number, [1])
-    assert lists.finish(stores.redis, key, marker, FloorList(list(range(100, 90, -1)), 90), stores.limits)
+    assert lists.finish(
+        stores.redis, key, marker, FloorList(list(range(100, 90, -1)), 90), stores.limits
+    )
     feed = stored(stores, 1)
     assert len(feed.ids) == stores.limits.feed_cap
     assert feed.floor == 94
@@ -100,7 +104,9 @@ def test_a_slice_run_twice_is_delivered_once(stores):
     assert deliver(stores, POST, [1]) == END
     assert deliver(stores, POST, [1]) == END
     assert stored(stores, 1).ids == [POST]
-    assert stores.redis.hget(stores.keys.fanout(POST, stores.keys.bucket(1), 0), "delivered") == b"1"
+    assert (
+        stores.redis.hget(stores.keys.fanout(POST, stores.keys.bucket(1), 0), "delivered") == b"1"
+    )
 
 
 def test_a_slice_from_elsewhere_pushes_nothing_and_says_where_the_fan_out_is(stores):
@@ -133,7 +139,9 @@ def test_the_authors_own_feed_takes_the_post_and_is_not_counted(stores):
     build(stores, 1)
     deliver(stores, POST, [1, NEXT], author=author)
     assert stored(stores, author).ids == [POST]
-    assert stores.redis.hmget(stores.keys.fanout(POST, stores.keys.bucket(1), 0), "delivered", "skipped") == [b"1", b"1"]
+    assert stores.redis.hmget(
+        stores.keys.fanout(POST, stores.keys.bucket(1), 0), "delivered", "skipped"
+    ) == [b"1", b"1"]
 
 
 def test_scripts_are_loaded_again_by_a_server_that_lost_them(stores):

@@ -7,7 +7,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from feedsvc import changes
+from feedsvc import outbox
 from feedsvc.errors import NotFound
 from feedsvc.graph import accounts, follows
 from feedsvc.graph import load as loading
@@ -16,7 +16,9 @@ from feedsvc.posts import edit, publish
 from feedsvc.store.sql.tables import Account, Follow, Post
 from tests.engines import wait_until
 
-_WAITING = sa.text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+_WAITING = sa.text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 
 
 class Beside(threading.Thread):
@@ -76,7 +78,11 @@ def test_an_account_is_deleted_with_the_upload_that_was_under_way(world, meets):
     deletion = meets(publish, "_serialised", lambda: accounts.delete(world.stores, 9))
     world.post(9)
     deletion.ends()
-    assert (count(world.stores, Post), count(world.stores, Follow), count(world.stores, Account)) == (0, 0, 1)
+    assert (
+        count(world.stores, Post),
+        count(world.stores, Follow),
+        count(world.stores, Account),
+    ) == (0, 0, 1)
     with pytest.raises(NotFound):
         world.post(9)
     assert world.read(1) == []
@@ -96,7 +102,10 @@ def test_an_import_counts_the_follow_that_was_under_way(world, meets):
     load = meets(follows, "_count", lambda: load_edges(world.stores, [(2, 3), (2, 1)]))
     world.follow(1, 3)
     load.ends()
-    counts = [(each.follower_count, each.following_count) for each in (accounts.get(world.stores, account) for account in (1, 2, 3))]
+    counts = [
+        (each.follower_count, each.following_count)
+        for each in (accounts.get(world.stores, account) for account in (1, 2, 3))
+    ]
     assert counts == [(1, 1), (0, 2), (2, 0)]
 
 
@@ -110,7 +119,7 @@ def test_an_import_refuses_whom_a_block_under_way_parts(world, meets):
 
 def test_two_imports_at_once_count_both(world, monkeypatch):
     world.people(1, 2, 3)
-    has_counted, hold, owes = threading.Event(), loading._hold, changes.Changing.owes
+    has_counted, hold, owes = threading.Event(), loading._hold, outbox.Changing.owes
     other = Beside(world.stores, lambda: load_edges(world.stores, [(2, 3)]))
 
     def hold_once_the_other_has_counted(stores, connection, accounts_named):
@@ -126,7 +135,7 @@ def test_two_imports_at_once_count_both(world, monkeypatch):
         owes(change, *owed)
 
     monkeypatch.setattr(loading, "_hold", hold_once_the_other_has_counted)
-    monkeypatch.setattr(changes.Changing, "owes", commit_once_the_first_waits)
+    monkeypatch.setattr(outbox.Changing, "owes", commit_once_the_first_waits)
     load_edges(world.stores, [(1, 3)])
     other.ends()
     assert accounts.get(world.stores, 3).follower_count == 2
@@ -152,7 +161,9 @@ def test_an_upload_does_not_wait_while_an_import_adds_follows(world, meets):
 
 
 @pytest.mark.parametrize(
-    "beside", [lambda world: world.run_link(), lambda world: accounts.delete(world.stores, 9)], ids=["link", "account"]
+    "beside",
+    [lambda world: world.run_link(), lambda world: accounts.delete(world.stores, 9)],
+    ids=["link", "account"],
 )
 def test_a_post_is_deleted_while_its_fan_out_ends_or_its_account_goes(world, meets, beside):
     world.crowd(9, [1])

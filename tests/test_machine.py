@@ -39,7 +39,9 @@ def test_every_walk_is_the_oracles_at_every_moment(engines):
 def test_a_follow_on_its_way_is_not_taken_for_an_equal_one_of_the_past(engines):
     machine, (author, follower) = Machine(), ACCOUNTS[:2]
     try:
-        machine.begin(edges=[(follower, author)], everybody=None, lines=None, moved=[author], snapshot=False)
+        machine.begin(
+            edges=[(follower, author)], everybody=None, lines=None, moved=[author], snapshot=False
+        )
         machine.relate("unfollow", (follower, author))
         machine.hold_a_relation("follow", (follower, author), after=2)
         machine.let_the_change_go()

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from feedsvc.feed import merge
 from feedsvc.feed.merge import Merged
-from feedsvc.store.redis import latest
-from feedsvc.store.redis.known import held
-from feedsvc.store.redis.latest import Latest
+from feedsvc.store.near_cache import recent_posts
+from feedsvc.store.near_cache.recent_posts import RecentPosts
+from feedsvc.store.near_cache.snapshot import held
 from feedsvc.store.redis.lists import Decimals, FloorList
 
 ids = st.integers(1, 40)
@@ -25,15 +25,18 @@ positions = ids | st.just(2**63 - 1)
 def authors_lists(draw):
     """Author -> ids, ascending; each post is one author's."""
     posts = draw(some_ids)
-    return {author: [post for post in posts if post % 6 == author] for author in {post % 6 for post in posts}}
+    return {
+        author: [post for post in posts if post % 6 == author]
+        for author in {post % 6 for post in posts}
+    }
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     """So that the latest do not hold everything, and are soon given up."""
-    monkeypatch.setattr(latest, "_POSTS", 6)
-    monkeypatch.setattr(latest, "_OF_EACH", 2)
-    monkeypatch.setattr(latest, "_FEW", 2)
+    monkeypatch.setattr(recent_posts, "_POSTS", 6)
+    monkeypatch.setattr(recent_posts, "_OF_EACH", 2)
+    monkeypatch.setattr(recent_posts, "_FEW", 2)
     monkeypatch.setattr(merge, "_STEPS", 3)
 
 
@@ -41,11 +44,20 @@ def tiny(monkeypatch):
 def merged(tiny):
     def make(lists, followed, others, horizon, late):
         """Of these lists, some followed; `late`: (author, post) put one by one after the others were copied."""
-        copied = {author: [post for post in posts if (author, post) not in late] for author, posts in lists.items()}
-        found = Latest().with_lists(copied)
+        copied = {
+            author: [post for post in posts if (author, post) not in late]
+            for author, posts in lists.items()
+        }
+        found = RecentPosts().with_lists(copied)
         for author, post in late:
             found = found.with_post(post, author)
-        return Merged([held(FloorList(lists[author], 0)) for author in followed], others, horizon, found, frozenset(followed))
+        return Merged(
+            [held(FloorList(lists[author], 0)) for author in followed],
+            others,
+            horizon,
+            found,
+            frozenset(followed),
+        )
 
     return make
 
@@ -58,8 +70,22 @@ def everything(lists, followed, others, horizon):
 def drawn(data):
     lists = data.draw(authors_lists())
     followed = data.draw(st.lists(st.sampled_from(sorted(lists)), unique=True)) if lists else []
-    late = data.draw(st.lists(st.sampled_from([(a, p) for a, posts in lists.items() for p in posts]), unique=True)) if lists else []
-    return lists, followed, data.draw(st.lists(some_ids | repeated_ids, min_size=1, max_size=3)), data.draw(horizons), late
+    late = (
+        data.draw(
+            st.lists(
+                st.sampled_from([(a, p) for a, posts in lists.items() for p in posts]), unique=True
+            )
+        )
+        if lists
+        else []
+    )
+    return (
+        lists,
+        followed,
+        data.draw(st.lists(some_ids | repeated_ids, min_size=1, max_size=3)),
+        data.draw(horizons),
+        late,
+    )
 
 
 @given(st.data(), positions, counts)
@@ -81,12 +107,12 @@ def test_a_page_upwards_is_the_first_of_all_that_is_above(merged, data, position
 @given(st.lists(authors_lists(), max_size=4))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_latest_are_all_above_their_floor_and_not_many(tiny, several):
-    found, posts = Latest(), set()
+    found, posts = RecentPosts(), set()
     for lists in several:
         found = found.with_lists(lists)
         posts |= {post for each in lists.values() for post in each}
         assert sorted(post for post in posts if post > found.floor) == list(found.ids)
-        assert len(found.ids) == len(found.authors) <= 2 * latest._POSTS
+        assert len(found.ids) == len(found.authors) <= 2 * recent_posts._POSTS
 
 
 @given(st.lists(st.integers(1, 2**63 - 1)), st.integers(0, 2**63), st.integers(0, 5))
@@ -97,6 +123,6 @@ def test_ids_as_redis_writes_them_are_in_order_of_their_numbers(numbers, positio
 
 
 def test_an_id_that_a_list_holds_many_times_counts_once():
-    found = Merged([], [[3, 5, 5, 5, 7, 7, 7, 7]], 0, Latest(), frozenset())
+    found = Merged([], [[3, 5, 5, 5, 7, 7, 7, 7]], 0, RecentPosts(), frozenset())
     assert found.below(9, 2) == [7, 5]
     assert found.above(3, 2) == [5, 7]

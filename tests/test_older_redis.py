@@ -101,7 +101,9 @@ def test_a_second_connection_to_the_same_run_throws_nothing_away(moved, make_sto
     assert moved.stores.redis.get(keys.run_id()) == run
 
 
-def test_two_processes_that_connect_at_once_throw_the_old_data_away_once(moved, valkey, make_stores):
+def test_two_processes_that_connect_at_once_throw_the_old_data_away_once(
+    moved, valkey, make_stores
+):
     other = make_stores()
     valkey.restart()
     moved.is_exact(1)

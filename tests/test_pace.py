@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from feedsvc.fanout import pace, small
+from feedsvc.fanout import micro_batches, pace
 from feedsvc.fanout.pace import YOUNG_SECONDS, is_young, slice_of
-from feedsvc.posts.ids import lowest_of
+from feedsvc.post_ids import lowest_of
 from feedsvc.store.redis import delivery
 
 
@@ -22,7 +22,10 @@ def test_a_young_post_is_pushed_in_whole_slices():
 
 
 def test_one_that_has_waited_is_pushed_in_small_slices():
-    assert (is_young(made(YOUNG_SECONDS + 60)), slice_of(made(YOUNG_SECONDS + 60), 250)) == (False, 62)
+    assert (is_young(made(YOUNG_SECONDS + 60)), slice_of(made(YOUNG_SECONDS + 60), 250)) == (
+        False,
+        62,
+    )
     assert slice_of(made(YOUNG_SECONDS + 60), 2) == 1
 
 
@@ -41,7 +44,9 @@ def trips(monkeypatch):
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(60.0, [2]), (0.0, [1, 1, 1])])
-def test_slices_of_a_batch_share_a_trip_only_while_the_post_is_young(world, trips, monkeypatch, seconds, expected):
+def test_slices_of_a_batch_share_a_trip_only_while_the_post_is_young(
+    world, trips, monkeypatch, seconds, expected
+):
     monkeypatch.setattr(pace, "YOUNG_SECONDS", seconds)
     world.crowd(9, [1 + 23 * number for number in range(3)])
     world.post(9)
@@ -60,10 +65,12 @@ def test_a_link_that_finds_its_cursor_elsewhere_stops(world, trips, monkeypatch)
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(60.0, [2]), (0.0, [1, 1])])
-def test_small_posts_share_a_trip_only_while_they_are_young(world, trips, monkeypatch, seconds, expected):
+def test_small_posts_share_a_trip_only_while_they_are_young(
+    world, trips, monkeypatch, seconds, expected
+):
     monkeypatch.setattr(pace, "YOUNG_SECONDS", seconds)
     for author in (9, 32):
         world.crowd(author, [author + 23])
         world.post(author)
-    small.run_round(world.stores)
+    micro_batches.run_round(world.stores)
     assert trips == expected

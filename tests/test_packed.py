@@ -6,12 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.connection import Connection
 
-from feedsvc.store.redis import packed
+from feedsvc.store.redis import packing
 
 
-@given(ids=st.lists(st.integers(1, 2**63 - 1), max_size=50), prefix=st.sampled_from(["", "homefeed:", "homefeed:{17}:"]))
+@given(
+    ids=st.lists(st.integers(1, 2**63 - 1), max_size=50),
+    prefix=st.sampled_from(["", "homefeed:", "homefeed:{17}:"]),
+)
 def test_a_packed_command_is_what_the_library_sends(ids, prefix):
     suffixes = [str(each) for each in sorted(ids)]
-    by_hand = packed.command(2 + len(ids), packed.arguments("EVALSHA", 7), packed.prefixed(prefix, suffixes))
+    by_hand = packing.command(
+        2 + len(ids), packing.arguments("EVALSHA", 7), packing.prefixed(prefix, suffixes)
+    )
     by_library = Connection().pack_command("EVALSHA", 7, *(prefix + suffix for suffix in suffixes))
     assert by_hand == b"".join(by_library)

@@ -24,10 +24,16 @@ class Posts:
         self.visible = set(visible)
 
     def below(self, position, count):
-        return [Item(i, str(i).encode()) for i in sorted(self.visible, reverse=True) if i < position][:count]
+        return [
+            Item(i, str(i).encode()) for i in sorted(self.visible, reverse=True) if i < position
+        ][:count]
 
     def above(self, position, shown, count):
-        return [Item(i, str(i).encode()) for i in sorted(self.visible) if i > position and i not in shown][:count]
+        return [
+            Item(i, str(i).encode())
+            for i in sorted(self.visible)
+            if i > position and i not in shown
+        ][:count]
 
     def ids_above(self, position):
         return [i for i in sorted(self.visible) if i > position]
@@ -48,7 +54,15 @@ def test_a_cursor_reads_back_as_it_was_made(kind, cursor, steps):
 def test_a_cursor_that_was_tampered_with_is_refused(kind, cursor, data):
     text = encode(kind, cursor)
     at = data.draw(st.integers(0, len(text) - 1))
-    tampered = data.draw(st.sampled_from([text[:at], text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :], text + "AAAA"]))
+    tampered = data.draw(
+        st.sampled_from(
+            [
+                text[:at],
+                text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :],
+                text + "AAAA",
+            ]
+        )
+    )
     with suppress(BadCursor):
         assert decode(kind, tampered) == cursor, "only bits that carry nothing may differ"
 
@@ -72,7 +86,9 @@ def test_any_text_is_a_cursor_or_refused(text):
 
 
 @given(st.sets(st.integers(1, 60)), st.integers(1, 7), st.integers(0, 70))
-def test_a_walk_down_shows_each_once_in_order_and_every_page_but_the_last_is_full(visible, limit, settled):
+def test_a_walk_down_shows_each_once_in_order_and_every_page_but_the_last_is_full(
+    visible, limit, settled
+):
     posts, shown, cursor = Posts(visible), [], None
     while True:
         found = page(posts, cursor, limit, settled)
@@ -84,7 +100,11 @@ def test_a_walk_down_shows_each_once_in_order_and_every_page_but_the_last_is_ful
     assert shown == sorted(visible, reverse=True)
 
 
-@given(st.lists(st.sets(st.integers(1, 60), max_size=6), min_size=1, max_size=8), st.integers(1, 4), st.data())
+@given(
+    st.lists(st.sets(st.integers(1, 60), max_size=6), min_size=1, max_size=8),
+    st.integers(1, 4),
+    st.data(),
+)
 def test_polling_up_shows_what_commits_late_once(commits, limit, data):
     """Ids up to the settled mark can no longer appear; above it they appear in any order."""
     posts, settled = Posts(commits[0]), 0

@@ -7,17 +7,20 @@ import threading
 import pytest
 import sqlalchemy as sa
 
+from feedsvc import post_ids
 from feedsvc.errors import Conflict, Forbidden, Invalid, NotFound, StoreUnavailable
 from feedsvc.fanout import status
 from feedsvc.graph import accounts
-from feedsvc.posts import edit, ids, publish, read
-from feedsvc.store.sql.tables import Account, Change, Follow, Post
+from feedsvc.posts import edit, publish, read
+from feedsvc.store.sql.tables import Account, Follow, OutboxRow, Post
 
 URL = "https://img.example/1.jpg"
 
 
 def upload(stores, author=9, key=None, description="", enqueue=lambda *_: None):
-    return publish.publish(stores, enqueue, author, photo_url=URL, description=description, idempotency_key=key)
+    return publish.publish(
+        stores, enqueue, author, photo_url=URL, description=description, idempotency_key=key
+    )
 
 
 def count(stores, table):
@@ -40,14 +43,14 @@ def test_post_ids_fit_in_a_double_and_ascend_within_a_process(author):
 def test_an_id_that_is_taken_is_drawn_again(author, monkeypatch):
     first = upload(author).post_id
     drawn = iter([first, first, first + 1])
-    monkeypatch.setattr(ids, "draw", lambda *_: next(drawn))
+    monkeypatch.setattr(post_ids, "draw", lambda *_: next(drawn))
     assert upload(author).post_id == first + 1
 
 
 def test_an_upload_by_nobody_changes_nothing(stores):
     with pytest.raises(NotFound):
         upload(stores)
-    assert count(stores, Post) == count(stores, Change) == 0
+    assert count(stores, Post) == count(stores, OutboxRow) == 0
 
 
 def test_an_upload_succeeds_while_the_broker_is_down(author):
@@ -58,7 +61,7 @@ def test_an_upload_succeeds_while_the_broker_is_down(author):
 
 
 def test_an_upload_that_was_slow_to_commit_is_given_up(author, monkeypatch):
-    monkeypatch.setattr(publish, "GIVE_UP_SECONDS", -1)
+    monkeypatch.setattr(post_ids, "GIVE_UP_SECONDS", -1)
     with pytest.raises(StoreUnavailable):
         upload(author)
     assert count(author, Post) == 0
@@ -107,7 +110,7 @@ def test_a_key_is_forgotten_after_a_day(author, monkeypatch):
     from feedsvc.posts import idempotency
 
     upload(author, key="k")
-    monkeypatch.setattr(idempotency, "IDEMPOTENCY_KEPT", -idempotency.IDEMPOTENCY_KEPT)
+    monkeypatch.setattr(idempotency, "KEPT_FOR", -idempotency.KEPT_FOR)
     assert not upload(author, key="k").replayed
 
 
@@ -144,7 +147,11 @@ def test_a_post_is_deleted_once_and_stays_deleted(author):
 def test_several_posts_come_in_the_order_asked(author):
     first, second = upload(author).post_id, upload(author).post_id
     bodies = read.many(author, None, [first, 5, second])
-    assert [str(first).encode() in bodies[0], str(second).encode() in bodies[1], len(bodies)] == [True, True, 2]
+    assert [str(first).encode() in bodies[0], str(second).encode() in bodies[1], len(bodies)] == [
+        True,
+        True,
+        2,
+    ]
 
 
 def test_a_deleted_account_is_gone_with_its_posts_and_edges(world):

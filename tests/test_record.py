@@ -12,24 +12,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedsvc.feed import reader
-from feedsvc.store.redis import figures
+from feedsvc.planning import guard, outcome, watch
+from feedsvc.planning.change import change, rollback
+from feedsvc.routing import delivery_lag, guardrails, versions
+from feedsvc.routing.guardrails import Guardrails
+from feedsvc.store.redis import usage
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Policy
-from feedsvc.threshold import guard, lag, limits, measured, policies, watch
-from feedsvc.threshold.change import change, rollback
-from feedsvc.threshold.guardrails import Guardrails
 from tests import past
 
 DAY = dt.timedelta(days=1)
 
 
 def ask(stores, promote_at, **more):
-    asked = {"promote_at": promote_at, "demote_at": promote_at, "rollout_percent": 100, "reason": "test", "changed_by": "test", **more}
+    asked = {
+        "promote_at": promote_at,
+        "demote_at": promote_at,
+        "rollout_percent": 100,
+        "reason": "test",
+        "changed_by": "test",
+        **more,
+    }
     return change(stores, **asked, if_match=None)
 
 
 def guard_with(stores, **set_limits):
-    limits.change(stores, Guardrails(**set_limits), reason="x", changed_by="x", if_match=None)
+    guardrails.change(stores, Guardrails(**set_limits), reason="x", changed_by="x", if_match=None)
 
 
 def happened(stores, version, *, ago_seconds):
@@ -42,35 +50,45 @@ def happened(stores, version, *, ago_seconds):
 def pages(stores, count, seconds, *, minutes_ago=1):
     """So many pages that took so long, in a minute that is over."""
     minute = int(time.time()) // 60 - minutes_ago
-    stores.redis.hincrby(f"figures:{minute}", str(figures.bucket(seconds)), count)
+    stores.redis.hincrby(f"figures:{minute}", str(usage.bucket(seconds)), count)
 
 
 # The record
 
 
 def test_a_version_says_what_it_replaced_and_what_it_equals(stores):
-    assert policies.current(stores).previous is None
+    assert versions.current(stores).previous is None
     ask(stores, 5)
     ask(stores, 6, rollout_percent=50)
     rollback(stores, version=2, reason="back", changed_by="test", if_match=3)
     told = [
-        (info.version, info.previous and info.previous.promote_at, info.rolled_back_to) for info in policies.history(stores, None, 10).items
+        (info.version, info.previous and info.previous.promote_at, info.rolled_back_to)
+        for info in versions.history(stores, None, 10).items
     ]
     assert told == [(4, 6, 2), (3, 5, None), (2, 1000, None), (1, None, None)]
-    assert policies.history(stores, None, 1).items[0].previous == policies.Lines(6, 6, 50)
-    assert policies.current(stores) == policies.history(stores, None, 1).items[0]
+    assert versions.history(stores, None, 1).items[0].previous == versions.PolicyLines(6, 6, 50)
+    assert versions.current(stores) == versions.history(stores, None, 1).items[0]
 
 
 def test_what_a_change_answers_is_what_the_record_says(stores):
     guard_with(stores, roll_back_delivery_seconds=5, max_promote_at=4)
-    assert ask(stores, 5, force=True) == policies.current(stores)
+    assert ask(stores, 5, force=True) == versions.current(stores)
 
 
 def test_the_record_is_shown_over_http(client, auth):
     headers = {**auth(1, "admin:write"), "If-Match": "*"}
-    answer = client.put("/v1/admin/threshold", json={"promote_at": 5, "demote_at": 3, "reason": "x"}, headers=headers).json
+    answer = client.put(
+        "/v1/admin/threshold",
+        json={"promote_at": 5, "demote_at": 3, "reason": "x"},
+        headers=headers,
+    ).json
     assert answer["from"] == {"promote_at": 1000, "demote_at": 1000, "rollout_percent": 100}
-    assert (answer["forced"], answer["watch"], answer["measured"], answer["rolled_back_to"]) == (False, None, None, None)
+    assert (answer["forced"], answer["watch"], answer["measured"], answer["rolled_back_to"]) == (
+        False,
+        None,
+        None,
+        None,
+    )
     assert client.get("/v1/admin/threshold/history", headers=headers).json["data"][0] == answer
     assert client.get("/v1/admin/threshold", headers=headers).json == answer
 
@@ -86,22 +104,31 @@ def test_a_version_is_measured_once_after_a_day_or_when_it_was_replaced(stores):
     happened(stores, 3, ago_seconds=3_000)
     past.fan_outs(stores, [1.0, 3.0], ago_seconds=4_000, delivered=10)
     past.fan_outs(stores, [0.0], ago_seconds=4_000, author=8, pulled=True)
-    assert measured.fill_in(stores) == 2
-    newest, second, _ = policies.history(stores, None, 10).items
+    assert outcome.fill_in(stores) == 2
+    newest, second, _ = versions.history(stores, None, 10).items
     assert newest.measured is None, "it holds still, and not for a day"
-    figures_of = {name: second.measured[name] for name in ("posts", "deliveries", "delivery_p50_seconds", "delivery_p99_seconds", "reads")}
-    assert figures_of == {"posts": 3, "deliveries": 20, "delivery_p50_seconds": 1.0, "delivery_p99_seconds": 3.0, "reads": 0}
+    figures_of = {
+        name: second.measured[name]
+        for name in ("posts", "deliveries", "delivery_p50_seconds", "delivery_p99_seconds", "reads")
+    }
+    assert figures_of == {
+        "posts": 3,
+        "deliveries": 20,
+        "delivery_p50_seconds": 1.0,
+        "delivery_p99_seconds": 3.0,
+        "reads": 0,
+    }
     happened(stores, 3, ago_seconds=90_000)
-    assert measured.fill_in(stores) == 1
-    assert measured.fill_in(stores) == 0
+    assert outcome.fill_in(stores) == 1
+    assert outcome.fill_in(stores) == 0
 
 
 def test_the_settings_are_measured_over_the_day_before_they_were_replaced(stores):
     past.fan_outs(stores, [1.0], ago_seconds=80_000)
     past.fan_outs(stores, [1.0], ago_seconds=90_000)
     ask(stores, 5)
-    measured.fill_in(stores)
-    found = policies.history(stores, None, 10).items[1]
+    outcome.fill_in(stores)
+    found = versions.history(stores, None, 10).items[1]
     assert (found.version, found.measured["posts"]) == (1, 1)
 
 
@@ -109,49 +136,49 @@ def test_a_day_is_measured_from_all_that_was_counted(stores):
     pages(stores, 98, 0.001, minutes_ago=3)
     pages(stores, 2, 0.5, minutes_ago=2)
     stores.redis.hincrby(f"figures:{int(time.time()) // 60 - 2}", "lists", 250)
-    found = measured.measure(stores, now() - dt.timedelta(minutes=10), now())
+    found = outcome.measure(stores, now() - dt.timedelta(minutes=10), now())
     assert (found.reads, found.lists_per_read) == (100, 2.5)
     assert 0.001 <= found.read_p50_seconds <= 0.001_2
     assert 0.5 <= found.read_p99_seconds <= 0.6
 
 
-# Figures of reads
+# UsageCounter of reads
 
 
 @given(st.floats(0.000_1, 100))
 def test_a_bucket_is_at_most_19_per_cent_wide(seconds):
-    bound = figures.upper_bound(figures.bucket(seconds))
+    bound = usage.upper_bound(usage.bucket(seconds))
     assert seconds <= bound * (1 + 1e-9)
     assert bound <= seconds * 1.19 * (1 + 1e-9)
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=300).map(sorted), st.integers(1, 100))
 def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed(values, per_cent):
-    found = lag.percentile(values, per_cent)
+    found = delivery_lag.percentile(values, per_cent)
     assert sum(value <= found for value in values) * 100 >= per_cent * len(values)
     assert sum(value < found for value in values) * 100 < per_cent * len(values)
 
 
 def test_reads_are_counted_with_the_lists_that_they_merged(world, monkeypatch):
-    monkeypatch.setattr(figures, "_BETWEEN_SECONDS", 0)
+    monkeypatch.setattr(usage, "_BETWEEN_SECONDS", 0)
     world.crowd(9, [1])
     world.post(9)
     began = now() - dt.timedelta(minutes=1)
     for _ in range(3):
         reader.home_page(world.stores, 1, None, 5)
-    world.stores.figures.hand_over(world.stores.redis)
-    found = figures.between(world.stores.redis, began, now() + dt.timedelta(minutes=1))
+    world.stores.usage.hand_over(world.stores.redis)
+    found = usage.between(world.stores.redis, began, now() + dt.timedelta(minutes=1))
     assert (found.pages, found.lists_per_read) == (3, 1.0)
     assert found.processor_seconds is not None
 
 
 def test_figures_that_threads_count_are_all_handed_over(stores, monkeypatch):
-    monkeypatch.setattr(figures, "_BETWEEN_SECONDS", 0)
+    monkeypatch.setattr(usage, "_BETWEEN_SECONDS", 0)
 
     def count():
         for _ in range(200):
-            stores.figures.note(0.001, 2)
-            stores.figures.hand_over(stores.redis)
+            stores.usage.note(0.001, 2)
+            stores.usage.hand_over(stores.redis)
 
     began = now() - dt.timedelta(minutes=1)
     threads = [threading.Thread(target=count) for _ in range(4)]
@@ -159,7 +186,7 @@ def test_figures_that_threads_count_are_all_handed_over(stores, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    found = figures.between(stores.redis, began, now() + dt.timedelta(minutes=1))
+    found = usage.between(stores.redis, began, now() + dt.timedelta(minutes=1))
     assert (found.pages, found.lists_per_read) == (800, 2.0)
 
 
@@ -177,7 +204,7 @@ def watched(stores):
 
 def rolled_back(stores):
     guard.look(stores)
-    latest = policies.current(stores)
+    latest = versions.current(stores)
     return (latest.changed_by, latest.reason) if latest.version == 3 else None
 
 
@@ -189,14 +216,16 @@ def test_a_change_under_which_delivery_lags_is_rolled_back_with_the_numbers(watc
     past.fan_outs(watched, [*[5.0] * 18, None, None], ago_seconds=60)
     by, why = rolled_back(watched)
     assert (by, "over 20 posts, the limit is 20 s" in why) == ("guardrail", True)
-    latest = policies.current(watched)
+    latest = versions.current(watched)
     assert (latest.promote_at, latest.rolled_back_to, latest.watch) == (1000, 1, None)
-    assert policies.history(watched, None, 5).items[1].measured is not None, "the same look has measured it"
+    assert versions.history(watched, None, 5).items[1].measured is not None, (
+        "the same look has measured it"
+    )
 
 
 def test_posts_whose_time_is_not_up_hide_none_that_are_late(watched):
     past.fan_outs(watched, [None] * 20, ago_seconds=60)
-    past.fan_outs(watched, [None] * lag.MOST, ago_seconds=0)
+    past.fan_outs(watched, [None] * delivery_lag.MOST, ago_seconds=0)
     assert guard.roll_back_if_broken(watched)
 
 
@@ -215,7 +244,13 @@ def test_a_change_under_which_reads_are_slow_is_rolled_back(watched):
         ([39.0] * 50, 400),
         ([None] * 50, 1),
     ],
-    ids=["all in time", "too few to tell", "one per cent late", "uploaded before the change", "not late yet"],
+    ids=[
+        "all in time",
+        "too few to tell",
+        "one per cent late",
+        "uploaded before the change",
+        "not late yet",
+    ],
 )
 def test_a_change_that_keeps_its_limits_stays(watched, lags, ago_seconds):
     past.fan_outs(watched, lags, ago_seconds=ago_seconds)
@@ -231,7 +266,12 @@ def test_a_change_is_watched_for_a_time(watched, monkeypatch):
 
 def test_what_was_broken_before_a_change_is_not_its_doing(stores):
     past.fan_outs(stores, [39.0] * 30, ago_seconds=60)
-    guard_with(stores, roll_back_delivery_seconds=20, roll_back_read_p99_seconds=0.1, roll_back_within_seconds=60)
+    guard_with(
+        stores,
+        roll_back_delivery_seconds=20,
+        roll_back_read_p99_seconds=0.1,
+        roll_back_within_seconds=60,
+    )
     begun = ask(stores, 5).watch
     assert (begun.delivery_seconds, begun.read_p99_seconds) == (None, 0.1)
     pages(stores, 200, 0.4)
@@ -252,7 +292,7 @@ def test_of_many_workers_that_look_at_once_one_rolls_back(watched, make_stores):
     for thread in threads:
         thread.join()
     assert sorted(did) == [False, False, False, True]
-    assert policies.current(watched).version == 3
+    assert versions.current(watched).version == 3
 
 
 def test_a_change_that_an_operator_made_meanwhile_is_not_rolled_back(watched, monkeypatch):
@@ -265,11 +305,11 @@ def test_a_change_that_an_operator_made_meanwhile_is_not_rolled_back(watched, mo
 
     monkeypatch.setattr(watch, "broken", slow)
     assert not guard.roll_back_if_broken(watched)
-    assert (policies.current(watched).version, policies.current(watched).promote_at) == (3, 7)
+    assert (versions.current(watched).version, versions.current(watched).promote_at) == (3, 7)
 
 
 def test_delivery_lag_now_counts_what_is_not_delivered_yet(stores):
     past.fan_outs(stores, [1.0, 2.0, None], ago_seconds=60)
-    found = lag.recent(stores)
+    found = delivery_lag.recent(stores)
     assert (found.posts, found.p50_seconds, round(found.p99_seconds)) == (3, 2.0, 60)
     assert round(found.oldest_unfinished_seconds) == 60

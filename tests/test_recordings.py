@@ -8,14 +8,14 @@ from collections import Counter
 
 import pytest
 
-from feedsvc.graph import crowd as crowds
-from feedsvc.measuring import lately as measuring
-from feedsvc.posts import recent
-from feedsvc.store.redis import reads
-from feedsvc.threshold.replay import recorded
-from feedsvc.threshold.replay.crowd import crowd_of
+from feedsvc.planning.replay import loading as crowds
+from feedsvc.planning.replay import recent_days, recorded
+from feedsvc.planning.replay.follow_graph import follow_graph_of
+from feedsvc.store.redis import read_counts
 
-CROWD = crowd_of([1, 2, 2**63 - 1], [(1, [2])], last_routes=[None] * 3, posts=array("I", [5, 0, 0]))
+CROWD = follow_graph_of(
+    [1, 2, 2**63 - 1], [(1, [2])], last_routes=[None] * 3, posts=array("I", [5, 0, 0])
+)
 
 
 def read(tmp_path, text):
@@ -30,7 +30,11 @@ def test_a_recording_is_read(tmp_path):
     work = found.workload
     assert (list(work.post_seconds), list(work.authors)) == ([0], [0])
     assert (list(work.read_seconds), list(work.readers)) == ([0.25, 1.5], [1, 2])
-    assert (found.unknown, list(work.has_feed), list(work.posts_before)) == (1, [0, 1, 1], [5, 0, 0])
+    assert (found.unknown, list(work.has_feed), list(work.posts_before)) == (
+        1,
+        [0, 1, 1],
+        [5, 0, 0],
+    )
     assert (work.start_seconds, work.end_seconds, len(work)) == (0, 1.5, 3)
     assert read(tmp_path, gzip.compress(text)) == found
 
@@ -80,7 +84,10 @@ def test_the_graph_of_the_database_is_loaded(world, stores):
     assert list(numbers) == [1, 2, 5, 9]
     assert {found.ids[follower] for follower in found.followers(numbers[9])} == {1, 2, 5}
     assert [found.follower_count(number) for number in range(4)] == [0, 1, 0, 3]
-    assert (list(found.last_routes), list(found.posts)) == ([None, None, None, "push"], [0, 0, 0, 1])
+    assert (list(found.last_routes), list(found.posts)) == (
+        [None, None, None, "push"],
+        [0, 0, 0, 1],
+    )
     assert progress == [(1, 4), (4, 4)]
 
 
@@ -93,18 +100,18 @@ def test_the_posts_of_the_last_days_are_told_by_their_ids(world, stores):
     world.people(3, 4)
     made = [world.post(3), world.post(4)]
     world.delete(4, made[1])
-    times, authors = recent.posted(stores, 60)
+    times, authors = recent_days._posted(stores, 60)
     assert list(authors) == [3, 4]
     assert 50 < times[0] <= times[1] <= 60
-    assert recent.posted(stores, 0) == (array("d"), array("q"))
+    assert recent_days._posted(stores, 0) == (array("d"), array("q"))
 
 
 def test_the_last_days_are_replayed_with_the_reads_that_were_counted(world, stores, monkeypatch):
     world.crowd(9, range(100, 130))
     world.post(9)
     by_viewer = Counter({viewer: viewer - 99 for viewer in range(100, 125)}) + Counter({4040: 9})
-    monkeypatch.setattr(reads, "counted", lambda _: reads.Reads(by_viewer, 7_200))
-    found = measuring.lately(stores, crowds.load(stores), 72, seed=1)
+    monkeypatch.setattr(read_counts, "counted", lambda _: read_counts.Reads(by_viewer, 7_200))
+    found = recent_days.lately(stores, crowds.load(stores), 72, seed=1)
     assert not found.reads_are_assumed
     assert len(found.workload.authors) == 1
     assert len(found.workload.readers) == round(16 * by_viewer.total() / 100)
@@ -115,7 +122,9 @@ def test_where_too_few_reads_were_counted_those_of_the_mix_are_assumed(world, st
     world.crowd(9, [1])
     world.post(9)
     progress = []
-    found = measuring.lately(stores, crowds.load(stores), 60, 1, lambda *counts: progress.append(counts))
+    found = recent_days.lately(
+        stores, crowds.load(stores), 60, 1, lambda *counts: progress.append(counts)
+    )
     assert found.reads_are_assumed
     assert (len(found.workload.authors), len(found.workload.readers)) == (1, 100)
     assert progress == [(100, 100)]

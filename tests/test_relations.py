@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from feedsvc.cache import relations
 from feedsvc.feed import reader
-from feedsvc.views import relations
 
 
 @pytest.fixture

@@ -12,22 +12,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedsvc.threshold.costs import PAGE_POSTS, UnitCosts
-from feedsvc.threshold.policy import Thresholds
-from feedsvc.threshold.replay import distribution, generated, sides, write_path
-from feedsvc.threshold.replay.crowd import crowd_of
-from feedsvc.threshold.replay.generated import Rates
-from feedsvc.threshold.replay.plant import Plant, Push
-from feedsvc.threshold.replay.simulation import simulate
-from feedsvc.threshold.replay.workload import Workload
-from feedsvc.threshold.replay.write_path import WritePath
+from feedsvc.planning.costs import PAGE_POSTS, UnitCosts
+from feedsvc.planning.replay import distribution, generated, routes, write_path
+from feedsvc.planning.replay.deployment import Deployment, Push
+from feedsvc.planning.replay.follow_graph import follow_graph_of
+from feedsvc.planning.replay.generated import Rates
+from feedsvc.planning.replay.simulation import simulate
+from feedsvc.planning.replay.workload import Workload
+from feedsvc.planning.replay.write_path import WritePath
+from feedsvc.routing.policy import Thresholds
 
 FREE = UnitCosts(**dict.fromkeys(UnitCosts.__dataclass_fields__, 0.0))
 COSTS = replace(
-    FREE, fanout_us=900, small_fanout_us=1_500, link_us=2_500, follower_id_us=400, push_us=3_000, skip_us=500, read_us=600, list_us=12
+    FREE,
+    fanout_us=900,
+    small_fanout_us=1_500,
+    link_us=2_500,
+    follower_id_us=400,
+    push_us=3_000,
+    skip_us=500,
+    read_us=600,
+    list_us=12,
 )
-PLANT = Plant(
-    workers=2, batch=3, slice=2, large=6, lanes=lambda followers: max(1, min(8, followers // 3)), kept_seconds=3.5, cap=4, costs=COSTS
+PLANT = Deployment(
+    workers=2,
+    batch=3,
+    slice=2,
+    large=6,
+    lanes=lambda followers: max(1, min(8, followers // 3)),
+    kept_seconds=3.5,
+    cap=4,
+    costs=COSTS,
 )
 
 
@@ -35,7 +50,9 @@ def crowd(follows, count):
     """Accounts 1 … `count`. `follows`: followee -> followers."""
     ids = range(1, count + 1)
     followers = [(followee, sorted(follows[followee])) for followee in sorted(follows)]
-    return crowd_of(ids, followers, last_routes=[None] * count, posts=array("I", bytes(4 * count)))
+    return follow_graph_of(
+        ids, followers, last_routes=[None] * count, posts=array("I", bytes(4 * count))
+    )
 
 
 def workload(of, posts=(), reads=(), *, has_feed=None, before=()):
@@ -56,7 +73,9 @@ seconds = st.floats(0, 100, allow_nan=False)
 COUNT = 10
 accounts = st.integers(1, COUNT)
 graphs = st.dictionaries(accounts, st.sets(accounts, max_size=COUNT), max_size=3).map(
-    lambda found: crowd({followee: followers - {followee} for followee, followers in found.items()}, COUNT)
+    lambda found: crowd(
+        {followee: followers - {followee} for followee, followers in found.items()}, COUNT
+    )
 )
 events = st.lists(st.tuples(seconds, accounts), max_size=20)
 
@@ -72,7 +91,9 @@ def test_every_post_is_pulled_or_reaches_every_follower_once(of, posts, reads, p
     found = simulate(of, workload(of, posts, reads, has_feed=has_feed), bytearray(pulled), PLANT)
     pushed = [author - 1 for _, author in posts if not pulled[author - 1]]
     assert found.pushed_posts == len(pushed)
-    assert found.deliveries == sum(has_feed[follower] for author in pushed for follower in of.followers(author))
+    assert found.deliveries == sum(
+        has_feed[follower] for author in pushed for follower in of.followers(author)
+    )
     assert found.deliveries + found.skipped == sum(map(of.follower_count, pushed))
     assert found.lists_per_read.count == len(reads)
     assert found.seconds_to_last_follower.count == len(pushed)
@@ -85,11 +106,17 @@ def test_a_read_merges_the_lists_that_hold_something_at_that_moment(of, posts, r
     instant = replace(PLANT, costs=FREE)
     merged = []
     for at, reader in reads:
-        seen = {author for author in of.ids if author == reader or reader - 1 in of.followers(author - 1)}
+        seen = {
+            author
+            for author in of.ids
+            if author == reader or reader - 1 in of.followers(author - 1)
+        }
         listed = {
             author
             for posted, author in posts
-            if author in seen and posted <= at and (pulled[author - 1] or at < posted + instant.kept_seconds)
+            if author in seen
+            and posted <= at
+            and (pulled[author - 1] or at < posted + instant.kept_seconds)
         }
         merged.append(len(listed))
     found = simulate(of, workload(of, posts, reads), bytearray(pulled), instant)
@@ -106,20 +133,30 @@ def test_where_nothing_is_pulled_and_no_push_is_under_way_no_list_is_merged(of, 
 def test_posts_from_before_are_on_the_list_of_a_pulled_account_up_to_its_cap():
     of = crowd({1: {2}}, 2)
     entries = replace(PLANT, costs=replace(FREE, list_entry_us=1e6))
-    found = simulate(of, workload(of, [(1, 1)], [(0, 2), (2, 2)], before=[1, 1]), bytearray([1, 0]), entries)
+    found = simulate(
+        of, workload(of, [(1, 1)], [(0, 2), (2, 2)], before=[1, 1]), bytearray([1, 0]), entries
+    )
     assert (found.lists_per_read.mean, found.processor_seconds.pull) == (1, 2 + 3)
-    found = simulate(of, workload(of, [(1, 1)], [(0, 2), (2, 2)], before=[1] * 9), bytearray([1, 0]), entries)
+    found = simulate(
+        of, workload(of, [(1, 1)], [(0, 2), (2, 2)], before=[1] * 9), bytearray([1, 0]), entries
+    )
     assert found.processor_seconds.pull == 4 + 4
-    found = simulate(of, workload(of, [], [(0, 2)], before=[1] * 99), bytearray([1, 0]), replace(entries, cap=99))
+    found = simulate(
+        of, workload(of, [], [(0, 2)], before=[1] * 99), bytearray([1, 0]), replace(entries, cap=99)
+    )
     assert found.processor_seconds.pull == PAGE_POSTS, "a page looks at no more"
 
 
 @given(graphs, st.lists(st.tuples(seconds, accounts), min_size=1, max_size=20), st.floats(1, 10))
 def test_lag_grows_with_the_load(of, posts, slower):
     """One worker serves in the order of arrival: whatever takes longer makes nobody wait less."""
-    one = replace(PLANT, workers=1, slice=100, batch=1, lanes=lambda _: 1)  # rounds of one post each
+    one = replace(
+        PLANT, workers=1, slice=100, batch=1, lanes=lambda _: 1
+    )  # rounds of one post each
     costs = replace(COSTS, **{name: value * slower for name, value in vars(COSTS).items()})
-    with patch.object(write_path, "ROUND_SECONDS", 0.0):  # or some wait for no round, as another one runs
+    with patch.object(
+        write_path, "GATHER_SECONDS", 0.0
+    ):  # or some wait for no round, as another one runs
         found = simulate(of, workload(of, posts), bytearray(COUNT), one)
         loaded = simulate(of, workload(of, posts), bytearray(COUNT), replace(one, costs=costs))
     assert loaded.seconds_to_last_follower.mean >= found.seconds_to_last_follower.mean * (1 - 1e-9)
@@ -129,7 +166,9 @@ def test_lag_grows_with_the_load(of, posts, slower):
 def test_the_mean_wait_for_one_worker_is_that_of_pollaczek_and_khinchine(utilisation):
     """M/D/1: links that all take one second, at random times, wait u / 2(1 - u) seconds on average (Kleinrock, 1975, 5.6)."""
     source = random.Random(7)
-    path = WritePath(replace(PLANT, workers=1, batch=10, lanes=lambda _: 1, costs=replace(FREE, link_us=1e6)))
+    path = WritePath(
+        replace(PLANT, workers=1, batch=10, lanes=lambda _: 1, costs=replace(FREE, link_us=1e6))
+    )
     at, pushes = 0.0, []
     for _ in range(100_000):
         at += source.expovariate(utilisation)
@@ -168,9 +207,18 @@ def test_small_fan_outs_that_wait_go_in_one_round():
 
 
 def test_the_largest_accounts_hold_up_small_ones_no_longer_than_a_link_for_each_turn():
-    path = WritePath(replace(PLANT, workers=1, lanes=lambda _: 1, costs=replace(FREE, link_us=1e6, small_fanout_us=1e6)))
+    path = WritePath(
+        replace(
+            PLANT,
+            workers=1,
+            lanes=lambda _: 1,
+            costs=replace(FREE, link_us=1e6, small_fanout_us=1e6),
+        )
+    )
     large = [Push(0, 0.0, followers=30, with_feed=30), Push(0, 0.0, followers=30, with_feed=30)]
-    small = Push(1, 0.25, followers=1, with_feed=1)  # its round is enqueued while the first link runs
+    small = Push(
+        1, 0.25, followers=1, with_feed=1
+    )  # its round is enqueued while the first link runs
     path.run([*large, small])
     assert small.done_at == 2
     assert max(push.done_at for push in large) == 21
@@ -185,14 +233,18 @@ def test_posts_outrunning_the_workers_are_told_by_what_is_unfinished():
     assert found.workers_busy > 0.4
 
 
-CROWD = crowd({followee: set(range(1, 1 + 3 * followee)) - {followee} for followee in range(1, 60)}, 200)
+CROWD = crowd(
+    {followee: set(range(1, 1 + 3 * followee)) - {followee} for followee in range(1, 60)}, 200
+)
 
 
 def test_the_same_seed_draws_the_same_events_and_another_seed_others():
     drawn = [generated.generate(CROWD, 2_000, Rates(1, 100), seed) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
-    pulled = sides.pulled(CROWD, Thresholds(1, 60, 60), Thresholds(1, 60, 60), {})
-    assert asdict(simulate(CROWD, drawn[0], pulled, PLANT)) == asdict(simulate(CROWD, drawn[1], pulled, PLANT))
+    pulled = routes.pulled(CROWD, Thresholds(1, 60, 60), Thresholds(1, 60, 60), {})
+    assert asdict(simulate(CROWD, drawn[0], pulled, PLANT)) == asdict(
+        simulate(CROWD, drawn[1], pulled, PLANT)
+    )
 
 
 def test_generated_events_keep_their_rates_in_the_order_of_time():
@@ -204,7 +256,9 @@ def test_generated_events_keep_their_rates_in_the_order_of_time():
     assert sum(drawn.has_feed) == pytest.approx(140, rel=0.15)
     assert set(drawn.readers) == {number for number, has in enumerate(drawn.has_feed) if has}
     assert all(CROWD.follower_count(author) for author in drawn.authors)
-    assert [posts > 0 for posts in drawn.posts_before] == [CROWD.follower_count(number) > 0 for number in range(200)]
+    assert [posts > 0 for posts in drawn.posts_before] == [
+        CROWD.follower_count(number) > 0 for number in range(200)
+    ]
 
 
 def test_nobody_posts_where_nobody_is_followed():
@@ -214,8 +268,12 @@ def test_nobody_posts_where_nobody_is_followed():
 
 def test_counted_viewers_read_as_often_as_they_did_and_as_many_others_have_feeds():
     source = random.Random(5)
-    readers = generated.as_counted(1_000, {3: 10, 7: 30, **dict.fromkeys(range(500, 531), 0)}, 16, source)
-    drawn = generated.beside_posts(crowd({}, 1_000), array("d"), array("I"), readers, 4_000, 100.0, source)
+    readers = generated.as_counted(
+        1_000, {3: 10, 7: 30, **dict.fromkeys(range(500, 531), 0)}, 16, source
+    )
+    drawn = generated.beside_posts(
+        crowd({}, 1_000), array("d"), array("I"), readers, 4_000, 100.0, source
+    )
     assert drawn.readers.count(7) == pytest.approx(3_000, rel=0.05)
     assert set(drawn.readers) == {3, 7}
     assert sum(readers.has_feed) == pytest.approx(528, rel=0.1)
@@ -226,9 +284,11 @@ def test_lines_pins_and_gradual_rollouts_decide_who_is_pulled():
     of = crowd({1: range(2, 12), 2: range(3, 9), 3: range(4, 9), 4: range(5, 7)}, 20)
     of.last_routes[1:3] = ["pull", "push"]
     lines = Thresholds(1, 10, 5)
-    assert list(sides.pulled(of, lines, lines, {4: "pull"})[:5]) == [1, 1, 0, 1, 0]
-    assert not any(sides.pulled(of, replace(lines, rollout_percent=0), Thresholds(0, 100, 100), {}))
-    assert sides.lines_at(1_000, Thresholds(7, 100_000, 80_000)) == Thresholds(7, 1_000, 800)
+    assert list(routes.pulled(of, lines, lines, {4: "pull"})[:5]) == [1, 1, 0, 1, 0]
+    assert not any(
+        routes.pulled(of, replace(lines, rollout_percent=0), Thresholds(0, 100, 100), {})
+    )
+    assert routes.lines_at(1_000, Thresholds(7, 100_000, 80_000)) == Thresholds(7, 1_000, 800)
 
 
 @given(st.lists(st.integers(0, 9), min_size=1))

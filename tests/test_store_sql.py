@@ -10,20 +10,26 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from feedsvc.store.sql.tables import Account, Base, Change, Follow
+from feedsvc.store.sql.tables import Account, Base, Follow, OutboxRow
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(stores):
     with stores.sql.writing() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": False})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": False}
+        )
         assert compare_metadata(context, Base.metadata) == []
 
 
 def test_a_time_comes_back_as_the_same_moment_in_utc(stores):
-    moment = dt.datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30)))
+    moment = dt.datetime(
+        2026, 11, 24, 1, 2, 3, 456789, tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30))
+    )
     with stores.sql.writing() as connection:
-        connection.execute(sa.insert(Change), {"kind": "relations", "ids": [1], "made_at": moment})
-        found = connection.scalar(sa.select(Change.made_at))
+        connection.execute(
+            sa.insert(OutboxRow), {"kind": "relations", "ids": [1], "made_at": moment}
+        )
+        found = connection.scalar(sa.select(OutboxRow.made_at))
     assert found == moment
     assert found.utcoffset() == dt.timedelta(0)
 
@@ -38,7 +44,9 @@ def test_writers_at_once_each_get_their_turn(make_stores):
         try:
             for _ in range(20):
                 with stores.sql.writing() as connection:
-                    held = sa.select(Account.follower_count).where(Account.id == 1).with_for_update()
+                    held = (
+                        sa.select(Account.follower_count).where(Account.id == 1).with_for_update()
+                    )
                     found = connection.scalar(held)
                     connection.execute(sa.update(Account).values(follower_count=found + 1))
         except BaseException as error:  # noqa: BLE001 -- reported below

@@ -9,14 +9,15 @@ import sqlalchemy as sa
 
 from feedsvc.feed import reader
 from feedsvc.graph import generate
-from feedsvc.measuring import gather, viewers
-from feedsvc.store.redis import reads
+from feedsvc.planning import calibrated, wording
+from feedsvc.planning.preview import preview
+from feedsvc.planning.recommendation import RecommendationLimits, recommendation
+from feedsvc.planning.survey import stored, survey, viewers
+from feedsvc.planning.survey.aggregates import grid
+from feedsvc.planning.survey.stored import NoSurvey
+from feedsvc.routing import pins
+from feedsvc.store.redis import read_counts
 from feedsvc.store.sql.tables import Account, Follow
-from feedsvc.threshold import kept, pins
-from feedsvc.threshold.advice import Limits, recommendation
-from feedsvc.threshold.inputs import grid
-from feedsvc.threshold.kept import NoInputs
-from feedsvc.threshold.preview import preview
 from tests.test_cli import run  # noqa: F401 -- a fixture
 from tests.test_threshold import change
 
@@ -25,12 +26,12 @@ PATH = "/v1/admin/threshold"
 
 @pytest.fixture
 def everybody_counts(monkeypatch):
-    monkeypatch.setattr(reads, "ONE_IN", 1)
+    monkeypatch.setattr(read_counts, "ONE_IN", 1)
 
 
 @pytest.fixture
 def few_are_enough(monkeypatch, everybody_counts):
-    monkeypatch.setattr(gather, "_FEW", 1)
+    monkeypatch.setattr(survey, "_FEW", 1)
 
 
 @pytest.fixture
@@ -52,32 +53,46 @@ def town(world, few_are_enough):
 def merged(world, viewer, promote_at):
     """How many lists a read of this viewer would merge, asked of SQL."""
     followee = sa.select(Account.id).join(Follow, Follow.followee_id == Account.id)
-    query = followee.where(Follow.follower_id == viewer, Account.follower_count >= promote_at, Account.last_route.is_not(None))
+    query = followee.where(
+        Follow.follower_id == viewer,
+        Account.follower_count >= promote_at,
+        Account.last_route.is_not(None),
+    )
     with world.stores.sql.reading() as connection:
         return len(connection.scalars(query).all())
 
 
 def test_a_look_finds_for_every_threshold_what_each_read_would_merge(town):
-    found = gather.refresh(town.stores)
+    found = survey.refresh(town.stores)
     weights = {viewer: viewer - 9 for viewer in range(10, 19)}
     for at in found.lists:
         counts = {viewer: merged(town, viewer, at.promote_at) for viewer in weights}
-        mean = sum(counts[viewer] * weight for viewer, weight in weights.items()) / sum(weights.values())
+        mean = sum(counts[viewer] * weight for viewer, weight in weights.items()) / sum(
+            weights.values()
+        )
         assert at.mean == pytest.approx(mean)
         assert at.largest == max(counts.values())
-        assert at.merging == pytest.approx(sum(weight for viewer, weight in weights.items() if counts[viewer]) / sum(weights.values()))
+        assert at.merging == pytest.approx(
+            sum(weight for viewer, weight in weights.items() if counts[viewer])
+            / sum(weights.values())
+        )
 
 
 def test_a_read_looks_at_no_more_of_its_lists_than_a_page_has(town, monkeypatch):
     monkeypatch.setattr(viewers, "PAGE_POSTS", 4)
-    at = gather.refresh(town.stores).lists_at(1)
+    at = survey.refresh(town.stores).lists_at(1)
     # Who reads so many times follows all from that number on, of whom the odd ones have as many posts.
-    seen = {times: min(4, sum(posts for posts in (1, 3, 5, 7, 9) if posts >= times)) for times in range(1, 10)}
-    assert at.entries == pytest.approx(sum(times * entries for times, entries in seen.items()) / sum(seen))
+    seen = {
+        times: min(4, sum(posts for posts in (1, 3, 5, 7, 9) if posts >= times))
+        for times in range(1, 10)
+    }
+    assert at.entries == pytest.approx(
+        sum(times * entries for times, entries in seen.items()) / sum(seen)
+    )
 
 
 def test_a_look_finds_who_posts_who_reads_and_which_feeds_exist(town):
-    found = gather.refresh(town.stores)
+    found = survey.refresh(town.stores)
     assert (found.accounts, found.largest, found.viewers_sampled, found.assumed) == (30, 9, 9, [])
     # An hour at least: of a service that has just begun, what it has seen is an hour's.
     assert found.posts == pytest.approx(24 * (1 + 3 + 5 + 7 + 9))
@@ -85,30 +100,37 @@ def test_a_look_finds_who_posts_who_reads_and_which_feeds_exist(town):
     assert found.materialised_feeds == 9
     assert found.materialised_share == 1
     assert [at.promote_at for at in found.lists] == grid(9)
-    assert {named.account_id: named.follower_count for named in found.named if named.follower_count} == {n: n for n in range(1, 10)}
+    assert {
+        named.account_id: named.follower_count for named in found.named if named.follower_count
+    } == {n: n for n in range(1, 10)}
 
 
 def test_a_look_without_posts_and_reads_says_what_it_assumes(stores):
     generate.load(stores, 300, 1)
-    found = gather.refresh(stores)
+    found = survey.refresh(stores)
     assert found.assumed == ["posts", "reads"]
     assert found.posts > 0
     assert found.viewers_sampled == 300
-    assert any("assumptions" in line for line in preview(stores, 10).words)
+    assert any("assumptions" in line for line in wording.in_words(preview(stores, 10)))
 
 
 def test_cells_and_names_are_all_accounts_each_once(stores, monkeypatch):
-    monkeypatch.setattr("feedsvc.measuring.posting._LARGEST", 5)
+    monkeypatch.setattr("feedsvc.planning.survey.authors._LARGEST", 5)
     generate.load(stores, 300, 1)
     with stores.sql.reading() as connection:
-        counts = {row.id: row.follower_count for row in connection.execute(sa.select(Account.id, Account.follower_count))}
+        counts = {
+            row.id: row.follower_count
+            for row in connection.execute(sa.select(Account.id, Account.follower_count))
+        }
     smallest = min(counts, key=counts.get)
     for account in (smallest, max(counts, key=counts.get)):
         pins.pin(stores, account, route="pull", reason="test", expires_at=None, pinned_by="test")
-    found = gather.refresh(stores)
+    found = survey.refresh(stores)
     singles = list(found.singles())
     assert sum(cell.accounts for cell in found.cells) + len(singles) == 300
-    assert sum(cell.followers for cell in found.cells) + sum(each.follower_count for each in singles) == sum(counts.values())
+    assert sum(cell.followers for cell in found.cells) + sum(
+        each.follower_count for each in singles
+    ) == sum(counts.values())
     for promote_at in grid(max(counts.values())):
         cells = sum(cell.accounts * cell.share_from(promote_at) for cell in found.cells)
         assert cells + sum(each.follower_count >= promote_at for each in singles) == pytest.approx(
@@ -119,7 +141,7 @@ def test_cells_and_names_are_all_accounts_each_once(stores, monkeypatch):
 def test_a_pinned_account_counts_under_every_threshold(town):
     pins.pin(town.stores, 9, route="pull", reason="test", expires_at=None, pinned_by="test")
     pins.pin(town.stores, 7, route="push", reason="test", expires_at=None, pinned_by="test")
-    found = gather.refresh(town.stores)
+    found = survey.refresh(town.stores)
     assert found.lists[-1].mean > 0
     assert found.lists[-1].largest == 1
     shown = preview(town.stores, 5)
@@ -127,11 +149,11 @@ def test_a_pinned_account_counts_under_every_threshold(town):
 
 
 def test_a_look_is_taken_again_only_when_the_last_one_is_old(stores):
-    assert gather.refresh_if_old(stores)
-    first = kept.inputs_taken_at(stores)
-    assert not gather.refresh_if_old(stores)
-    gather.refresh(stores)
-    assert kept.inputs_taken_at(stores) > first
+    assert survey.refresh_if_old(stores)
+    first = stored.survey_taken_at(stores)
+    assert not survey.refresh_if_old(stores)
+    survey.refresh(stores)
+    assert stored.survey_taken_at(stores) > first
 
 
 def test_reads_are_counted_for_the_viewers_of_the_sample_only(world, monkeypatch):
@@ -139,25 +161,27 @@ def test_reads_are_counted_for_the_viewers_of_the_sample_only(world, monkeypatch
     for viewer in range(1, 65):
         reader.home_page(world.stores, viewer, None, 3)
         reader.look(world.stores, viewer)
-    found = reads.counted(world.stores)
-    assert found.by_viewer == {viewer: 1 for viewer in range(1, 65) if reads.is_counted(viewer)}
+    found = read_counts.counted(world.stores)
+    assert found.by_viewer == {
+        viewer: 1 for viewer in range(1, 65) if read_counts.is_counted(viewer)
+    }
     assert found.seconds < 60
 
 
 def test_the_sample_is_one_in_sixteen():
-    counted = sum(reads.is_counted(2**53 + number) for number in range(64_000))
+    counted = sum(read_counts.is_counted(2**53 + number) for number in range(64_000))
     assert 3_600 < counted < 4_400
 
 
 def test_without_a_look_nothing_is_said(stores):
-    with pytest.raises(NoInputs):
+    with pytest.raises(NoSurvey):
         preview(stores, 5)
-    with pytest.raises(NoInputs):
-        recommendation(stores, Limits())
+    with pytest.raises(NoSurvey):
+        recommendation(stores, RecommendationLimits())
 
 
 def test_a_preview_names_who_changes_sides_and_counts_their_deliveries(town):
-    gather.refresh(town.stores)
+    survey.refresh(town.stores)
     shown = preview(town.stores, 6, 6)
     assert (shown.to_pull.accounts, shown.to_push.accounts) == (4, 0)
     assert [account.account_id for account in shown.to_pull.largest] == [9, 8, 7, 6]
@@ -169,7 +193,7 @@ def test_a_preview_names_who_changes_sides_and_counts_their_deliveries(town):
 
 
 def test_between_the_lines_a_preview_leaves_every_account_its_route(town):
-    gather.refresh(town.stores)
+    survey.refresh(town.stores)
     assert preview(town.stores, 1000, 2).to_pull.accounts == 0
     change(town.stores, 5)
     shown = preview(town.stores, 9, 2)
@@ -178,8 +202,8 @@ def test_between_the_lines_a_preview_leaves_every_account_its_route(town):
 
 
 def test_a_recommendation_has_a_curve_to_where_nobody_is_pulled(town):
-    gather.refresh(town.stores)
-    advice = recommendation(town.stores, Limits(max_lists_per_read=1))
+    survey.refresh(town.stores)
+    advice = recommendation(town.stores, RecommendationLimits(max_lists_per_read=1))
     assert [point.promote_at for point in advice.curve] == grid(9)
     assert advice.curve[-1].pull == advice.curve[-1].lists_per_read_mean == 0
     assert advice.recommended.lists_per_read_p99 <= 1
@@ -193,17 +217,28 @@ def test_the_studio_answers_who_may_read(client, auth, town):
     for path in ("/preview?promote_at=5", "/recommendation", "/inputs"):
         assert client.get(PATH + path, headers=auth(1)).status_code == 403
         assert client.get(PATH + path, headers=auth(1, "admin:read")).status_code == 409
-    gather.refresh(town.stores)
+    survey.refresh(town.stores)
     headers = auth(1, "admin:read")
     shown = client.get(f"{PATH}/preview?promote_at=6&demote_at=6", headers=headers).json
-    assert shown["to_pull"]["largest"][0] == {"account_id": "9", "follower_count": 9, "posts_per_day": pytest.approx(216)}
-    assert shown["costs"] == {"calibrated_at": None, "machine": None, "workers": 2, "is_default": True}
+    assert shown["to_pull"]["largest"][0] == {
+        "account_id": "9",
+        "follower_count": 9,
+        "posts_per_day": pytest.approx(216),
+    }
+    assert shown["costs"] == {
+        "calibrated_at": None,
+        "machine": None,
+        "workers": 2,
+        "is_default": True,
+    }
     assert shown["current"] == {"version": 1, "promote_at": 1000, "demote_at": 1000}
-    advice = client.get(f"{PATH}/recommendation?max_lists_per_read=1&max_delivery_seconds=0.5", headers=headers).json
+    advice = client.get(
+        f"{PATH}/recommendation?max_lists_per_read=1&max_delivery_seconds=0.5", headers=headers
+    ).json
     assert advice["keeps_limits"] is True
     known = client.get(f"{PATH}/inputs", headers=headers).json
     assert known["distribution"][0] == {"followers": 1, "accounts": 9}
-    assert known["costs"]["costs"]["push_us"] == kept.DEFAULT_COSTS.push_us
+    assert known["costs"]["costs"]["push_us"] == calibrated.DEFAULT_COSTS.push_us
 
 
 @pytest.mark.parametrize(
@@ -229,13 +264,24 @@ def test_a_query_that_cannot_be_meant_is_refused(client, auth, query):
 
 
 def test_no_answer_holds_a_number_that_json_does_not_have(client, auth, town, monkeypatch):
-    monkeypatch.setattr(kept, "DEFAULTS", kept.Calibrated(None, None, 1, kept.DEFAULT_COSTS.share(1e6), kept.DEFAULT_COSTS))
-    gather.refresh(town.stores)
+    monkeypatch.setattr(
+        calibrated,
+        "DEFAULTS",
+        calibrated.Calibrated(
+            None, None, 1, calibrated.DEFAULT_COSTS.share(1e6), calibrated.DEFAULT_COSTS
+        ),
+    )
+    survey.refresh(town.stores)
     for query in ("preview?promote_at=5", "recommendation", "inputs"):
         text = client.get(f"{PATH}/{query}", headers=auth(1, "admin:read")).text
         assert "Infinity" not in text
         assert "NaN" not in text
-    assert client.get(f"{PATH}/preview?promote_at=5", headers=auth(1, "admin:read")).json["seconds_to_last_follower"]["today"] is None
+    assert (
+        client.get(f"{PATH}/preview?promote_at=5", headers=auth(1, "admin:read")).json[
+            "seconds_to_last_follower"
+        ]["today"]
+        is None
+    )
 
 
 # Commands
@@ -251,6 +297,10 @@ def test_the_commands_say_what_the_calls_say(run, town):  # noqa: F811
     code, out, _ = run("threshold", "recommend")
     assert code == 0
     assert "promote_at" in out
-    for misuse in (("preview",), ("preview", "--promote-at", "5", "--demote-at", "6"), ("recommend", "--max-lists-per-read", "0")):
+    for misuse in (
+        ("preview",),
+        ("preview", "--promote-at", "5", "--demote-at", "6"),
+        ("recommend", "--max-lists-per-read", "0"),
+    ):
         code, _, err = run("threshold", *misuse)
         assert (code, err.count("\n")) == (2, 1)

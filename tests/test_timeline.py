@@ -7,9 +7,9 @@ import random
 import pytest
 import sqlalchemy as sa
 
+from feedsvc.cache import feed_queries
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Follow, Post
-from feedsvc.views import timeline
 
 VIEWER = 99
 
@@ -17,14 +17,16 @@ VIEWER = 99
 @pytest.fixture
 def posts(world, stores, monkeypatch):
     """Posts of ten authors whom the viewer follows: two post nearly everything, one nothing, and some are deleted or pulled."""
-    monkeypatch.setattr(timeline, "_PASSES", (1, 3))
-    monkeypatch.setattr(timeline, "_WORTH", 2)
+    monkeypatch.setattr(feed_queries, "_PASSES", (1, 3))
+    monkeypatch.setattr(feed_queries, "_WORTH", 2)
     dice = random.Random(4)
     world.people(VIEWER, *range(1, 11))
     rows = [
         {
             "id": ident,
-            "author_id": dice.choice([1, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9]) if ident > 150 else dice.randint(2, 9),
+            "author_id": dice.choice([1, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9])
+            if ident > 150
+            else dice.randint(2, 9),
             "photo_url": "https://img.example/1.jpg",
             "description": "",
             "route": dice.choice(["push", "push", "push", "pull"]),
@@ -34,7 +36,10 @@ def posts(world, stores, monkeypatch):
         for ident in range(1, 301)
     ]
     with stores.sql.writing() as connection:
-        connection.execute(sa.insert(Follow), [{"follower_id": VIEWER, "followee_id": author} for author in range(1, 11)])
+        connection.execute(
+            sa.insert(Follow),
+            [{"follower_id": VIEWER, "followee_id": author} for author in range(1, 11)],
+        )
         connection.execute(sa.insert(Post), rows)
     return [row for row in rows if row["deleted_at"] is None]
 
@@ -44,9 +49,13 @@ def test_the_first_posts_are_those_of_all_authors_together(posts, stores, count)
     pushed = sorted((row["id"] for row in posts if row["route"] == "push"), reverse=True)
     between = [row["id"] for row in posts if 20 < row["id"] < 280]
     with stores.sql.reading() as connection:
-        assert timeline.pushed(stores, connection, VIEWER, count) == pushed[:count]
-        newest = timeline.seen(stores, connection, VIEWER, above=20, below=280, count=count, order="newest first")
-        oldest = timeline.seen(stores, connection, VIEWER, above=20, below=280, count=count, order="oldest first")
+        assert feed_queries.pushed(stores, connection, VIEWER, count) == pushed[:count]
+        newest = feed_queries.seen(
+            stores, connection, VIEWER, above=20, below=280, count=count, order="newest first"
+        )
+        oldest = feed_queries.seen(
+            stores, connection, VIEWER, above=20, below=280, count=count, order="oldest first"
+        )
     assert newest == sorted(between, reverse=True)[:count]
     assert oldest == sorted(between)[:count]
 
@@ -54,4 +63,4 @@ def test_the_first_posts_are_those_of_all_authors_together(posts, stores, count)
 def test_a_viewer_who_follows_nobody_has_no_posts(world, stores):
     world.people(7)
     with stores.sql.reading() as connection:
-        assert timeline.pushed(stores, connection, 7, 50) == []
+        assert feed_queries.pushed(stores, connection, 7, 50) == []

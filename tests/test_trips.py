@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import redis
 
+from feedsvc import post_ids
 from feedsvc.feed import reader, walk
-from feedsvc.store.redis import heads
+from feedsvc.store.redis import tail_hint
 from tests.cluster import single_server
 from tests.world import World
 
@@ -30,7 +31,10 @@ class Costs:
             self.sql[-1] += 1
             return reading(database)
 
-        self.patches = [(connection, "send_packed_command", sent), (type(world.stores.sql), "reading", asked)]
+        self.patches = [
+            (connection, "send_packed_command", sent),
+            (type(world.stores.sql), "reading", asked),
+        ]
         self.monkeypatch = monkeypatch
 
     def page(self, limit=PAGE, cursor=None):
@@ -65,7 +69,7 @@ def costs(world, monkeypatch):
 @pytest.fixture
 def settled(monkeypatch):
     """No post is of the last seconds."""
-    monkeypatch.setattr(reader, "settled_mark", lambda: walk.TOP)
+    monkeypatch.setattr(post_ids, "watermark", lambda: walk.TOP)
 
 
 @single_server
@@ -106,7 +110,9 @@ def test_a_deleted_post_near_the_top_costs_no_trip(world, costs, settled):
     assert costs.sql[1:] == [0, 0]
 
 
-@pytest.mark.parametrize("hide", [lambda world: world.mute(VIEWER, OTHERS), lambda world: world.unfollow(VIEWER, OTHERS)])
+@pytest.mark.parametrize(
+    "hide", [lambda world: world.mute(VIEWER, OTHERS), lambda world: world.unfollow(VIEWER, OTHERS)]
+)
 def test_the_posts_of_somebody_who_is_hidden_cost_no_sql(world, costs, settled, hide):
     hide(world)
     assert world.is_exact(VIEWER)
@@ -128,5 +134,5 @@ def test_a_page_that_is_there_does_not_fail_for_its_note(world, costs, monkeypat
 
     world.stores.redis.delete(world.stores.keys.homefeed(VIEWER))
     costs.page()
-    monkeypatch.setattr(heads, "NOTE_REST", Full())
+    monkeypatch.setattr(tail_hint, "NOTE_REST", Full())
     assert len(costs.page().items) == PAGE

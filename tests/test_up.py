@@ -28,11 +28,16 @@ class Up:
 
     def __init__(self, folder, *options):
         self.folder = folder
-        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("FEEDSVC_")}
+        self.environment = {
+            key: value for key, value in os.environ.items() if not key.startswith("FEEDSVC_")
+        }
         self.environment["FEEDSVC_DATA_DIR"] = str(folder)
         self.process = self.command("up", "--port", "0", "--web-workers", "1", *options)
         line = self.process.stdout.readline()
-        assert line.startswith("ready: http://127.0.0.1:"), (line, self.process.stderr.read() if self.process.poll() else "")
+        assert line.startswith("ready: http://127.0.0.1:"), (
+            line,
+            self.process.stderr.read() if self.process.poll() else "",
+        )
         self.url = line.split()[1]
 
     def command(self, *words):
@@ -66,11 +71,15 @@ class Up:
 
     def works(self):
         """An upload is in the follower's feed, and its fan-out is done."""
-        post = self.call_until_up("POST", "/v1/posts", AUTHOR, {"photo_url": "https://img.example/1.jpg"})
+        post = self.call_until_up(
+            "POST", "/v1/posts", AUTHOR, {"photo_url": "https://img.example/1.jpg"}
+        )
         feed = self.call_until_up("GET", "/v1/feed", FOLLOWER)
         assert feed["data"][0] == post
         path = f"/v1/admin/fanouts/{post['id']}"
-        wait_until(lambda: self.call_until_up("GET", path, 1, scope="admin:read")["state"] == "done", 40)
+        wait_until(
+            lambda: self.call_until_up("GET", path, 1, scope="admin:read")["state"] == "done", 40
+        )
         return True
 
     def children(self):
@@ -92,7 +101,11 @@ class Up:
 
     def _mentions(self, pid):
         try:
-            return str(self.folder).encode() in Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
+            return (
+                str(self.folder).encode()
+                in Path(f"/proc/{pid}/environ").read_bytes()
+                + Path(f"/proc/{pid}/cmdline").read_bytes()
+            )
         except OSError:
             return False
 
@@ -200,7 +213,9 @@ def test_a_killed_up_leaves_nothing_and_its_folder_and_port_are_free(tmp_path):
 
 def test_a_web_worker_whose_server_dies_before_it_has_started_ends_too(settings):
     """Found by `make chaos`: it asked for its parent when that was dead already, and served on, an orphan, for ever."""
-    server = workers.start_module(settings, "feedsvc.supervise.web", "127.0.0.1", str(free_port()), "1")
+    server = workers.start_module(
+        settings, "feedsvc.supervise.web", "127.0.0.1", str(free_port()), "1"
+    )
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
     [child] = wait_until(lambda: children.read_text().split())
     server.kill()

@@ -30,7 +30,10 @@ def authenticator(monkeypatch):
 
 
 def bearer(account, *, exp=NOW + 600, secret=SECRET):
-    return Authorization("bearer", token=jwt.encode({"sub": str(account), "scope": "feed", "exp": exp}, secret, "HS256"))
+    return Authorization(
+        "bearer",
+        token=jwt.encode({"sub": str(account), "scope": "feed", "exp": exp}, secret, "HS256"),
+    )
 
 
 def test_a_token_is_verified_once_a_minute(authenticator):

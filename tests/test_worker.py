@@ -6,8 +6,8 @@ import datetime as dt
 
 import pytest
 
-from feedsvc import worker
-from feedsvc.fanout import small
+from feedsvc import tasks
+from feedsvc.fanout import micro_batches
 from tests.engines import wait_until
 
 
@@ -21,24 +21,29 @@ def celery(app):
 
 
 def test_messages_of_fan_outs_that_wait_are_counted(celery, app, world):
-    assert worker._queued(celery) == 0
+    assert tasks._queued(celery) == 0
     for post_id in range(3):
         app.extensions["feedsvc"].enqueue(post_id, 1, "0", 20_000 * post_id)
-    wait_until(lambda: worker._queued(celery) == 3)
+    wait_until(lambda: tasks._queued(celery) == 3)
 
 
-def test_small_posts_of_the_same_half_second_ask_for_one_round_that_begins_after_it(celery, app, world):
+def test_small_posts_of_the_same_half_second_ask_for_one_round_that_begins_after_it(
+    celery, app, world
+):
     before = dt.datetime.now(dt.UTC)
     for post_id in range(3):
         app.extensions["feedsvc"].enqueue(post_id, 0, "0", 1)
-    wait_until(lambda: worker._queued(celery) == 1)
-    with celery.connection_for_read() as connection, connection.SimpleQueue(worker.FANOUT_QUEUE) as queue:
+    wait_until(lambda: tasks._queued(celery) == 1)
+    with (
+        celery.connection_for_read() as connection,
+        connection.SimpleQueue(tasks.FANOUT_QUEUE) as queue,
+    ):
         begins = dt.datetime.fromisoformat(queue.get(timeout=5).headers["eta"])
-    assert begins >= before + dt.timedelta(seconds=small.GATHERED_SECONDS)
+    assert begins >= before + dt.timedelta(seconds=micro_batches.GATHER_SECONDS)
 
 
 def _empty(celery):
     with celery.connection_for_write() as connection, connection.channel() as channel:
-        for queue in worker.QUEUES:
+        for queue in tasks.QUEUES:
             channel.queue_declare(queue, durable=True, auto_delete=False)
             channel.queue_purge(queue)

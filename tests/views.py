@@ -5,14 +5,21 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from feedsvc.store.redis import keys, lists
-from feedsvc.store.sql.tables import Account, Change, Follow, Post
+from feedsvc.store.sql.tables import Account, Follow, OutboxRow, Post
 
 
 def are_true(stores):
     with stores.sql.reading() as connection:
-        owing = connection.scalar(sa.select(sa.func.count()).select_from(Change))
-        posts = connection.execute(sa.select(Post.id, Post.author_id, Post.route, Post.pushed_at).where(Post.deleted_at.is_(None))).all()
-        follows = {tuple(row) for row in connection.execute(sa.select(Follow.follower_id, Follow.followee_id))}
+        owing = connection.scalar(sa.select(sa.func.count()).select_from(OutboxRow))
+        posts = connection.execute(
+            sa.select(Post.id, Post.author_id, Post.route, Post.pushed_at).where(
+                Post.deleted_at.is_(None)
+            )
+        ).all()
+        follows = {
+            tuple(row)
+            for row in connection.execute(sa.select(Follow.follower_id, Follow.followee_id))
+        }
         accounts = list(connection.scalars(sa.select(Account.id)))
     longest = stores.limits.feed_cap + stores.limits.feed_slack
     for account in accounts:
@@ -22,11 +29,19 @@ def are_true(stores):
             continue  # a change that died after its commit: its effects are the sweep's
         home = lists.read(stores.redis, stores.keys.homefeed(account))
         if home:
-            belongs = {p.id for p in posts if p.pushed_at and (p.author_id == account or (account, p.author_id) in follows)}
+            belongs = {
+                p.id
+                for p in posts
+                if p.pushed_at and (p.author_id == account or (account, p.author_id) in follows)
+            }
             _holds(home, belongs, stores.keys.homefeed(account))
         listed = lists.read(stores.redis, keys.celebrity_posts(account))
         if listed:
-            _holds(listed, {p.id for p in posts if p.author_id == account and p.pushed_at is None}, keys.celebrity_posts(account))
+            _holds(
+                listed,
+                {p.id for p in posts if p.author_id == account and p.pushed_at is None},
+                keys.celebrity_posts(account),
+            )
 
 
 def _holds(found, belongs, key):

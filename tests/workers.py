@@ -15,7 +15,10 @@ ROOT = Path(__file__).parents[1]
 
 def environment(settings):
     """The settings of `create_app` as a process takes them."""
-    return {**os.environ, **{f"FEEDSVC_{name.upper()}": str(value) for name, value in settings.items()}}
+    return {
+        **os.environ,
+        **{f"FEEDSVC_{name.upper()}": str(value) for name, value in settings.items()},
+    }
 
 
 @contextmanager

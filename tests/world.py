@@ -14,13 +14,13 @@ from feedsvc.fanout import chain, sweep
 from feedsvc.feed import reader
 from feedsvc.graph import accounts, follows, hiding
 from feedsvc.posts import edit, publish
-from feedsvc.store.redis import heads
+from feedsvc.store.redis import tail_hint
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout
 from tests.oracle import Oracle
 
 # As tiny as the limits: a list of ten is longer than its head.
-heads.PAGE, heads.READ, heads.FIRST = 2, 8, 4
+tail_hint.PAGE, tail_hint.READ, tail_hint.FIRST = 2, 8, 4
 
 
 class World:
@@ -43,7 +43,9 @@ class World:
             self.follow(follower, followee)
 
     def post(self, author):
-        made = publish.publish(self.stores, self.enqueue, author, photo_url="https://img.example/1.jpg", description="")
+        made = publish.publish(
+            self.stores, self.enqueue, author, photo_url="https://img.example/1.jpg", description=""
+        )
         self.oracle.post(author, made.post_id)
         return made.post_id
 
@@ -90,7 +92,9 @@ class World:
     def time_passes(self):
         """Everything that the sweep waits for is due now."""
         with self.stores.sql.writing() as connection:
-            connection.execute(sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now()))
+            connection.execute(
+                sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now())
+            )
 
     def sweep(self):
         self.time_passes()
@@ -102,7 +106,9 @@ class World:
         while True:
             page = reader.home_page(self.stores, viewer, cursor, limit)
             ids += map(post_id, page.items)
-            assert page.next_cursor is None or len(page.items) == limit, "every page but the last is full"
+            assert page.next_cursor is None or len(page.items) == limit, (
+                "every page but the last is full"
+            )
             if page.next_cursor is None:
                 return ids
             cursor = page.next_cursor

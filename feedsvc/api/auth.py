@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import jwt
 
-from feedsvc.api.ids import parse_id
 from feedsvc.api.problems import Unauthorized
 from feedsvc.errors import BadSettings, StoreUnavailable
+from feedsvc.formats import parse_id
 
 if TYPE_CHECKING:
     from jwt.types import Options
@@ -134,8 +134,14 @@ class Authenticator:
     def _claims(self, token: str) -> dict[str, Any]:
         try:
             key, algorithms = self._keys.key_of(token)
-            required: Options = {"require": ["sub", "scope", "exp"], "verify_aud": False, "verify_iat": False}
-            return jwt.decode(token, key, algorithms=algorithms, leeway=_LEEWAY_SECONDS, options=required)
+            required: Options = {
+                "require": ["sub", "scope", "exp"],
+                "verify_aud": False,
+                "verify_iat": False,
+            }
+            return jwt.decode(
+                token, key, algorithms=algorithms, leeway=_LEEWAY_SECONDS, options=required
+            )
         except jwt.ExpiredSignatureError:
             raise Unauthorized("The token has expired", given=True) from None
         except jwt.MissingRequiredClaimError as error:

@@ -18,7 +18,9 @@ EXAMPLES = {
     "delivered": 48_211,
     "description": "Sunset",
     "detail": "Must be at least 1.",
-    "errors": {"query": {"limit": ["Must be greater than or equal to 1 and less than or equal to 100."]}},
+    "errors": {
+        "query": {"limit": ["Must be greater than or equal to 1 and less than or equal to 100."]}
+    },
     "expires_at": "2026-12-24T22:00:00.000Z",
     "finished_at": "2026-11-24T22:00:01.250Z",
     "followee": _OTHER,

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields
 
-from feedsvc.api.ids import ACCEPTED, parse_id
+from feedsvc.formats import ACCEPTED_ID, MAX_ID, parse_id, rfc3339
 
 MAX_URL = 2_048
 MAX_LIMIT = 100
@@ -28,7 +28,7 @@ class Id(fields.Field[int]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> int:
         number = parse_id(value)
         if number is None:
-            raise ValidationError(ACCEPTED)
+            raise ValidationError(ACCEPTED_ID)
         return number
 
 
@@ -50,7 +50,9 @@ class HttpUrl(Text):
         if len(text) > MAX_URL:
             raise ValidationError(f"Must be at most {MAX_URL} characters long.")
         if not _is_absolute_http(text):
-            raise ValidationError("Must be an absolute http or https URL, like https://img.example/1.jpg.")
+            raise ValidationError(
+                "Must be an absolute http or https URL, like https://img.example/1.jpg."
+            )
         return text
 
 
@@ -97,7 +99,7 @@ class QueryCount(fields.Field[int]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> int:
         number = parse_id(value)
         if number is None:
-            raise ValidationError("Must be an integer between 1 and 9223372036854775807.")
+            raise ValidationError(f"Must be an integer between 1 and {MAX_ID}.")
         return number
 
 
@@ -119,15 +121,17 @@ class IdList(fields.Field[list[int]]):
             raise ValidationError(f"Must be at most {MAX_LIMIT} ids.")
         numbers = [number for number in map(parse_id, parts) if number is not None]
         if len(numbers) < len(parts):
-            raise ValidationError(f"Must be ids separated by commas. Each: {ACCEPTED}")
+            raise ValidationError(f"Must be ids separated by commas. Each: {ACCEPTED_ID}")
         return list(dict.fromkeys(numbers))
 
 
 class Moment(fields.Field[dt.datetime]):
     """A time: RFC 3339, UTC, `Z`."""
 
-    def _serialize(self, value: dt.datetime | None, attr: str | None, obj: Any, **_: Any) -> str | None:
-        return None if value is None else value.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    def _serialize(
+        self, value: dt.datetime | None, attr: str | None, obj: Any, **_: Any
+    ) -> str | None:
+        return None if value is None else rfc3339(value)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> dt.datetime:
         try:
@@ -145,4 +149,8 @@ def _is_absolute_http(text: str) -> bool:
         host, _ = parts.hostname, parts.port
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and bool(host) and _URL_CHARACTERS.fullmatch(text) is not None
+    return (
+        parts.scheme in ("http", "https")
+        and bool(host)
+        and _URL_CHARACTERS.fullmatch(text) is not None
+    )

@@ -11,21 +11,30 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields
 
-from feedsvc.api import accounts, admin, posts, studio
+from feedsvc.api import accounts, admin, planning, posts
 from feedsvc.api.auth import SCOPES
 from feedsvc.api.examples import EXAMPLES
 from feedsvc.api.fields import MAX_LIMIT, Flag, Id, IdList, Limit, Moment, QueryAmount, QueryCount
 from feedsvc.api.operations import BATCH
+from feedsvc.formats import MAX_ID
 from feedsvc.version import __version__
 
 if TYPE_CHECKING:
     from feedsvc.api.operations import Operation, Operations
 
-GROUPS: tuple[Operations, ...] = (posts.operations, accounts.operations, admin.operations, studio.operations)
+GROUPS: tuple[Operations, ...] = (
+    posts.operations,
+    accounts.operations,
+    admin.operations,
+    planning.operations,
+)
 
 _ID = {"type": "string", "pattern": "^[1-9][0-9]{0,18}$", "maxLength": 19}
 _HEADERS = {
-    "Idempotency-Key": (False, "1 to 255 characters, remembered for 24 hours: the same body gets the first answer again."),
+    "Idempotency-Key": (
+        False,
+        "1 to 255 characters, remembered for 24 hours: the same body gets the first answer again.",
+    ),
     "If-Match": (True, 'The version that was read, `"3"`, or `*`.'),
 }
 _ALWAYS = (401, 403, 422, 503)
@@ -49,8 +58,12 @@ class BrokenSchema(Schema):
 
     guardrail = fields.String(metadata={"example": "max_moved_percent"})
     limit = fields.Float(metadata={"example": 20.0})
-    value = fields.Float(allow_none=True, metadata={"description": "Null: no figures, or no end.", "example": 31.5})
-    detail = fields.String(metadata={"example": "31.5 % of a day's deliveries moved, the limit is 20"})
+    value = fields.Float(
+        allow_none=True, metadata={"description": "Null: no figures, or no end.", "example": 31.5}
+    )
+    detail = fields.String(
+        metadata={"example": "31.5 % of a day's deliveries moved, the limit is 20"}
+    )
 
 
 class ProblemSchema(Schema):
@@ -62,13 +75,18 @@ class ProblemSchema(Schema):
     detail = fields.String(required=True)
     request_id = fields.String(required=True)
     errors = fields.Dict(metadata={"description": "{location: {field: [message]}}, for 422"})
-    broken = fields.List(fields.Nested(BrokenSchema), metadata={"description": "The guardrails that refuse a change, for 409."})
+    broken = fields.List(
+        fields.Nested(BrokenSchema),
+        metadata={"description": "The guardrails that refuse a change, for 409."},
+    )
 
 
 class PageSchema(Schema):
     """The cursors of a page."""
 
-    next_cursor = fields.String(allow_none=True, metadata={"description": "Older items; null exactly when none are left."})
+    next_cursor = fields.String(
+        allow_none=True, metadata={"description": "Older items; null exactly when none are left."}
+    )
     prev_cursor = fields.String(metadata={"description": "Newer items; poll with it."})
 
 
@@ -76,15 +94,27 @@ class PageSchema(Schema):
 def document() -> dict[str, Any]:
     """The whole document."""
     plugin = MarshmallowPlugin(schema_name_resolver=_name)
-    spec = APISpec("feedsvc", __version__, "3.1.0", plugins=[plugin], info={"description": _DESCRIPTION}, security=[{"token": []}])
+    spec = APISpec(
+        "feedsvc",
+        __version__,
+        "3.1.0",
+        plugins=[plugin],
+        info={"description": _DESCRIPTION},
+        security=[{"token": []}],
+    )
     _map_fields(plugin)
-    spec.components.security_scheme("token", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": _SCOPES})
+    spec.components.security_scheme(
+        "token", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": _SCOPES}
+    )
     spec.components.schema("Problem", schema=ProblemSchema)
     spec.components.schema("Page", schema=PageSchema)
     for group in GROUPS:
         spec.tag({"name": group.tag})
         for operation in group.declared:
-            spec.path("/v1" + operation.path, operations={operation.method.lower(): _operation(group.tag, operation)})
+            spec.path(
+                "/v1" + operation.path,
+                operations={operation.method.lower(): _operation(group.tag, operation)},
+            )
     made: dict[str, Any] = spec.to_dict()
     return made
 
@@ -96,13 +126,23 @@ def _operation(tag: str, operation: Operation) -> dict[str, Any]:
         "tags": [tag],
         "summary": operation.summary,
         "description": f"Scope: {' or '.join(f'`{scope}`' for scope in operation.scopes)}.",
-        "parameters": [*_path_parameters(operation), *_header_parameters(operation), {"in": "query", "schema": operation.query}],
+        "parameters": [
+            *_path_parameters(operation),
+            *_header_parameters(operation),
+            {"in": "query", "schema": operation.query},
+        ],
     }
     if operation.body is not None:
         errors |= {400, 413, 415}
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": _body(operation.body)}}}
+        described["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": _body(operation.body)}},
+        }
     described["responses"] = {
-        **{str(status): _answer(operation, status, shape) for status, shape in operation.answers.items()},
+        **{
+            str(status): _answer(operation, status, shape)
+            for status, shape in operation.answers.items()
+        },
         **{str(status): _problem(status) for status in sorted(errors)},
     }
     return described
@@ -112,7 +152,13 @@ def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
     or_me = {"oneOf": [_ID, {"const": "me"}]}
     names = re.findall(r"{(\w+)}", operation.path)
     return [
-        {"in": "path", "name": name, "required": True, "schema": or_me if name == "id" else _ID, "example": EXAMPLES[name]}
+        {
+            "in": "path",
+            "name": name,
+            "required": True,
+            "schema": or_me if name == "id" else _ID,
+            "example": EXAMPLES[name],
+        }
         for name in names
     ]
 
@@ -121,7 +167,14 @@ def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
     text = {"type": "string"}
     described = [(name, *_HEADERS[name]) for name in operation.headers]
     return [
-        {"in": "header", "name": name, "required": needed, "description": why, "schema": text, "example": EXAMPLES[name]}
+        {
+            "in": "header",
+            "name": name,
+            "required": needed,
+            "description": why,
+            "schema": text,
+            "example": EXAMPLES[name],
+        }
         for name, needed, why in described
     ]
 
@@ -142,11 +195,17 @@ def _answer(operation: Operation, status: int, shape: type[Schema] | str) -> dic
             "properties": {"data": {"type": "array", "items": shape}, "page": PageSchema},
             "required": ["data", "page"],
         }
-    return {"description": HTTPStatus(status).phrase, "content": {"application/json": {"schema": content}}}
+    return {
+        "description": HTTPStatus(status).phrase,
+        "content": {"application/json": {"schema": content}},
+    }
 
 
 def _problem(status: int) -> dict[str, Any]:
-    return {"description": _MEANING[status], "content": {"application/problem+json": {"schema": ProblemSchema}}}
+    return {
+        "description": _MEANING[status],
+        "content": {"application/problem+json": {"schema": ProblemSchema}},
+    }
 
 
 def _map_fields(plugin: MarshmallowPlugin) -> None:
@@ -166,7 +225,7 @@ def _ids_and_limits(_converter: Any, field: fields.Field[Any], **_: Any) -> dict
     if isinstance(field, Id):
         return {key: value for key, value in _ID.items() if key != "type"}
     if isinstance(field, QueryCount):
-        return {"minimum": 1, "maximum": 2**63 - 1}
+        return {"minimum": 1, "maximum": MAX_ID}
     if isinstance(field, QueryAmount):
         return {"exclusiveMinimum": 0}
     return {"minimum": 1, "maximum": MAX_LIMIT} if isinstance(field, Limit) else {}
@@ -174,7 +233,11 @@ def _ids_and_limits(_converter: Any, field: fields.Field[Any], **_: Any) -> dict
 
 def _example(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
     """Of what has none of its own, by its name."""
-    return {"example": EXAMPLES[field.name]} if "example" not in field.metadata and field.name in EXAMPLES else {}
+    return (
+        {"example": EXAMPLES[field.name]}
+        if "example" not in field.metadata and field.name in EXAMPLES
+        else {}
+    )
 
 
 def _name(schema: type[Schema] | Schema) -> str:

@@ -15,10 +15,10 @@ from flask import Response, current_app, g, request
 from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from feedsvc.api.ids import ACCEPTED, parse_id
 from feedsvc.api.problems import BadRequest, InvalidFields, UnsupportedMediaType
 from feedsvc.api.schemas import NoQuery, PageQuery
 from feedsvc.errors import Forbidden
+from feedsvc.formats import ACCEPTED_ID, parse_id
 from feedsvc.graph import accounts
 
 if TYPE_CHECKING:
@@ -86,26 +86,41 @@ class Operations:
         self.tag = tag
         self.declared: list[Operation] = []
 
-    def declare(self, method: str, path: str, **more: Any) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
+    def declare(
+        self, method: str, path: str, **more: Any
+    ) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
         """Declare the decorated view; its docstring is the summary."""
 
         def decorate(view: Callable[[Call], Response]) -> Callable[[Call], Response]:
             summary = (view.__doc__ or "").strip().rstrip(".")
-            self.declared.append(Operation(method=method, path=path, name=view.__name__, summary=summary, view=view, **more))
+            self.declared.append(
+                Operation(
+                    method=method, path=path, name=view.__name__, summary=summary, view=view, **more
+                )
+            )
             return view
 
         return decorate
 
-    def declare_list(self, path: str, of: type[Schema], **more: Any) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
+    def declare_list(
+        self, path: str, of: type[Schema], **more: Any
+    ) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
         """Declare the decorated view, which answers with a page of such items."""
         errors = (400, *more.pop("errors", ()))
-        return self.declare("GET", path, query=PageQuery, paged=True, answers={200: of}, errors=errors, **more)
+        return self.declare(
+            "GET", path, query=PageQuery, paged=True, answers={200: of}, errors=errors, **more
+        )
 
     def register(self, app: Flask) -> None:
         """Route every operation of the group."""
         for operation in self.declared:
             rule = "/v1" + operation.path.replace("{", "<").replace("}", ">")
-            app.add_url_rule(rule, operation.name, partial(_run, operation, operation.query()), methods=[operation.method])
+            app.add_url_rule(
+                rule,
+                operation.name,
+                partial(_run, operation, operation.query()),
+                methods=[operation.method],
+            )
 
 
 def services() -> Services:
@@ -133,8 +148,14 @@ def _run(operation: Operation, query_schema: Schema, **raw: str) -> Response:
         needed = " or ".join(operation.scopes)
         raise Forbidden(f"The token's scope does not allow this; it takes {needed}.")
     path = _path(raw, caller)
-    if operation.own and not caller.acts_for_anyone and path.get("id", caller.account) != caller.account:
-        raise Forbidden("A token with the scope feed may act for its own account only: say me, or your own id.")
+    if (
+        operation.own
+        and not caller.acts_for_anyone
+        and path.get("id", caller.account) != caller.account
+    ):
+        raise Forbidden(
+            "A token with the scope feed may act for its own account only: say me, or your own id."
+        )
     query = _query(query_schema)
     body = _body(operation.body) if operation.body is not None else None
     call = Call(services(), caller, path, query, body)
@@ -148,7 +169,7 @@ def _path(raw: dict[str, str], caller: Caller) -> dict[str, int]:
     for name, text in raw.items():
         number = caller.account if name == "id" and text == "me" else parse_id(text)
         if number is None:
-            raise InvalidFields("path", {name: [ACCEPTED + (" Or me." if name == "id" else "")]})
+            raise InvalidFields("path", {name: [ACCEPTED_ID + (" Or me." if name == "id" else "")]})
         ids[name] = number
     return ids
 

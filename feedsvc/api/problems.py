@@ -40,7 +40,9 @@ class Unauthorized(FeedsvcError):
     title = "Unauthorized"
 
     def __init__(self, detail: str, *, given: bool) -> None:
-        self.challenge = 'Bearer realm="feedsvc"' + (f', error="invalid_token", error_description="{detail}"' if given else "")
+        self.challenge = 'Bearer realm="feedsvc"' + (
+            f', error="invalid_token", error_description="{detail}"' if given else ""
+        )
         super().__init__(detail)
 
 
@@ -71,7 +73,14 @@ class InvalidFields(FeedsvcError):
 
 def problem(status: int, title: str, detail: str, **more: Any) -> Response:
     """An error answer."""
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "request_id": g.get("request_id"), **more}
+    body = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "request_id": g.get("request_id"),
+        **more,
+    }
     return Response(json.dumps(body), status, content_type=MEDIA_TYPE)
 
 
@@ -90,7 +99,9 @@ def answer_to(error: Exception) -> Response:
 
 
 def _of_ours(error: FeedsvcError) -> Response:
-    more: dict[str, Any] = {"errors": error.errors} if isinstance(error, Invalid | InvalidFields) else {}
+    more: dict[str, Any] = (
+        {"errors": error.errors} if isinstance(error, Invalid | InvalidFields) else {}
+    )
     if isinstance(error, Refused):
         more["broken"] = error.broken
     answer = problem(error.status, error.title, error.detail, **more)
@@ -121,4 +132,8 @@ def _redis_is_down(error: Exception) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     _log.error("http.failed", exc_info=error)
-    return problem(500, "Internal server error", "Something went wrong on our side; the request id says where to look.")
+    return problem(
+        500,
+        "Internal server error",
+        "Something went wrong on our side; the request id says where to look.",
+    )

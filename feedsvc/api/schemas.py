@@ -7,10 +7,21 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
 
-from feedsvc.api.fields import MAX_LIMIT, Flag, HttpUrl, Id, IdList, Limit, Moment, StrictInteger, Text
+from feedsvc.api.fields import (
+    MAX_LIMIT,
+    Flag,
+    HttpUrl,
+    Id,
+    IdList,
+    Limit,
+    Moment,
+    StrictInteger,
+    Text,
+)
+from feedsvc.formats import MAX_ID
+from feedsvc.paging import DEFAULT_LIMIT
 
-_LARGEST = 2**63 - 1
-_COUNT = validate.Range(min=1, max=_LARGEST)
+_COUNT = validate.Range(min=1, max=MAX_ID)
 _PER_CENT = validate.Range(min=0, max=100)
 _ROUTE = validate.OneOf(["push", "pull"])
 
@@ -29,34 +40,62 @@ class NoQuery(Strict):
 class PageQuery(Strict):
     """Which page of a list."""
 
-    limit = Limit(load_default=20, metadata={"description": f"Items a page, 1 to {MAX_LIMIT}.", "example": 20})
-    cursor = fields.String(load_default=None, metadata={"description": "An opaque cursor from an earlier page of this list."})
+    limit = Limit(
+        load_default=DEFAULT_LIMIT,
+        metadata={"description": f"Items a page, 1 to {MAX_LIMIT}.", "example": 20},
+    )
+    cursor = fields.String(
+        load_default=None,
+        metadata={"description": "An opaque cursor from an earlier page of this list."},
+    )
 
 
 class IdsQuery(Strict):
     """Which posts."""
 
-    ids = IdList(required=True, metadata={"description": "Up to 100 post ids, separated by commas.", "example": "12059062272,12059062273"})
+    ids = IdList(
+        required=True,
+        metadata={
+            "description": "Up to 100 post ids, separated by commas.",
+            "example": "12059062272,12059062273",
+        },
+    )
 
 
 class ExplainQuery(Strict):
     """Which post, in whose feed."""
 
-    viewer = Id(required=True, metadata={"description": "The account whose feed it is.", "example": "9007199254740993"})
-    post = Id(required=True, metadata={"description": "The post, deleted or not.", "example": "12059062272"})
+    viewer = Id(
+        required=True,
+        metadata={"description": "The account whose feed it is.", "example": "9007199254740993"},
+    )
+    post = Id(
+        required=True,
+        metadata={"description": "The post, deleted or not.", "example": "12059062272"},
+    )
 
 
 class PostBody(Strict):
     """An upload."""
 
-    photo_url = HttpUrl(required=True, metadata={"description": "An absolute http(s) URL.", "example": "https://img.example/1.jpg"})
-    description = Text(load_default="", validate=validate.Length(max=2_200), metadata={"example": "Sunset"})
+    photo_url = HttpUrl(
+        required=True,
+        metadata={
+            "description": "An absolute http(s) URL.",
+            "example": "https://img.example/1.jpg",
+        },
+    )
+    description = Text(
+        load_default="", validate=validate.Length(max=2_200), metadata={"example": "Sunset"}
+    )
 
 
 class EditBody(Strict):
     """What can be changed of a post."""
 
-    description = Text(required=True, validate=validate.Length(max=2_200), metadata={"example": "Sunset, at last"})
+    description = Text(
+        required=True, validate=validate.Length(max=2_200), metadata={"example": "Sunset, at last"}
+    )
 
 
 class FollowItem(Strict):
@@ -73,8 +112,15 @@ class ThresholdBody(Strict):
     promote_at = StrictInteger(required=True, validate=_COUNT, metadata={"example": 100_000})
     demote_at = StrictInteger(required=True, validate=_COUNT, metadata={"example": 80_000})
     rollout_percent = StrictInteger(load_default=100, validate=_PER_CENT)
-    reason = Text(required=True, validate=validate.Length(min=1, max=500), metadata={"example": "Queue lag at peak"})
-    force = Flag(load_default=False, metadata={"description": "Change it although a guardrail refuses.", "example": False})
+    reason = Text(
+        required=True,
+        validate=validate.Length(min=1, max=500),
+        metadata={"example": "Queue lag at peak"},
+    )
+    force = Flag(
+        load_default=False,
+        metadata={"description": "Change it although a guardrail refuses.", "example": False},
+    )
 
     @validates_schema
     def _in_order(self, data: dict[str, Any], **_: Any) -> None:
@@ -94,7 +140,11 @@ class PinBody(Strict):
 
     route = fields.String(required=True, validate=_ROUTE)
     reason = Text(required=True, validate=validate.Length(min=1, max=500))
-    expires_at = Moment(load_default=None, allow_none=True, metadata={"description": "When the pin ends; never, if left out."})
+    expires_at = Moment(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "When the pin ends; never, if left out."},
+    )
 
     @validates_schema
     def _in_future(self, data: dict[str, Any], **_: Any) -> None:
@@ -109,7 +159,9 @@ class AccountAnswer(Schema):
     id = Id()
     follower_count = fields.Integer()
     following_count = fields.Integer()
-    route = fields.String(validate=_ROUTE, metadata={"description": "What becomes of its next post."})
+    route = fields.String(
+        validate=_ROUTE, metadata={"description": "What becomes of its next post."}
+    )
 
 
 class FollowResult(Schema):
@@ -168,19 +220,36 @@ class FanoutAnswer(Schema):
 class StoredListAnswer(Schema):
     """A stored list as it was before the read."""
 
-    state = fields.String(validate=validate.OneOf(["absent", "building", "valid"]), metadata={"example": "valid"})
-    floor = fields.String(allow_none=True, metadata={"description": "Complete above this id; null unless valid.", "example": "0"})
+    state = fields.String(
+        validate=validate.OneOf(["absent", "building", "valid"]), metadata={"example": "valid"}
+    )
+    floor = fields.String(
+        allow_none=True,
+        metadata={"description": "Complete above this id; null unless valid.", "example": "0"},
+    )
     holds_post = fields.Boolean(metadata={"example": True})
 
 
 class FanoutPositionAnswer(Schema):
     """How far the fan-out is, and where in it the viewer is."""
 
-    state = fields.String(validate=validate.OneOf(["pending", "running", "done"]), metadata={"example": "running"})
-    batch = fields.Integer(allow_none=True, metadata={"description": "The viewer's, from 1; null if pulled or not followed.", "example": 3})
+    state = fields.String(
+        validate=validate.OneOf(["pending", "running", "done"]), metadata={"example": "running"}
+    )
+    batch = fields.Integer(
+        allow_none=True,
+        metadata={
+            "description": "The viewer's, from 1; null if pulled or not followed.",
+            "example": 3,
+        },
+    )
     batches = fields.Integer(metadata={"description": "Batches that have run.", "example": 4})
     has_passed = fields.Boolean(
-        allow_none=True, metadata={"description": "The viewer's batch has run; for the author, the first.", "example": True}
+        allow_none=True,
+        metadata={
+            "description": "The viewer's batch has run; for the author, the first.",
+            "example": True,
+        },
     )
 
 
@@ -190,25 +259,52 @@ class ExplanationAnswer(Schema):
     viewer = Id(metadata={"example": "9007199254740993"})
     post_id = Id(metadata={"example": "12059062272"})
     author_id = Id(metadata={"example": "9007199254740995"})
-    in_feed = fields.Boolean(metadata={"description": "Whether it belongs there, by the database.", "example": True})
+    in_feed = fields.Boolean(
+        metadata={"description": "Whether it belongs there, by the database.", "example": True}
+    )
     served = fields.Boolean(metadata={"description": "Whether a read shows it.", "example": True})
-    why = fields.String(metadata={"example": "in the feed: pushed in batch 3 of the fan-out, above the feed's floor"})
+    why = fields.String(
+        metadata={
+            "example": "in the feed: pushed in batch 3 of the fan-out, above the feed's floor"
+        }
+    )
     source = fields.String(
         allow_none=True,
         validate=validate.OneOf(["celebrity list", "home feed", "database"]),
-        metadata={"description": "Where the reader takes it from; null if it is not served.", "example": "home feed"},
+        metadata={
+            "description": "Where the reader takes it from; null if it is not served.",
+            "example": "home feed",
+        },
     )
     is_own = fields.Boolean(metadata={"example": False})
     follows = fields.Boolean(metadata={"example": True})
     followed_since = Moment(
-        allow_none=True, metadata={"description": "Null if not recorded, or not followed.", "example": "2026-11-23T22:00:00.000Z"}
+        allow_none=True,
+        metadata={
+            "description": "Null if not recorded, or not followed.",
+            "example": "2026-11-23T22:00:00.000Z",
+        },
     )
-    hidden_by = fields.List(fields.String(validate=validate.OneOf(["mute", "block", "blocked by author"])), metadata={"example": []})
+    hidden_by = fields.List(
+        fields.String(validate=validate.OneOf(["mute", "block", "blocked by author"])),
+        metadata={"example": []},
+    )
     deleted_at = Moment(allow_none=True, metadata={"example": None})
     route = fields.String(validate=_ROUTE, metadata={"example": "push"})
-    policy_version = fields.Integer(metadata={"description": "The threshold that gave the route.", "example": 1})
-    pushed_at = Moment(allow_none=True, metadata={"description": "When the last feed had it.", "example": None})
+    policy_version = fields.Integer(
+        metadata={"description": "The threshold that gave the route.", "example": 1}
+    )
+    pushed_at = Moment(
+        allow_none=True, metadata={"description": "When the last feed had it.", "example": None}
+    )
     fanout = fields.Nested(FanoutPositionAnswer)
     home = fields.Nested(StoredListAnswer, metadata={"description": "The viewer's home feed."})
-    celebrity_list = fields.Nested(StoredListAnswer, metadata={"description": "The author's celebrity list."})
-    horizon = fields.String(metadata={"description": "At and below this id the reader asks the database; 0: nowhere.", "example": "0"})
+    celebrity_list = fields.Nested(
+        StoredListAnswer, metadata={"description": "The author's celebrity list."}
+    )
+    horizon = fields.String(
+        metadata={
+            "description": "At and below this id the reader asks the database; 0: nowhere.",
+            "example": "0",
+        }
+    )

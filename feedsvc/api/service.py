@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, send_from_directory, url_for
 
-from feedsvc.api import metrics
 from feedsvc.api.openapi import document
 from feedsvc.api.operations import answer_json, services
 from feedsvc.api.problems import problem
@@ -34,7 +33,11 @@ def healthz() -> Response:
 @blueprint.get("/readyz")
 def readyz() -> Response:
     """Whether the stores can be reached, and which cannot."""
-    down = [name for name, reachable in (("database", _database_is_up()), ("Redis", _redis_is_up())) if not reachable]
+    down = [
+        name
+        for name, reachable in (("database", _database_is_up()), ("Redis", _redis_is_up()))
+        if not reachable
+    ]
     if down:
         answer = problem(503, "Service unavailable", f"Cannot reach: {', '.join(down)}.", down=down)
         answer.headers["Retry-After"] = "2"
@@ -45,7 +48,9 @@ def readyz() -> Response:
 @blueprint.get("/metrics")
 def get_metrics() -> Response:
     """Counters."""
-    return Response(metrics.of_this_app().exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(
+        services().metrics.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8"
+    )
 
 
 @blueprint.get("/openapi.json")

@@ -26,4 +26,8 @@ def upgrade(as_json: bool) -> None:
     database = Database(database_url(settings, folder))
     found, reached = migrate.upgrade(database)
     database.close()
-    show({"found": found, "revision": reached}, as_json, lambda: [f"at revision {reached}" + (" already" if found == reached else "")])
+    show(
+        {"found": found, "revision": reached},
+        as_json,
+        lambda: [f"at revision {reached}" + (" already" if found == reached else "")],
+    )

@@ -10,6 +10,7 @@ from feedsvc.api.schemas import FanoutAnswer
 from feedsvc.cli.output import AccountId, json_option, opened, show
 from feedsvc.fanout import status as fanout_status
 from feedsvc.fanout import sweep as sweeping
+from feedsvc.posts import idempotency
 
 
 @click.group()
@@ -31,4 +32,6 @@ def status(post_id: int, as_json: bool) -> None:
 def sweep(as_json: bool) -> None:
     """Apply what a crash left owing, re-drive what stalled."""
     with opened() as services:
-        show(asdict(sweeping.sweep(services.stores, services.enqueue)), as_json)
+        swept = sweeping.sweep(services.stores, services.enqueue)
+        idempotency.remove_expired(services.stores)
+        show(asdict(swept), as_json)

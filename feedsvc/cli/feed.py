@@ -11,14 +11,14 @@ from tqdm import tqdm
 
 from feedsvc.api.schemas import ExplanationAnswer
 from feedsvc.cli.output import AccountId, json_option, opened, show
-from feedsvc.feed import audit as auditing
-from feedsvc.feed import explain as explaining
+from feedsvc.inspection import audit as auditing
+from feedsvc.inspection import explain as explaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from feedsvc.feed.audit import Audit
-    from feedsvc.feed.difference import Difference
+    from feedsvc.inspection.audit import Audit
+    from feedsvc.inspection.difference import Difference
 
 
 @click.group()
@@ -34,11 +34,19 @@ def rebuild(account: int, as_json: bool) -> None:
     with opened() as services:
         made = auditing.rebuild(services.stores, account)
     answer = {"account": str(account), "posts": len(made.ids), "floor": str(made.floor)}
-    show(answer, as_json, lambda: [f"account {account}: {len(made.ids)} posts stored that were pushed; reads add what is pulled, or older"])
+    show(
+        answer,
+        as_json,
+        lambda: [
+            f"account {account}: {len(made.ids)} posts stored that were pushed; reads add what is pulled, or older"
+        ],
+    )
 
 
 @feed.command()
-@click.option("--sample", type=click.IntRange(1), help="How many accounts to draw; all, if left out.")
+@click.option(
+    "--sample", type=click.IntRange(1), help="How many accounts to draw; all, if left out."
+)
 @json_option
 def audit(sample: int | None, as_json: bool) -> None:
     """Compare stored feeds with the database and repair them; exit code 1 on any difference."""
@@ -94,15 +102,25 @@ def _answer(found: Audit) -> dict[str, object]:
 def _as_json(each: Difference) -> dict[str, object]:
     said = asdict(each)
     author = None if each.author_id is None else str(each.author_id)
-    return {"account": str(said.pop("viewer")), **said, "post_id": str(each.post_id), "author_id": author}
+    return {
+        "account": str(said.pop("viewer")),
+        **said,
+        "post_id": str(each.post_id),
+        "author_id": author,
+    }
 
 
 def _lines(found: Audit) -> list[str]:
-    lines = [f"{found.accounts} accounts, {found.stored} stored feeds, {len(found.differences)} differences"]
+    lines = [
+        f"{found.accounts} accounts, {found.stored} stored feeds, {len(found.differences)} differences"
+    ]
     if found.twice:
         lines.append(f"{found.twice} ids held more than once")
     lines += map(_line, found.differences)
-    return lines + [f"account {account}: repaired, its next read makes the feed again" for account in found.repaired]
+    return lines + [
+        f"account {account}: repaired, its next read makes the feed again"
+        for account in found.repaired
+    ]
 
 
 def _line(each: Difference) -> str:

@@ -21,7 +21,13 @@ def graph() -> None:
 
 @graph.command(name="import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", show_default=True, help="What malformed lines do.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="What malformed lines do.",
+)
 @json_option
 def import_command(file: Path, on_error: str, as_json: bool) -> None:
     """Import a follow graph: lines `follower followee`, .gz too."""
@@ -29,21 +35,36 @@ def import_command(file: Path, on_error: str, as_json: bool) -> None:
         size = file.stat().st_size
     except OSError as error:
         raise GraphUnreadable(file, error) from None
-    with opened() as services, tqdm(total=size, unit="B", unit_scale=True, desc="import", disable=None, leave=False) as bar:
+    with (
+        opened() as services,
+        tqdm(
+            total=size, unit="B", unit_scale=True, desc="import", disable=None, leave=False
+        ) as bar,
+    ):
         report = import_graph(
-            services.stores, file, skip_malformed=on_error == "skip", progress=lambda position: bar.update(position - bar.n)
+            services.stores,
+            file,
+            skip_malformed=on_error == "skip",
+            progress=lambda position: bar.update(position - bar.n),
         )
     show(asdict(report), as_json, lambda: _import_lines(report))
 
 
 @graph.command()
 @click.option("--accounts", required=True, type=click.IntRange(2, 10**8), help="How many accounts.")
-@click.option("--seed", default=1, show_default=True, type=int, help="The same seed makes the same graph.")
+@click.option(
+    "--seed", default=1, show_default=True, type=int, help="The same seed makes the same graph."
+)
 @json_option
 def generate(accounts: int, seed: int, as_json: bool) -> None:
     """Generate a synthetic graph with a realistic follower tail."""
-    with opened() as services, tqdm(total=accounts, unit=" accounts", desc="generate", disable=None, leave=False) as bar:
-        loaded = generating.load(services.stores, accounts, seed, lambda done: bar.update(done - bar.n))
+    with (
+        opened() as services,
+        tqdm(total=accounts, unit=" accounts", desc="generate", disable=None, leave=False) as bar,
+    ):
+        loaded = generating.load(
+            services.stores, accounts, seed, lambda done: bar.update(done - bar.n)
+        )
     show(asdict(loaded), as_json)
 
 
@@ -62,9 +83,13 @@ def _import_lines(report: ImportReport) -> list[str]:
         f"{report.accounts_created:,} accounts and {report.follows_created:,} follows created, {report.repeats:,} repeats",
     ]
     if report.refused:
-        lines.append(f"{report.refused:,} left out: one of the two blocks the other, or is being deleted")
+        lines.append(
+            f"{report.refused:,} left out: one of the two blocks the other, or is being deleted"
+        )
     if report.malformed:
-        lines.append(f"{report.malformed:,} malformed lines skipped: {'; '.join(report.malformed_lines)}")
+        lines.append(
+            f"{report.malformed:,} malformed lines skipped: {'; '.join(report.malformed_lines)}"
+        )
     return lines
 
 
@@ -76,4 +101,7 @@ def _stats_lines(found: GraphStats) -> list[str]:
         f"{found.above_20:,} accounts have more than 20; {found.pulled:,} reach promote_at {found.promote_at:,}",
     ]
     widest = max(found.by_decade.values(), default=1) or 1
-    return lines + [f"{lowest:>12,}+  {count:>12,}  {'#' * round(40 * count / widest)}" for lowest, count in found.by_decade.items()]
+    return lines + [
+        f"{lowest:>12,}+  {count:>12,}  {'#' * round(40 * count / widest)}"
+        for lowest, count in found.by_decade.items()
+    ]

@@ -7,7 +7,7 @@ import logging
 import click
 
 from feedsvc import logs
-from feedsvc.cli import studio
+from feedsvc.cli import planning
 from feedsvc.cli.console import console
 from feedsvc.cli.db import db
 from feedsvc.cli.fanout import fanout
@@ -29,7 +29,7 @@ def commands() -> None:
 
 for command in (up, console, token, graph, threshold, fanout, feed, db):
     commands.add_command(command)
-for command in studio.COMMANDS:
+for command in planning.COMMANDS:
     threshold.add_command(command)
 
 

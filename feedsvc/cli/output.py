@@ -48,14 +48,21 @@ def opened() -> Iterator[Services]:
         services.close()
 
 
-def show(answer: dict[str, Any], as_json: bool, lines: Callable[[], list[str]] | None = None) -> None:
+def show(
+    answer: dict[str, Any], as_json: bool, lines: Callable[[], list[str]] | None = None
+) -> None:
     """Print an answer: as JSON, or as lines for people (by default one for each of its fields)."""
     if as_json:
         click.echo(json.dumps(answer))
         return
     width = max(map(len, answer), default=0)
     for line in (
-        lines() if lines else [f"{name.replace('_', ' '):<{width}}  {'-' if value is None else value}" for name, value in answer.items()]
+        lines()
+        if lines
+        else [
+            f"{name.replace('_', ' '):<{width}}  {'-' if value is None else value}"
+            for name, value in answer.items()
+        ]
     ):
         click.echo(line)
 

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 import click
 from marshmallow import ValidationError
 
-from feedsvc.api.record_schemas import ThresholdAnswer
 from feedsvc.api.schemas import RollbackBody
-from feedsvc.cli.guardrails import guardrails
+from feedsvc.api.threshold_schemas import ThresholdAnswer
+from feedsvc.cli.guardrails import guardrails_group
 from feedsvc.cli.output import json_option, opened, show
-from feedsvc.cli.simulate import simulate_command
-from feedsvc.threshold import change, policies
+from feedsvc.cli.replay import simulate_command
+from feedsvc.formats import MAX_ID
+from feedsvc.planning import change
+from feedsvc.routing import versions
 
 if TYPE_CHECKING:
-    from feedsvc.threshold.policies import PolicyInfo
+    from feedsvc.routing.versions import PolicyInfo
 
 _COMMAND_LINE = "command line"
-_count = click.IntRange(1, 2**63 - 1)
+_count = click.IntRange(1, MAX_ID)
 
 
 def _as_over_http(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
@@ -29,7 +31,9 @@ def _as_over_http(ctx: click.Context, param: click.Parameter, value: Any) -> Any
         raise click.BadParameter(" ".join(error.messages), ctx, param) from None
 
 
-_reason = click.option("--reason", required=True, callback=_as_over_http, help="Why; kept in the record.")
+_reason = click.option(
+    "--reason", required=True, callback=_as_over_http, help="Why; kept in the record."
+)
 
 
 @click.group()
@@ -37,7 +41,7 @@ def threshold() -> None:
     """The celebrity threshold."""
 
 
-threshold.add_command(guardrails)
+threshold.add_command(guardrails_group)
 threshold.add_command(simulate_command)
 
 
@@ -46,20 +50,33 @@ threshold.add_command(simulate_command)
 def show_command(as_json: bool) -> None:
     """The version that holds."""
     with opened() as services:
-        _show(policies.current(services.stores), as_json)
+        _show(versions.current(services.stores), as_json)
 
 
 @threshold.command(name="set")
-@click.option("--promote-at", required=True, type=_count, help="Followers from which on an account is pulled.")
-@click.option("--demote-at", required=True, type=_count, help="Followers below which an account is pushed.")
-@click.option("--rollout-percent", default=100, show_default=True, type=click.IntRange(0, 100), help="Share of accounts that follow it.")
+@click.option(
+    "--promote-at", required=True, type=_count, help="Followers from which on an account is pulled."
+)
+@click.option(
+    "--demote-at", required=True, type=_count, help="Followers below which an account is pushed."
+)
+@click.option(
+    "--rollout-percent",
+    default=100,
+    show_default=True,
+    type=click.IntRange(0, 100),
+    help="Share of accounts that follow it.",
+)
 @click.option("--force", is_flag=True, help="Change it although a guardrail refuses.")
 @_reason
 @json_option
 def set_command(as_json: bool, **values: Any) -> None:
     """Set a new version."""
     with opened() as services:
-        _show(change.change(services.stores, **values, changed_by=_COMMAND_LINE, if_match=None), as_json)
+        _show(
+            change.change(services.stores, **values, changed_by=_COMMAND_LINE, if_match=None),
+            as_json,
+        )
 
 
 @threshold.command()
@@ -78,14 +95,16 @@ def history(as_json: bool) -> None:
 def rollback(version: int, reason: str, as_json: bool) -> None:
     """Set a new version equal to an old one."""
     with opened() as services:
-        info = change.rollback(services.stores, version=version, reason=reason, changed_by=_COMMAND_LINE, if_match=None)
+        info = change.rollback(
+            services.stores, version=version, reason=reason, changed_by=_COMMAND_LINE, if_match=None
+        )
     _show(info, as_json)
 
 
 def _all(stores: Any) -> list[PolicyInfo]:
     infos, cursor = [], None
     while True:
-        page = policies.history(stores, cursor, 100)
+        page = versions.history(stores, cursor, 100)
         infos += page.items
         if page.next_cursor is None:
             return infos
@@ -109,11 +128,17 @@ def _for_people(version: dict[str, Any]) -> dict[str, Any]:
         told["predicted"] = " ".join(told["predicted"]["words"])
     for name in ("from", "watch", "measured"):
         if name in told:
-            told[name] = ", ".join(f"{part.replace('_', ' ')} {value}" for part, value in told[name].items() if value is not None)
+            told[name] = ", ".join(
+                f"{part.replace('_', ' ')} {value}"
+                for part, value in told[name].items()
+                if value is not None
+            )
     return told
 
 
 def _line(version: dict[str, Any]) -> str:
     lines = "promote_at {promote_at}  demote_at {demote_at}  {rollout_percent} %".format(**version)
     forced = ", forced" if version["forced"] else ""
-    return "{version:>4}  {changed_at}  {lines}  {changed_by}{forced}: {reason}".format(**{**version, "lines": lines, "forced": forced})
+    return "{version:>4}  {changed_at}  {lines}  {changed_by}{forced}: {reason}".format(
+        **{**version, "lines": lines, "forced": forced}
+    )

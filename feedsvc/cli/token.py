@@ -15,9 +15,17 @@ from feedsvc.settings import Settings, load_settings
 
 
 @click.command()
-@click.option("--account", required=True, type=AccountId(), help="The account that the token speaks for.")
+@click.option(
+    "--account", required=True, type=AccountId(), help="The account that the token speaks for."
+)
 @click.option("--scope", default="feed", show_default=True, help="Scopes, separated by spaces.")
-@click.option("--ttl", default=3600, show_default=True, type=click.IntRange(1, 10**9), help="Seconds until it expires.")
+@click.option(
+    "--ttl",
+    default=3600,
+    show_default=True,
+    type=click.IntRange(1, 10**9),
+    help="Seconds until it expires.",
+)
 @json_option
 def token(account: int, scope: str, ttl: int, as_json: bool) -> None:
     """Print a token signed with the service's key."""
@@ -31,7 +39,9 @@ def token(account: int, scope: str, ttl: int, as_json: bool) -> None:
 def sign(settings: Settings, account: int, scope: str, ttl_seconds: int) -> str:
     """A token signed with the service's secret. Raises `FeedsvcError` where somebody else signs."""
     if settings.jwt_jwks is not None:
-        raise FeedsvcError("tokens are signed by whoever owns the keys of FEEDSVC_JWT_JWKS, not here")
+        raise FeedsvcError(
+            "tokens are signed by whoever owns the keys of FEEDSVC_JWT_JWKS, not here"
+        )
     secret = settings.jwt_secret or datadir.secret(datadir.prepare(settings.data_dir))
     issued_at = int(time.time())
     claims = {"sub": str(account), "scope": scope, "iat": issued_at, "exp": issued_at + ttl_seconds}

@@ -15,15 +15,15 @@ from feedsvc.api.schemas import Strict
 from feedsvc.console import forms
 from feedsvc.fanout import status
 from feedsvc.feed import profile
-from feedsvc.threshold import pins
-from feedsvc.threshold.advice import Limits, recommendation
-from feedsvc.threshold.kept import NoInputs
+from feedsvc.planning.recommendation import RecommendationLimits, recommendation
+from feedsvc.planning.survey.stored import NoSurvey
+from feedsvc.routing import pins
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
+    from feedsvc.planning.rates import Misfit
     from feedsvc.store import Stores
-    from feedsvc.threshold.rates import Misfit
 
 pages = Blueprint("accounts", __name__)
 
@@ -51,17 +51,35 @@ def page() -> str:
     """The search, and what it found: an account, or the pins that stand."""
     stores, account = services().stores, forms.load(_Search(), request.args)["id"]
     if account is None:
-        return render_template("console/accounts.html", account=None, pins=pins.pins(stores, None, _PINS).items, misfits=_misfits(stores))
-    return render_template("console/accounts.html", account=pins.route_of(stores, account), posts=_latest_posts(stores, account))
+        return render_template(
+            "console/accounts.html",
+            account=None,
+            pins=pins.pins(stores, None, _PINS).items,
+            misfits=_misfits(stores),
+        )
+    return render_template(
+        "console/accounts.html",
+        account=pins.route_of(stores, account),
+        posts=_latest_posts(stores, account),
+    )
 
 
 @pages.post("/accounts/pin")
 def pin() -> Response:
     """Fix the account's route."""
     form = forms.load(_PinForm(), request.form)
-    expires_at = None if form["days"] is None else dt.datetime.now(dt.UTC) + dt.timedelta(days=form["days"])
+    expires_at = (
+        None if form["days"] is None else dt.datetime.now(dt.UTC) + dt.timedelta(days=form["days"])
+    )
     stores, by = services().stores, str(g.session.account)
-    pins.pin(stores, form["id"], route=form["route"], reason=form["reason"], expires_at=expires_at, pinned_by=by)
+    pins.pin(
+        stores,
+        form["id"],
+        route=form["route"],
+        reason=form["reason"],
+        expires_at=expires_at,
+        pinned_by=by,
+    )
     return redirect(url_for(".page", id=form["id"]), 303)
 
 
@@ -76,13 +94,18 @@ def unpin() -> Response:
 def _misfits(stores: Stores) -> list[Misfit]:
     """The accounts that a threshold by followers gets most wrong, largest saving first; none while nothing is known."""
     try:
-        advice = recommendation(stores, Limits())
-    except NoInputs:
+        advice = recommendation(stores, RecommendationLimits())
+    except NoSurvey:
         return []
-    return sorted([*advice.large_but_silent, *advice.small_but_talkative], key=lambda found: -found.saves_per_day)
+    return sorted(
+        [*advice.large_but_silent, *advice.small_but_talkative],
+        key=lambda found: -found.saves_per_day,
+    )
 
 
 def _latest_posts(stores: Stores, account: int) -> list[dict[str, Any]]:
     """The account's latest posts, each with its fan-out."""
-    found = [json.loads(post) for post in profile.profile_page(stores, None, account, None, _POSTS).items]
+    found = [
+        json.loads(post) for post in profile.profile_page(stores, None, account, None, _POSTS).items
+    ]
     return [{**post, "fanout": status.status(stores, int(post["id"]))} for post in found]

@@ -35,7 +35,10 @@ def spend(stores: Stores, code: str) -> Caller:
     """Whom the code stands for; it is no good any more. Raises `Unauthorized`."""
     found = cast("bytes | None", stores.redis.getdel(_key(code)))
     if found is None:
-        raise Unauthorized("This link has been used, or is too old. The command python -m feedsvc console prints another one.", given=True)
+        raise Unauthorized(
+            "This link has been used, or is too old. The command python -m feedsvc console prints another one.",
+            given=True,
+        )
     account, scopes = json.loads(found)
     return Caller(account, frozenset(scopes), int(time.time()) + LIFETIME_SECONDS)
 

@@ -8,7 +8,7 @@ from feedsvc.api.fields import Id
 from feedsvc.api.operations import services
 from feedsvc.api.schemas import Strict
 from feedsvc.console import forms
-from feedsvc.feed.explain import explain
+from feedsvc.inspection.explain import explain
 
 pages = Blueprint("explain", __name__)
 
@@ -22,5 +22,9 @@ class _Question(Strict):
 def page() -> str:
     """The question, and its answer if both ids are given."""
     asked = forms.load(_Question(), request.args)
-    found = explain(services().stores, asked["viewer"], asked["post"]) if None not in asked.values() else None
+    found = (
+        explain(services().stores, asked["viewer"], asked["post"])
+        if None not in asked.values()
+        else None
+    )
     return render_template("console/explain.html", found=found, **asked)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def load(schema: Schema, given: Mapping[str, str]) -> dict[str, Any]:
     """The schema's fields; the others are somebody else's, and an empty one was left out. Raises `InvalidFields`."""
-    known: dict[str, Any] = {name: given[name].strip() for name in schema.fields if given.get(name, "").strip()}
+    known: dict[str, Any] = {
+        name: given[name].strip() for name in schema.fields if given.get(name, "").strip()
+    }
     for name, text in known.items():
         field = schema.fields[name]
         if isinstance(field, StrictInteger) and text.isascii() and text.isdigit():

@@ -11,7 +11,8 @@ from feedsvc.api.fields import StrictInteger
 from feedsvc.api.operations import services
 from feedsvc.api.schemas import RollbackBody, Strict
 from feedsvc.console import forms
-from feedsvc.threshold import change, policies
+from feedsvc.planning import change
+from feedsvc.routing import versions
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -36,15 +37,22 @@ class _RollbackForm(RollbackBody):
 @pages.get("/record")
 def page() -> str:
     """Every version, newest first."""
-    found = policies.history(services().stores, forms.load(_Position(), request.args)["cursor"], _VERSIONS)
-    return render_template("console/record.html", versions=found.items, next_cursor=found.next_cursor, current=_current())
+    found = versions.history(
+        services().stores, forms.load(_Position(), request.args)["cursor"], _VERSIONS
+    )
+    return render_template(
+        "console/record.html",
+        versions=found.items,
+        next_cursor=found.next_cursor,
+        current=_current(),
+    )
 
 
 @pages.get("/record/roll-back")
 def confirm() -> str:
     """What going back to a version would set, to be confirmed with a reason."""
     wanted = forms.load(_Wanted(), request.args)["version"]
-    old = policies.numbered(services().stores, wanted)
+    old = versions.numbered(services().stores, wanted)
     return render_template("console/roll_back.html", old=old, current=_current())
 
 
@@ -57,5 +65,5 @@ def roll_back() -> Response:
     return redirect(url_for("console.threshold.page"), 303)
 
 
-def _current() -> policies.PolicyInfo:
-    return policies.current(services().stores)
+def _current() -> versions.PolicyInfo:
+    return versions.current(services().stores)

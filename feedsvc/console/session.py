@@ -35,7 +35,9 @@ class NoAdministrator(Forbidden):
     """A token that counts and may not look at anything here."""
 
     def __init__(self) -> None:
-        super().__init__("This token's scope does not allow the console; it takes admin:read to look, admin:write to change.")
+        super().__init__(
+            "This token's scope does not allow the console; it takes admin:read to look, admin:write to change."
+        )
 
 
 @dataclass(frozen=True)
@@ -58,23 +60,44 @@ def begin(caller: Caller) -> Session:
     scopes = tuple(sorted(caller.scopes & _READING))
     if not scopes:
         raise NoAdministrator
-    return Session(caller.account, scopes, secrets.token_urlsafe(24), min(caller.expires_at, int(time.time()) + _LONGEST_SECONDS))
+    return Session(
+        caller.account,
+        scopes,
+        secrets.token_urlsafe(24),
+        min(caller.expires_at, int(time.time()) + _LONGEST_SECONDS),
+    )
 
 
 def write(answer: Response, request: Request, secret: str, session: Session) -> None:
     """Give the browser the session's cookie, which no script can read and no other site can send."""
-    value = _serializer(secret).dumps([session.account, session.scopes, session.csrf_token, session.expires_at])
+    value = _serializer(secret).dumps(
+        [session.account, session.scopes, session.csrf_token, session.expires_at]
+    )
     left = session.expires_at - int(time.time())
-    answer.set_cookie(COOKIE, value, max_age=left, path=PATH, httponly=True, samesite="Strict", secure=_is_https(request))
+    answer.set_cookie(
+        COOKIE,
+        value,
+        max_age=left,
+        path=PATH,
+        httponly=True,
+        samesite="Strict",
+        secure=_is_https(request),
+    )
 
 
 def read(request: Request, secret: str) -> Session | None:
     """The session that the request carries, if one counts."""
     try:
-        account, scopes, csrf_token, expires_at = _serializer(secret).loads(request.cookies.get(COOKIE, ""))
+        account, scopes, csrf_token, expires_at = _serializer(secret).loads(
+            request.cookies.get(COOKIE, "")
+        )
     except BadData:
         return None
-    return Session(account, tuple(scopes), csrf_token, expires_at) if time.time() < expires_at else None
+    return (
+        Session(account, tuple(scopes), csrf_token, expires_at)
+        if time.time() < expires_at
+        else None
+    )
 
 
 def end(answer: Response) -> None:
@@ -85,7 +108,9 @@ def end(answer: Response) -> None:
 def require_own_page(request: Request, session: Session | None) -> None:
     """Whether one of our own pages sent this change: by the browser's word, and by the session's secret. Raises `Forbidden`."""
     if not _is_same_origin(request):
-        raise Forbidden("This change did not come from a page of this console. Open the console, and try again there.")
+        raise Forbidden(
+            "This change did not come from a page of this console. Open the console, and try again there."
+        )
     given = request.form.get(FIELD, "")
     if session is not None and not hmac.compare_digest(given.encode(), session.csrf_token.encode()):
         raise Forbidden("This page belongs to an earlier session. Load it again, and try again.")
@@ -101,8 +126,15 @@ def _is_same_origin(request: Request) -> bool:
 
 def _is_https(request: Request) -> bool:
     """What a proxy in front says counts too: a false word only makes the cookie stricter."""
-    return request.is_secure or request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip() == "https"
+    return (
+        request.is_secure
+        or request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip() == "https"
+    )
 
 
 def _serializer(secret: str) -> URLSafeSerializer:
-    return URLSafeSerializer(secret, salt="feedsvc.console", signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256})
+    return URLSafeSerializer(
+        secret,
+        salt="feedsvc.console",
+        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+    )

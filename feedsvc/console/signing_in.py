@@ -52,4 +52,6 @@ def _caller() -> Caller:
     if code:
         return codes.spend(services().stores, code)
     authenticator: Authenticator = current_app.extensions["feedsvc.authenticator"]
-    return authenticator.caller(Authorization("bearer", token=request.form.get("token", "").strip()))
+    return authenticator.caller(
+        Authorization("bearer", token=request.form.get("token", "").strip())
+    )

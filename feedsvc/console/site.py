@@ -7,20 +7,36 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
 from markupsafe import Markup
 
+from feedsvc import formats
 from feedsvc.api import problems
 from feedsvc.api.operations import services
 from feedsvc.api.problems import Unauthorized
-from feedsvc.console import accounts, explain, live, record, session, signing_in, threshold, words
-from feedsvc.console.compared import compared, measured_seconds
+from feedsvc.console import accounts, explain, live, record, session, signing_in, threshold
+from feedsvc.console.comparison import compared, measured_seconds
 from feedsvc.errors import Forbidden
 from feedsvc.version import __version__
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
 
-_PARTS = (signing_in.pages, threshold.pages, live.pages, record.pages, accounts.pages, explain.pages)
+_PARTS = (
+    signing_in.pages,
+    threshold.pages,
+    live.pages,
+    record.pages,
+    accounts.pages,
+    explain.pages,
+)
 # What a browser may fetch before anybody has signed in.
 _OPEN = {"console.static", "console.signing_in.page", "console.signing_in.sign_in"}
+_FILTERS = (
+    formats.number,
+    formats.size,
+    formats.duration,
+    formats.signed,
+    formats.moment,
+    formats.counted,
+)
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -35,13 +51,19 @@ _HEADERS = {
 
 def make_site() -> Blueprint:
     """Every page of the console, under `/console`."""
-    site = Blueprint("console", __name__, url_prefix=session.PATH, template_folder="templates", static_folder="static")
+    site = Blueprint(
+        "console",
+        __name__,
+        url_prefix=session.PATH,
+        template_folder="templates",
+        static_folder="static",
+    )
     site.before_request(_let_in)
     site.after_request(_harden)
     site.context_processor(_for_every_page)
     site.register_error_handler(Exception, _say_what_is_wrong)
-    for name, filter_ in words.FILTERS.items():
-        site.add_app_template_filter(filter_, name)
+    for filter_ in _FILTERS:
+        site.add_app_template_filter(filter_)
     for part in _PARTS:
         site.register_blueprint(part)
     return site
@@ -57,10 +79,14 @@ def _let_in() -> AnyResponse | None:
         return None
     if g.session is None:
         if _wants_data():
-            raise Unauthorized("Your session has ended. Load this page again to sign in.", given=False)
+            raise Unauthorized(
+                "Your session has ended. Load this page again to sign in.", given=False
+            )
         return redirect(url_for("console.signing_in.page"), 303)
     if is_change and not g.session.may_write and request.endpoint != "console.signing_in.sign_out":
-        raise Forbidden("You are signed in to look, not to change: that takes a token with the scope admin:write.")
+        raise Forbidden(
+            "You are signed in to look, not to change: that takes a token with the scope admin:write."
+        )
     return None
 
 
@@ -83,7 +109,9 @@ def _for_every_page() -> dict[str, Any]:
 
 def _csrf_field() -> Markup:
     """What every form that changes something carries."""
-    return Markup('<input type="hidden" name="{}" value="{}">').format(session.FIELD, g.session.csrf_token)
+    return Markup('<input type="hidden" name="{}" value="{}">').format(
+        session.FIELD, g.session.csrf_token
+    )
 
 
 def _say_what_is_wrong(error: Exception) -> Response:
@@ -91,8 +119,12 @@ def _say_what_is_wrong(error: Exception) -> Response:
     answer = problems.answer_to(error)
     if _wants_data():
         return answer
-    page = make_response(render_template("console/problem.html", problem=answer.get_json()), answer.status_code)
-    page.headers.extend({name: value for name, value in answer.headers.items() if name in ("Retry-After", "Allow")})
+    page = make_response(
+        render_template("console/problem.html", problem=answer.get_json()), answer.status_code
+    )
+    page.headers.extend(
+        {name: value for name, value in answer.headers.items() if name in ("Retry-After", "Allow")}
+    )
     return page
 
 

@@ -9,15 +9,17 @@ from flask import Blueprint, g, redirect, render_template, request, url_for
 
 from feedsvc.api.fields import StrictInteger
 from feedsvc.api.operations import answer_json, services
+from feedsvc.api.planning_schemas import PreviewQuery
 from feedsvc.api.schemas import ThresholdBody
-from feedsvc.api.studio_schemas import PreviewQuery
-from feedsvc.console import figures, forms
+from feedsvc.console import forms, preview_rows
 from feedsvc.errors import Refused
-from feedsvc.threshold import change, kept, limits, policies, relief
-from feedsvc.threshold.advice import Limits, recommendation
-from feedsvc.threshold.kept import NoInputs
-from feedsvc.threshold.look import distribution
-from feedsvc.threshold.preview import preview
+from feedsvc.planning import change
+from feedsvc.planning.overview import distribution
+from feedsvc.planning.preview import preview
+from feedsvc.planning.recommendation import RecommendationLimits, recommendation
+from feedsvc.planning.survey import stored
+from feedsvc.planning.survey.stored import NoSurvey
+from feedsvc.routing import guardrails, load_shedding, versions
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -35,10 +37,18 @@ class _ChangeForm(ThresholdBody):
 def page() -> str:
     """Today's threshold, the form to change it, and the latest versions."""
     stores = services().stores
-    versions = policies.history(stores, None, _LATEST).items
-    kept_by = {name: limit for name, limit in asdict(limits.current(stores).guardrails).items() if limit is not None}
+    latest = versions.history(stores, None, _LATEST).items
+    kept_by = {
+        name: limit
+        for name, limit in asdict(guardrails.current(stores).guardrails).items()
+        if limit is not None
+    }
     return render_template(
-        "console/threshold.html", current=versions[0], versions=versions, guardrails=kept_by, relief=relief.current(stores)
+        "console/threshold.html",
+        current=latest[0],
+        versions=latest,
+        guardrails=kept_by,
+        relief=load_shedding.current(stores),
     )
 
 
@@ -46,16 +56,20 @@ def page() -> str:
 def charts() -> Response:
     """What the charts show: the distribution of followers, and what each threshold of a grid costs."""
     stores = services().stores
-    guardrails = asdict(limits.current(stores).guardrails)
-    to_keep = Limits(**{field.name: guardrails[field.name] for field in fields(Limits)})
-    return answer_json(figures.charts(distribution(kept.inputs(stores)), recommendation(stores, to_keep)))
+    limits = asdict(guardrails.current(stores).guardrails)
+    to_keep = RecommendationLimits(
+        **{field.name: limits[field.name] for field in fields(RecommendationLimits)}
+    )
+    return answer_json(
+        preview_rows.charts(distribution(stored.survey(stores)), recommendation(stores, to_keep))
+    )
 
 
 @pages.get("/threshold/preview")
 def shown_preview() -> str:
     """What these lines would do: a part of a page."""
     shown = preview(services().stores, **forms.load(PreviewQuery(), request.args))
-    return render_template("console/_preview.html", figures=figures, preview=shown)
+    return render_template("console/_preview.html", figures=preview_rows, preview=shown)
 
 
 @pages.get("/threshold/confirm")
@@ -80,7 +94,14 @@ def _confirmation(wanted: dict[str, Any], broken: list[dict[str, Any]]) -> str:
     stores = services().stores
     try:
         shown = preview(stores, wanted["promote_at"], wanted["demote_at"])
-    except NoInputs:
+    except NoSurvey:
         shown = None
-    current = policies.current(stores)
-    return render_template("console/confirm.html", wanted=wanted, current=current, figures=figures, preview=shown, broken=broken)
+    current = versions.current(stores)
+    return render_template(
+        "console/confirm.html",
+        wanted=wanted,
+        current=current,
+        figures=preview_rows,
+        preview=shown,
+        broken=broken,
+    )

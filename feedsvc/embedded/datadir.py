@@ -20,14 +20,18 @@ class DataDirUnusable(FeedsvcError):
     """The folder cannot be made, or not be written."""
 
     def __init__(self, path: Path, why: OSError) -> None:
-        super().__init__(f"the data folder {path} cannot be used ({why.strerror}); set FEEDSVC_DATA_DIR to a folder that can be written")
+        super().__init__(
+            f"the data folder {path} cannot be used ({why.strerror}); set FEEDSVC_DATA_DIR to a folder that can be written"
+        )
 
 
 class DataDirTaken(FeedsvcError):
     """Another process holds the folder."""
 
     def __init__(self, path: Path, holder: str) -> None:
-        super().__init__(f"the data folder {path} is in use by process {holder}; stop that one or set FEEDSVC_DATA_DIR to another folder")
+        super().__init__(
+            f"the data folder {path} is in use by process {holder}; stop that one or set FEEDSVC_DATA_DIR to another folder"
+        )
 
 
 def prepare(path: Path) -> Path:
@@ -95,7 +99,12 @@ class Lock:
             self.acquire(wait=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.release()
 
 

@@ -70,7 +70,9 @@ def attach_or_start(folder: Path) -> EmbeddedValkey:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             # The kernel takes the thread for the parent: one that only starts us must not take the server with it.
-            preexec_fn=die_with_parent if threading.current_thread() is threading.main_thread() else None,  # noqa: PLW1509 -- prctl only
+            preexec_fn=die_with_parent  # noqa: PLW1509 -- one system call
+            if threading.current_thread() is threading.main_thread()
+            else None,
         )
         _wait(socket, process, folder)
     server = EmbeddedValkey(socket, process)
@@ -90,7 +92,10 @@ def command(folder: Path) -> list[str]:
         "logfile": str(folder / "valkey.log"),
         "daemonize": "no",
     }
-    return [str(get_binary_path()), *(part for name, value in options.items() for part in (f"--{name}", value))]
+    return [
+        str(get_binary_path()),
+        *(part for name, value in options.items() for part in (f"--{name}", value)),
+    ]
 
 
 def socket_path(folder: Path) -> Path:
@@ -102,7 +107,9 @@ def socket_path(folder: Path) -> Path:
     short = Path(tempfile.gettempdir()) / f"feedsvc-{os.getuid()}-{digest}"
     short.mkdir(mode=0o700, exist_ok=True)
     if short.stat().st_uid != os.getuid():
-        raise FeedsvcError(f"{short} belongs to somebody else; set FEEDSVC_DATA_DIR to a folder with a shorter path")
+        raise FeedsvcError(
+            f"{short} belongs to somebody else; set FEEDSVC_DATA_DIR to a folder with a shorter path"
+        )
     return short / "valkey.sock"
 
 
@@ -110,7 +117,9 @@ def answers(socket: Path) -> bool:
     """Whether a server answers there."""
     if not socket.exists():
         return False
-    client = redis.Redis(unix_socket_path=str(socket), socket_timeout=1, retry=Retry(NoBackoff(), 0))
+    client = redis.Redis(
+        unix_socket_path=str(socket), socket_timeout=1, retry=Retry(NoBackoff(), 0)
+    )
     try:
         return bool(client.ping())
     except redis.RedisError:

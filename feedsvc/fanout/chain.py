@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 from sqlalchemy import bindparam, func, select, update
 
-from feedsvc.fanout import buckets, done, lanes, pace
-from feedsvc.fanout.buckets import Batch
+from feedsvc.fanout import done, lanes, pace, slices
+from feedsvc.fanout.slices import Batch
 from feedsvc.graph import followers
 from feedsvc.store.redis import delivery
 from feedsvc.store.redis.delivery import END, earliest
@@ -35,7 +35,14 @@ LOOK_AFTER = dt.timedelta(seconds=10)
 # While the look is further off than this, a link that moves need not put it off again: a write less for most links.
 _LOOK_IS_NEAR = dt.timedelta(seconds=5)
 
-_COLUMNS = (Fanout.author_id, Fanout.generation, Fanout.state, Fanout.followers, Fanout.lane_bounds, Fanout.next_look_at)
+_COLUMNS = (
+    Fanout.author_id,
+    Fanout.generation,
+    Fanout.state,
+    Fanout.followers,
+    Fanout.lane_bounds,
+    Fanout.next_look_at,
+)
 _ROW = select(*_COLUMNS).where(Fanout.post_id == bindparam("post"))
 
 
@@ -60,7 +67,11 @@ def run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cu
     bounds = row.lane_bounds  # drawn for good, also if the size of a batch was changed since
     if bounds is None and lanes.count(row.followers, stores.limits.fanout_batch) == 1:
         bounds = []
-    is_noted = row.state == "running" and row.next_look_at is not None and row.next_look_at - now() > _LOOK_IS_NEAR
+    is_noted = (
+        row.state == "running"
+        and row.next_look_at is not None
+        and row.next_look_at - now() > _LOOK_IS_NEAR
+    )
     if bounds is None and is_current:
         bounds = _divide(stores, enqueue, post_id, generation, row)
         is_noted = True
@@ -80,7 +91,9 @@ def _read(stores: Stores, post_id: int) -> Row[*tuple[Any, ...]] | None:
         return found
 
 
-def _divide(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, row: Row[*tuple[Any, ...]]) -> list[int] | None:
+def _divide(
+    stores: Stores, enqueue: Enqueue, post_id: int, generation: int, row: Row[*tuple[Any, ...]]
+) -> list[int] | None:
     """Draw the bounds of the lanes and send the first link of each but the first, whose this one is; None if another link did.
 
     A chain that began undivided, when batches were larger, stays so.
@@ -89,9 +102,13 @@ def _divide(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, row
     count = 1 if whole.batches else lanes.count(row.followers, stores.limits.fanout_batch)
     with stores.sql.reading() as connection:
         bounds = followers.dividing(connection, row.author_id, row.followers, count)
-    drawn = update(Fanout).where(Fanout.post_id == post_id, Fanout.lane_bounds.is_(None), Fanout.state != "done")
+    drawn = update(Fanout).where(
+        Fanout.post_id == post_id, Fanout.lane_bounds.is_(None), Fanout.state != "done"
+    )
     with stores.sql.writing() as connection:
-        is_first = connection.execute(drawn.values(lane_bounds=bounds, **_under_way(now()))).rowcount == 1
+        is_first = (
+            connection.execute(drawn.values(lane_bounds=bounds, **_under_way(now()))).rowcount == 1
+        )
     if not is_first:
         return None
     for lane in lanes.between(bounds)[1:]:
@@ -99,7 +116,9 @@ def _divide(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, row
     return bounds
 
 
-def _run(stores: Stores, post_id: int, author: int, bounds: list[int], cursor: str, started: dt.datetime) -> list[str]:
+def _run(
+    stores: Stores, post_id: int, author: int, bounds: list[int], cursor: str, started: dt.datetime
+) -> list[str]:
     """Deliver a batch; returns where to go on. A lane that is at its end goes on nowhere, and the last of them writes `done`."""
     touched: dict[int, Collection[int]] = {}
     if cursor != END:
@@ -115,12 +134,21 @@ def _run(stores: Stores, post_id: int, author: int, bounds: list[int], cursor: s
     return left
 
 
-def _deliver_batch(stores: Stores, post_id: int, author: int, lane: Lane, cursor: str) -> dict[int, str]:
+def _deliver_batch(
+    stores: Stores, post_id: int, author: int, lane: Lane, cursor: str
+) -> dict[int, str]:
     """Deliver one whole batch, from wherever the lane really is; returns the cursor reached in each bucket that it touches."""
     reached: dict[int, str] = {}
     while cursor != END:
         batch = _read_batch(stores, author, lane, cursor)
-        parts = buckets.slices(batch, lane, stores.keys, author, reached, pace.slice_of(post_id, stores.limits.fanout_slice))
+        parts = slices.slices(
+            batch,
+            lane,
+            stores.keys,
+            author,
+            reached,
+            pace.slice_of(post_id, stores.limits.fanout_slice),
+        )
         reached |= _deliver(stores, post_id, author, parts, lane)
         at = earliest(reached.values())
         if at == batch.end:
@@ -130,7 +158,9 @@ def _deliver_batch(stores: Stores, post_id: int, author: int, lane: Lane, cursor
     return reached
 
 
-def _deliver(stores: Stores, post_id: int, author: int, parts: Sequence[Slice], lane: Lane) -> dict[int, str]:
+def _deliver(
+    stores: Stores, post_id: int, author: int, parts: Sequence[Slice], lane: Lane
+) -> dict[int, str]:
     """What `delivery.deliver` does; slice by slice, if the post has waited, as far as each bucket is where they start."""
     if pace.is_young(post_id):
         return delivery.deliver(stores, post_id, author, parts, lane)
@@ -150,8 +180,17 @@ def _read_batch(stores: Stores, author: int, lane: Lane, cursor: str) -> Batch:
 
 def _note_progress(stores: Stores, post_id: int, started: dt.datetime) -> None:
     with stores.sql.writing() as connection:
-        connection.execute(update(Fanout).where(Fanout.post_id == post_id, Fanout.state != "done").values(_under_way(started)))
+        connection.execute(
+            update(Fanout)
+            .where(Fanout.post_id == post_id, Fanout.state != "done")
+            .values(_under_way(started))
+        )
 
 
 def _under_way(started: dt.datetime) -> dict[str, Any]:
-    return {"state": "running", "stalls": 0, "started_at": func.coalesce(Fanout.started_at, started), "next_look_at": now() + LOOK_AFTER}
+    return {
+        "state": "running",
+        "stalls": 0,
+        "started_at": func.coalesce(Fanout.started_at, started),
+        "next_look_at": now() + LOOK_AFTER,
+    }

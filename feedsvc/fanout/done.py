@@ -29,14 +29,25 @@ TAKE_OFF_AFTER = dt.timedelta(seconds=3)
 
 _POSTS = Post.id.in_(bindparam("posts", expanding=True))
 # Posts before their fan-outs and in one order, as deletions hold them: nobody waits for one who waits.
-_UNFINISHED = select(Post.id).where(_POSTS, Post.pushed_at.is_(None), Post.deleted_at.is_(None)).order_by(Post.id).with_for_update()
+_UNFINISHED = (
+    select(Post.id)
+    .where(_POSTS, Post.pushed_at.is_(None), Post.deleted_at.is_(None))
+    .order_by(Post.id)
+    .with_for_update()
+)
 _PUSHED = update(Post).where(_POSTS).values(pushed_at=bindparam("at"))
 
 
-def progress(stores: Stores, fanouts: Mapping[int, Sequence[int]], touched: Touched) -> dict[int, list[Progress]]:
+def progress(
+    stores: Stores, fanouts: Mapping[int, Sequence[int]], touched: Touched
+) -> dict[int, list[Progress]]:
     """The progress of every lane of these fan-outs in the buckets that they touch. `fanouts`: post -> the bounds of its lanes."""
     everywhere = range(stores.keys.buckets)
-    wanted = [(post_id, lane, touched.get(post_id, everywhere)) for post_id, bounds in fanouts.items() for lane in lanes.between(bounds)]
+    wanted = [
+        (post_id, lane, touched.get(post_id, everywhere))
+        for post_id, bounds in fanouts.items()
+        for lane in lanes.between(bounds)
+    ]
     found: dict[int, list[Progress]] = {post_id: [] for post_id in fanouts}
     for (post_id, _, _), reached in zip(wanted, delivery.progress(stores, wanted), strict=True):
         found[post_id].append(reached)
@@ -46,16 +57,23 @@ def progress(stores: Stores, fanouts: Mapping[int, Sequence[int]], touched: Touc
 def total(reached: Sequence[Progress]) -> Progress:
     """The lanes of one fan-out together: the counts added up; END if all are there, else the first cursor that is not."""
     cursor = next((each.cursor for each in reached if each.cursor != END), END)
-    return Progress(cursor, *(sum(counts) for counts in zip(*(each[1:] for each in reached), strict=True)))
+    return Progress(
+        cursor, *(sum(counts) for counts in zip(*(each[1:] for each in reached), strict=True))
+    )
 
 
-def write(stores: Stores, fanouts: Mapping[int, Sequence[int]], started: dt.datetime, touched: Touched) -> dict[int, list[str]]:
+def write(
+    stores: Stores, fanouts: Mapping[int, Sequence[int]], started: dt.datetime, touched: Touched
+) -> dict[int, list[str]]:
     """Write `done` for those of these fan-outs whose lanes are all at their end; returns the cursors of the lanes that are not.
 
     A Redis that was lost meanwhile has lost the pushes as well: so the cursors are looked at here, and nobody's word is taken.
     """
     reached = progress(stores, fanouts, touched)
-    left = {post_id: [each.cursor for each in lanes_reached if each.cursor != END] for post_id, lanes_reached in reached.items()}
+    left = {
+        post_id: [each.cursor for each in lanes_reached if each.cursor != END]
+        for post_id, lanes_reached in reached.items()
+    }
     ended = {post_id: total(reached[post_id]) for post_id, cursors in left.items() if not cursors}
     if ended:
         _write(stores, ended, started)
@@ -66,11 +84,19 @@ def _write(stores: Stores, ended: Mapping[int, Progress], started: dt.datetime) 
     with stores.sql.writing() as connection:
         first = list(connection.scalars(_UNFINISHED, {"posts": list(ended)}))
         if first:
-            connection.execute(_FINISHED, [_values(post_id, ended[post_id], started) for post_id in first])
+            connection.execute(
+                _FINISHED, [_values(post_id, ended[post_id], started) for post_id in first]
+            )
             connection.execute(_PUSHED, {"posts": first, "at": now()})
     for post_id in first:
         reached = ended[post_id]
-        _log.info("fanout.done", post_id=post_id, delivered=reached.delivered, skipped=reached.skipped, batches=reached.batches)
+        _log.info(
+            "fanout.done",
+            post_id=post_id,
+            delivered=reached.delivered,
+            skipped=reached.skipped,
+            batches=reached.batches,
+        )
 
 
 _FINISHED = (

@@ -29,7 +29,10 @@ def between(bounds: Sequence[int]) -> list[Lane]:
     if not bounds:
         return [WHOLE]
     starts = (START, *map(str, bounds))
-    return [Lane(number, start, last) for number, (start, last) in enumerate(zip(starts, (*bounds, None), strict=True))]
+    return [
+        Lane(number, start, last)
+        for number, (start, last) in enumerate(zip(starts, (*bounds, None), strict=True))
+    ]
 
 
 def at(bounds: Sequence[int], cursor: str) -> Lane:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from feedsvc.views.bodies import made_ms
+from feedsvc import post_ids
 
 YOUNG_SECONDS = 1.0
 # How much smaller a slice is that lets readers by.
@@ -18,7 +18,7 @@ _PART = 4
 
 def is_young(post_id: int) -> bool:
     """Whether the post is so young that its pushes go first."""
-    return time.time() - made_ms(post_id) / 1000 < YOUNG_SECONDS
+    return time.time() - post_ids.seconds_of(post_id) < YOUNG_SECONDS
 
 
 def slice_of(post_id: int, longest: int) -> int:

@@ -37,10 +37,16 @@ def status(stores: Stores, post_id: int) -> FanoutStatus:
     """The fan-out of one post. Raises `NotFound`."""
     with stores.sql.reading() as connection:
         columns = (Post.route, Post.policy_version, *Fanout.__table__.columns)
-        row = connection.execute(select(*columns).join(Post, Post.id == Fanout.post_id).where(Fanout.post_id == post_id)).first()
+        row = connection.execute(
+            select(*columns).join(Post, Post.id == Fanout.post_id).where(Fanout.post_id == post_id)
+        ).first()
     if row is None:
         raise NotFound("fan-out of post", post_id)
-    counted = row if row.state == "done" else done.total(done.progress(stores, {post_id: row.lane_bounds or ()}, {})[post_id])
+    counted = (
+        row
+        if row.state == "done"
+        else done.total(done.progress(stores, {post_id: row.lane_bounds or ()}, {})[post_id])
+    )
     return FanoutStatus(
         post_id,
         row.route,

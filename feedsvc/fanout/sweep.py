@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, select, update
 
-from feedsvc import changes
+from feedsvc import outbox
+from feedsvc.cache import celebrity_lists
 from feedsvc.fanout import done
 from feedsvc.store.redis.delivery import END
 from feedsvc.store.sql.database import now
-from feedsvc.store.sql.tables import Fanout, IdempotencyKey
-from feedsvc.views import celebrity
+from feedsvc.store.sql.tables import Fanout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-IDEMPOTENCY_KEPT = dt.timedelta(hours=24)
 _ROWS = 1_000
 
 # How many messages a sweep fills the queues up to with fan-outs that it re-drives, the longest overdue first, and how long each then
@@ -38,13 +37,26 @@ _ROWS = 1_000
 QUEUED = 200
 _LOOK_AGAIN_AFTER = dt.timedelta(seconds=15)
 
-_COLUMNS = (Fanout.post_id, Fanout.author_id, Fanout.generation, Fanout.followers, Fanout.lane_bounds)
-_DUE = select(*_COLUMNS).where(Fanout.next_look_at <= bindparam("now")).order_by(Fanout.next_look_at).limit(bindparam("count"))
+_COLUMNS = (
+    Fanout.post_id,
+    Fanout.author_id,
+    Fanout.generation,
+    Fanout.followers,
+    Fanout.lane_bounds,
+)
+_DUE = (
+    select(*_COLUMNS)
+    .where(Fanout.next_look_at <= bindparam("now"))
+    .order_by(Fanout.next_look_at)
+    .limit(bindparam("count"))
+)
 _STALLED = _DUE.where(Fanout.state != "done")
 _FINISHED = _DUE.where(Fanout.state == "done")
-_SETTLED = update(Fanout).where(Fanout.post_id.in_(bindparam("posts", expanding=True)), Fanout.state == "done").values(next_look_at=None)
-_OLD_KEY = select(IdempotencyKey.post_id).where(IdempotencyKey.made_at < bindparam("before")).limit(1)
-_OLD_KEYS = delete(IdempotencyKey).where(IdempotencyKey.made_at < bindparam("before"))
+_SETTLED = (
+    update(Fanout)
+    .where(Fanout.post_id.in_(bindparam("posts", expanding=True)), Fanout.state == "done")
+    .values(next_look_at=None)
+)
 
 
 @dataclass(frozen=True)
@@ -58,19 +70,20 @@ class Swept:
 
 def sweep(stores: Stores, enqueue: Enqueue, queued: Callable[[], int] = lambda: 0) -> Swept:
     """Sweep once. `queued` says how many links wait for a worker already."""
-    applied = changes.sweep(stores)
+    applied = outbox.sweep(stores)
     stalled = _due(stores, _STALLED, QUEUED)
     room = max(0, QUEUED - queued()) if stalled else 0
     redriven = sum(_redrive(stores, enqueue, row) for row in stalled[:room])
     taken_off = _take_off(stores)
-    _forget_old_keys(stores)
     swept = Swept(applied, redriven, taken_off)
     if any(asdict(swept).values()):
         _log.info("fanout.swept", **asdict(swept))
     return swept
 
 
-def _due(stores: Stores, which: Select[*tuple[Any, ...]], count: int) -> list[Row[*tuple[Any, ...]]]:
+def _due(
+    stores: Stores, which: Select[*tuple[Any, ...]], count: int
+) -> list[Row[*tuple[Any, ...]]]:
     with stores.sql.reading() as connection:
         return list(connection.execute(which, {"now": now(), "count": count}))
 
@@ -79,15 +92,26 @@ def _redrive(stores: Stores, enqueue: Enqueue, row: Row[*tuple[Any, ...]]) -> bo
     """Claim a stalled fan-out and send a link for each of its lanes. False if another sweep, or a chain, was faster."""
     claim = (
         update(Fanout)
-        .where(Fanout.post_id == row.post_id, Fanout.generation == row.generation, Fanout.next_look_at <= now(), Fanout.state != "done")
-        .values(generation=row.generation + 1, stalls=Fanout.stalls + 1, next_look_at=now() + _LOOK_AGAIN_AFTER)
+        .where(
+            Fanout.post_id == row.post_id,
+            Fanout.generation == row.generation,
+            Fanout.next_look_at <= now(),
+            Fanout.state != "done",
+        )
+        .values(
+            generation=row.generation + 1,
+            stalls=Fanout.stalls + 1,
+            next_look_at=now() + _LOOK_AGAIN_AFTER,
+        )
     )
     with stores.sql.writing() as connection:
         claimed = connection.execute(claim).rowcount == 1
     if claimed:
         reached = done.progress(stores, {row.post_id: row.lane_bounds or ()}, {})[row.post_id]
         for cursor in [lane.cursor for lane in reached if lane.cursor != END] or [END]:
-            _log.warning("fanout.redriven", post_id=row.post_id, generation=row.generation + 1, cursor=cursor)
+            _log.warning(
+                "fanout.redriven", post_id=row.post_id, generation=row.generation + 1, cursor=cursor
+            )
             enqueue(row.post_id, row.generation + 1, cursor, row.followers)
     return claimed
 
@@ -96,17 +120,8 @@ def _take_off(stores: Stores) -> int:
     """How many pushed posts were taken off their lists: all that are due, so many at a time."""
     count = 0
     while finished := _due(stores, _FINISHED, _ROWS):
-        celebrity.take_off(stores, {row.post_id: row.author_id for row in finished})
+        celebrity_lists.take_off(stores, {row.post_id: row.author_id for row in finished})
         with stores.sql.writing() as connection:
             connection.execute(_SETTLED, {"posts": [row.post_id for row in finished]})
         count += len(finished)
     return count
-
-
-def _forget_old_keys(stores: Stores) -> None:
-    old = {"before": now() - IDEMPOTENCY_KEPT}
-    with stores.sql.reading() as connection:
-        if connection.scalar(_OLD_KEY, old) is None:
-            return
-    with stores.sql.writing() as connection:
-        connection.execute(_OLD_KEYS, old)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
-    from feedsvc.store.redis.known import Held
-    from feedsvc.store.redis.latest import Latest
+    from feedsvc.store.near_cache.recent_posts import RecentPosts
+    from feedsvc.store.near_cache.snapshot import CachedList
 
 # For each list that is held, how many of the latest posts may be looked through before it is cheaper to look at the lists.
 _STEPS = 8
@@ -28,15 +28,19 @@ class Merged:
     `held`: copies of celebrity lists, whose posts by `authors` above its floor are among `latest`. `others`: all else.
     """
 
-    held: Sequence[Held]
+    held: Sequence[CachedList]
     others: Sequence[Sequence[int]]
     horizon: int
-    latest: Latest
+    latest: RecentPosts
     authors: AbstractSet[int]
 
     def below(self, position: int, count: int) -> list[int]:
         """The highest `count` ids below a position, descending; fewer only if there are no more."""
-        latest = self.latest.below(position, count, self.authors, _STEPS * len(self.held)) if self.held else []
+        latest = (
+            self.latest.below(position, count, self.authors, _STEPS * len(self.held))
+            if self.held
+            else []
+        )
         lowest = self.horizon + 1
         if latest is None:
             found, lowest = self._in_lists(position, count, lowest)
@@ -55,7 +59,9 @@ class Merged:
         lists = [each.ids for each in self.held if each.top > position] if latest is None else []
         for ids in (*lists, *self.others):
             start = bisect_right(ids, position)
-            found |= _different(ids, start, len(ids), len(ids) if count is None else count, from_end=False)
+            found |= _different(
+                ids, start, len(ids), len(ids) if count is None else count, from_end=False
+            )
         return sorted(found)[:count]
 
     def _in_lists(self, position: int, count: int, lowest: int) -> tuple[set[int], int]:
@@ -71,7 +77,7 @@ class Merged:
         return found, lowest
 
 
-def _top_below(each: Held, position: int) -> int:
+def _top_below(each: CachedList, position: int) -> int:
     """The highest id of a list that is below a position; 0 for none."""
     if each.top < position:
         return each.top
@@ -89,7 +95,11 @@ def _different(ids: Sequence[int], start: int, end: int, count: int, *, from_end
     """So many different ids of this part, from its end or its start: a home list may hold an id twice."""
     wanted = count
     while True:
-        found = set(ids[max(start, end - wanted) : end] if from_end else ids[start : min(end, start + wanted)])
+        found = set(
+            ids[max(start, end - wanted) : end]
+            if from_end
+            else ids[start : min(end, start + wanted)]
+        )
         if len(found) >= count or wanted >= end - start:
             return found
         wanted *= 2

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from feedsvc import post_ids
+from feedsvc.cache import feed_queries, post_bodies
 from feedsvc.errors import NotFound
 from feedsvc.feed import walk
-from feedsvc.feed.settled import settled_mark
 from feedsvc.feed.walk import Item
 from feedsvc.graph import accounts, hiding
 from feedsvc.paging import Kind, Page
-from feedsvc.views import bodies, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from feedsvc.store import Stores
 
 
-def profile_page(stores: Stores, viewer: int | None, author: int, cursor: str | None, limit: int) -> Page[bytes]:
+def profile_page(
+    stores: Stores, viewer: int | None, author: int, cursor: str | None, limit: int
+) -> Page[bytes]:
     """A page of the author's posts. Raises `NotFound`, also to a viewer whom the author blocks, and `BadCursor`."""
-    settled, at = settled_mark(), walk.start(Kind.PROFILE, cursor)
+    settled, at = post_ids.watermark(), walk.start(Kind.PROFILE, cursor)
     with stores.sql.reading() as connection:
         accounts.require(connection, author)
     if viewer is not None and hiding.is_blocked_by(stores, viewer, author):
@@ -47,10 +49,14 @@ class _Profile:
     def ids_above(self, position: int) -> list[int]:
         return self._ids(above=position, below=walk.TOP, count=None, order="oldest first")
 
-    def _ids(self, *, above: int, below: int, count: int | None, order: timeline.Order) -> list[int]:
+    def _ids(
+        self, *, above: int, below: int, count: int | None, order: feed_queries.Order
+    ) -> list[int]:
         with self.stores.sql.reading() as connection:
-            return timeline.by_author(connection, self.author, above=above, below=below, count=count, order=order)
+            return feed_queries.by_author(
+                connection, self.author, above=above, below=below, count=count, order=order
+            )
 
     def _items(self, ids: list[int]) -> list[Item]:
-        found = zip(ids, bodies.read(self.stores, ids), strict=True)
+        found = zip(ids, post_bodies.read(self.stores, ids), strict=True)
         return [Item(post_id, body.json) for post_id, body in found if body is not None]

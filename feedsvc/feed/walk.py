@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from feedsvc.paging import LARGEST, Cursor, Kind, Newer, Older, Page, decode, encode
+from feedsvc.formats import MAX_ID
+from feedsvc.paging import Cursor, Kind, Newer, Older, Page, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-TOP = LARGEST
+TOP = MAX_ID
 
 # More ids than this are not carried: a poll then repeats some of the last seconds, and misses none.
 _MOST_SHOWN = 1_000
@@ -67,18 +68,28 @@ def _upwards(posts: Posts, kind: Kind, at: Newer, limit: int, settled: int) -> P
     young = posts.ids_above(max(at.position, settled))
     items = posts.above(at.position, set(at.shown), limit)[::-1]
     # A full page may leave more above it: nothing beyond the page counts as shown.
-    top = items[0].id if len(items) == limit else max([at.position, *at.shown, *(item.id for item in items)])
+    top = (
+        items[0].id
+        if len(items) == limit
+        else max([at.position, *at.shown, *(item.id for item in items)])
+    )
     mark = max(at.position, min(settled, top))
     back = Newer(mark, _carried(mark, top, young, items, at.shown))
     bottom = items[-1].id if items else top + 1
     return _page(kind, items, Older(bottom) if posts.below(min(bottom, TOP), 1) else None, back)
 
 
-def _carried(mark: int, top: int, young: Iterable[int], items: Iterable[Item], shown: Iterable[int] = ()) -> tuple[int, ...]:
+def _carried(
+    mark: int, top: int, young: Iterable[int], items: Iterable[Item], shown: Iterable[int] = ()
+) -> tuple[int, ...]:
     """The ids above the mark that count as shown. `young` was read before the page: what commits after that counts only if it is on it."""
     ids = {*(post_id for post_id in young if post_id <= top), *(item.id for item in items), *shown}
     return tuple(sorted(post_id for post_id in ids if post_id > mark)[:_MOST_SHOWN])
 
 
 def _page(kind: Kind, items: list[Item], following: Older | None, back: Newer) -> Page[bytes]:
-    return Page([item.json for item in items], encode(kind, following) if following else None, encode(kind, back))
+    return Page(
+        [item.json for item in items],
+        encode(kind, following) if following else None,
+        encode(kind, back),
+    )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from feedsvc.changes import changing, settle
 from feedsvc.errors import Conflict, NotFound
+from feedsvc.outbox import changing, settle
+from feedsvc.routing import pins
 from feedsvc.store.sql.tables import Account, Block, Fanout, Follow, IdempotencyKey, Mute, Pin, Post
-from feedsvc.threshold import pins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,7 +68,10 @@ def get(stores: Stores, account: int) -> AccountInfo:
 
 def require(connection: Connection, account: int) -> int:
     """The account's id, if there is such an account; else raises `NotFound`."""
-    if connection.scalar(sa.select(Account.id).where(Account.id == account, ~Account.deleting)) is None:
+    if (
+        connection.scalar(sa.select(Account.id).where(Account.id == account, ~Account.deleting))
+        is None
+    ):
         raise NotFound("account", account)
     return account
 
@@ -88,11 +91,18 @@ def lock(connection: Connection, *accounts: int) -> None:
 
 def infos(stores: Stores, connection: Connection, accounts: list[int]) -> list[AccountInfo]:
     """These accounts, which exist, in this order."""
-    columns = sa.select(Account.id, Account.follower_count, Account.following_count, Account.last_route)
+    columns = sa.select(
+        Account.id, Account.follower_count, Account.following_count, Account.last_route
+    )
     rows = {row.id: row for row in connection.execute(columns.where(Account.id.in_(accounts)))}
     decide = pins.decider(stores, connection, accounts)
     return [
-        AccountInfo(row.id, row.follower_count, row.following_count, decide(row.id, row.follower_count, row.last_route).route)
+        AccountInfo(
+            row.id,
+            row.follower_count,
+            row.following_count,
+            decide(row.id, row.follower_count, row.last_route).route,
+        )
         for row in (rows[account] for account in accounts if account in rows)
     ]
 
@@ -105,7 +115,9 @@ def delete(stores: Stores, account: int) -> None:
     """
     with stores.sql.writing() as connection:
         hold(connection, [account])  # an import that names it ends first
-        marked = connection.execute(sa.update(Account).where(Account.id == account).values(deleting=True)).rowcount
+        marked = connection.execute(
+            sa.update(Account).where(Account.id == account).values(deleting=True)
+        ).rowcount
     if not marked:
         settle(stores, account)
         raise NotFound("account", account)
@@ -115,21 +127,29 @@ def delete(stores: Stores, account: int) -> None:
     _remove_row(stores, account)
 
 
-def insert_if_absent(stores: Stores, connection: Connection, table: type[Base], row: dict[str, Any]) -> bool:
+def insert_if_absent(
+    stores: Stores, connection: Connection, table: type[Base], row: dict[str, Any]
+) -> bool:
     """Insert a row unless its key is taken; whether it was inserted."""
     return connection.execute(_inserted(table, stores.sql.is_sqlite), row).first() is not None
 
 
 @cache
 def _inserted(table: type[Base], is_sqlite: bool) -> sa.Insert:
-    inserted: sa.Insert = (sqlite if is_sqlite else postgresql).insert(table).on_conflict_do_nothing()
+    inserted: sa.Insert = (
+        (sqlite if is_sqlite else postgresql).insert(table).on_conflict_do_nothing()
+    )
     return inserted.returning(sa.literal(1))
 
 
 def _remove_posts(stores: Stores, account: int) -> int:
     with changing(stores) as change:
-        query = sa.select(Post.id).where(Post.author_id == account).order_by(Post.id).limit(_STEP_ROWS)
-        post_ids = list(change.connection.scalars(query.with_for_update()))  # whoever changes both holds a post before its fan-out
+        query = (
+            sa.select(Post.id).where(Post.author_id == account).order_by(Post.id).limit(_STEP_ROWS)
+        )
+        post_ids = list(
+            change.connection.scalars(query.with_for_update())
+        )  # whoever changes both holds a post before its fan-out
         change.connection.execute(sa.delete(Fanout).where(Fanout.post_id.in_(post_ids)))
         change.connection.execute(sa.delete(Post).where(Post.id.in_(post_ids)))
         change.owes("post deleted", account, *post_ids)
@@ -144,18 +164,28 @@ def _remove_edges(stores: Stores, account: int) -> int:
             (Follow.follower_id, Follow.followee_id, Account.follower_count),
         )
         for mine, theirs, count in ends:
-            others = list(change.connection.scalars(sa.select(theirs).where(mine == account).order_by(theirs).limit(_STEP_ROWS)))
+            others = list(
+                change.connection.scalars(
+                    sa.select(theirs).where(mine == account).order_by(theirs).limit(_STEP_ROWS)
+                )
+            )
             if others:
-                edges = sa.delete(Follow).where(mine == account, theirs.in_(others)).returning(theirs)
+                edges = (
+                    sa.delete(Follow).where(mine == account, theirs.in_(others)).returning(theirs)
+                )
                 _take_one_off(change.connection, list(change.connection.scalars(edges)), count)
                 change.owes("relations", account, *others)
                 return len(others)
     return 0
 
 
-def _take_one_off(connection: Connection, accounts: list[int], count: InstrumentedAttribute[int]) -> None:
+def _take_one_off(
+    connection: Connection, accounts: list[int], count: InstrumentedAttribute[int]
+) -> None:
     hold(connection, accounts)
-    connection.execute(sa.update(Account).where(Account.id.in_(accounts)).values({count: count - 1}))
+    connection.execute(
+        sa.update(Account).where(Account.id.in_(accounts)).values({count: count - 1})
+    )
 
 
 def _remove_row(stores: Stores, account: int) -> None:

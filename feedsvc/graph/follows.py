@@ -7,24 +7,32 @@ from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 
-from feedsvc.changes import changing
 from feedsvc.errors import FeedsvcError, Forbidden, Invalid
 from feedsvc.graph import accounts
+from feedsvc.outbox import changing
 from feedsvc.paging import Kind, Page
 from feedsvc.store.sql.database import now
-from feedsvc.store.sql.pages import key_page
+from feedsvc.store.sql.keyset import key_page
 from feedsvc.store.sql.tables import Account, Block, Follow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
-    from feedsvc.changes import Changing
     from feedsvc.graph.accounts import AccountInfo
+    from feedsvc.outbox import Changing
     from feedsvc.store import Stores
 
 _ACCOUNT, _STEP = (sa.bindparam(name, type_=sa.BigInteger) for name in ("account", "step"))
-_FOLLOWING_COUNTED = sa.update(Account).where(Account.id == _ACCOUNT).values(following_count=Account.following_count + _STEP)
-_FOLLOWERS_COUNTED = sa.update(Account).where(Account.id == _ACCOUNT).values(follower_count=Account.follower_count + _STEP)
+_FOLLOWING_COUNTED = (
+    sa.update(Account)
+    .where(Account.id == _ACCOUNT)
+    .values(following_count=Account.following_count + _STEP)
+)
+_FOLLOWERS_COUNTED = (
+    sa.update(Account)
+    .where(Account.id == _ACCOUNT)
+    .values(follower_count=Account.follower_count + _STEP)
+)
 
 _ONE, _OTHER = (sa.bindparam(name, type_=sa.BigInteger) for name in ("one", "other"))
 _EITHER_BLOCKS = sa.select(
@@ -70,7 +78,10 @@ def unfollow(stores: Stores, follower: int, followee: int) -> None:
 def apply_batch(stores: Stores, items: list[FollowChange]) -> list[FollowOutcome]:
     """Apply each in order, in one transaction; one that cannot be applied changes nothing, and the others hold."""
     with changing(stores) as change:
-        accounts.hold(change.connection, [account for item in items for account in (item.follower, item.followee)])
+        accounts.hold(
+            change.connection,
+            [account for item in items for account in (item.follower, item.followee)],
+        )
         return [_apply(stores, change, item) for item in items]
 
 
@@ -86,7 +97,11 @@ def following(stores: Stores, account: int, cursor: str | None, limit: int) -> P
     query = sa.select(Follow.followee_id).where(Follow.follower_id == account)
     with stores.sql.reading() as connection:
         accounts.require(connection, account)
-        return with_infos(stores, connection, key_page(connection, Kind.FOLLOWING, query, Follow.followee_id, cursor, limit))
+        return with_infos(
+            stores,
+            connection,
+            key_page(connection, Kind.FOLLOWING, query, Follow.followee_id, cursor, limit),
+        )
 
 
 def followers(stores: Stores, account: int, cursor: str | None, limit: int) -> Page[AccountInfo]:
@@ -94,7 +109,11 @@ def followers(stores: Stores, account: int, cursor: str | None, limit: int) -> P
     query = sa.select(Follow.follower_id).where(Follow.followee_id == account)
     with stores.sql.reading() as connection:
         accounts.require(connection, account)
-        return with_infos(stores, connection, key_page(connection, Kind.FOLLOWERS, query, Follow.follower_id, cursor, limit))
+        return with_infos(
+            stores,
+            connection,
+            key_page(connection, Kind.FOLLOWERS, query, Follow.follower_id, cursor, limit),
+        )
 
 
 def with_infos(stores: Stores, connection: Connection, page: Page[Row[int]]) -> Page[AccountInfo]:
@@ -105,7 +124,9 @@ def with_infos(stores: Stores, connection: Connection, page: Page[Row[int]]) -> 
 
 def remove_edge(connection: Connection, follower: int, followee: int) -> None:
     """Take the edge away, if it is there, and count it off. The caller holds both accounts."""
-    gone = connection.execute(sa.delete(Follow).where(Follow.follower_id == follower, Follow.followee_id == followee))
+    gone = connection.execute(
+        sa.delete(Follow).where(Follow.follower_id == follower, Follow.followee_id == followee)
+    )
     if gone.rowcount:
         _count(connection, follower, followee, -1)
 
@@ -127,7 +148,11 @@ def _follow(stores: Stores, change: Changing, follower: int, followee: int) -> N
     accounts.lock(change.connection, follower, followee)
     if change.connection.scalar(_EITHER_BLOCKS, {"one": follower, "other": followee}):
         raise Forbidden(f"One of the accounts {follower} and {followee} blocks the other.")
-    edge = {"follower_id": follower, "followee_id": followee, "followed_at_seconds": int(now().timestamp())}
+    edge = {
+        "follower_id": follower,
+        "followee_id": followee,
+        "followed_at_seconds": int(now().timestamp()),
+    }
     if accounts.insert_if_absent(stores, change.connection, Follow, edge):
         _count(change.connection, follower, followee, 1)
     change.owes("followed", follower)

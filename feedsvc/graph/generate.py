@@ -32,12 +32,16 @@ _ACTIVE_FOLLOWS = 0.85
 _ACTIVE_SKEW = 1.6
 
 
-def load(stores: Stores, accounts: int, seed: int, progress: Callable[[int], None] = lambda _: None) -> Loaded:
+def load(
+    stores: Stores, accounts: int, seed: int, progress: Callable[[int], None] = lambda _: None
+) -> Loaded:
     """Load a generated graph of accounts 1 … `accounts`; `progress` gets the number of accounts done so far."""
     return load_edges(stores, generate_edges(accounts, seed, progress), range(1, accounts + 1))
 
 
-def generate_edges(accounts: int, seed: int, progress: Callable[[int], None] = lambda _: None) -> Iterator[Edge]:
+def generate_edges(
+    accounts: int, seed: int, progress: Callable[[int], None] = lambda _: None
+) -> Iterator[Edge]:
     """Edges (follower, followee) between accounts 1 … `accounts`, each once, nobody following itself; the same for the same seed."""
     source = random.Random(seed)  # noqa: S311 -- a synthetic graph
     # Being active has nothing to do with being followed: ranks are dealt out to accounts by a fixed shuffle.

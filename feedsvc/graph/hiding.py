@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from feedsvc.changes import changing
 from feedsvc.errors import Invalid
 from feedsvc.graph import accounts
 from feedsvc.graph.follows import remove_edge, with_infos
+from feedsvc.outbox import changing
 from feedsvc.paging import Kind, Page
-from feedsvc.store.sql.pages import key_page
+from feedsvc.store.sql.keyset import key_page
 from feedsvc.store.sql.tables import Block, Mute
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def mute(stores: Stores, account: int, muted: int) -> None:
     _not_oneself(account, muted, "muted", "mute")
     with changing(stores) as change:
         accounts.lock(change.connection, account, muted)
-        accounts.insert_if_absent(stores, change.connection, Mute, {"account_id": account, "muted_id": muted})
+        accounts.insert_if_absent(
+            stores, change.connection, Mute, {"account_id": account, "muted_id": muted}
+        )
         change.owes("relations", account)
 
 
@@ -32,7 +34,9 @@ def unmute(stores: Stores, account: int, muted: int) -> None:
     """Show them again; not muted is no error. Raises `NotFound`."""
     with changing(stores) as change:
         accounts.lock(change.connection, account, muted)
-        change.connection.execute(sa.delete(Mute).where(Mute.account_id == account, Mute.muted_id == muted))
+        change.connection.execute(
+            sa.delete(Mute).where(Mute.account_id == account, Mute.muted_id == muted)
+        )
         change.owes("relations", account)
 
 
@@ -41,7 +45,9 @@ def block(stores: Stores, account: int, blocked: int) -> None:
     _not_oneself(account, blocked, "blocked", "block")
     with changing(stores) as change:
         accounts.lock(change.connection, account, blocked)
-        accounts.insert_if_absent(stores, change.connection, Block, {"account_id": account, "blocked_id": blocked})
+        accounts.insert_if_absent(
+            stores, change.connection, Block, {"account_id": account, "blocked_id": blocked}
+        )
         remove_edge(change.connection, account, blocked)
         remove_edge(change.connection, blocked, account)
         change.owes("relations", account, blocked)
@@ -51,7 +57,9 @@ def unblock(stores: Stores, account: int, blocked: int) -> None:
     """Lift a block; the follows do not come back. Not blocked is no error. Raises `NotFound`."""
     with changing(stores) as change:
         accounts.lock(change.connection, account, blocked)
-        change.connection.execute(sa.delete(Block).where(Block.account_id == account, Block.blocked_id == blocked))
+        change.connection.execute(
+            sa.delete(Block).where(Block.account_id == account, Block.blocked_id == blocked)
+        )
         change.owes("relations", account, blocked)
 
 
@@ -60,7 +68,11 @@ def mutes(stores: Stores, account: int, cursor: str | None, limit: int) -> Page[
     query = sa.select(Mute.muted_id).where(Mute.account_id == account)
     with stores.sql.reading() as connection:
         accounts.require(connection, account)
-        return with_infos(stores, connection, key_page(connection, Kind.MUTES, query, Mute.muted_id, cursor, limit))
+        return with_infos(
+            stores,
+            connection,
+            key_page(connection, Kind.MUTES, query, Mute.muted_id, cursor, limit),
+        )
 
 
 def blocks(stores: Stores, account: int, cursor: str | None, limit: int) -> Page[AccountInfo]:
@@ -68,7 +80,11 @@ def blocks(stores: Stores, account: int, cursor: str | None, limit: int) -> Page
     query = sa.select(Block.blocked_id).where(Block.account_id == account)
     with stores.sql.reading() as connection:
         accounts.require(connection, account)
-        return with_infos(stores, connection, key_page(connection, Kind.BLOCKS, query, Block.blocked_id, cursor, limit))
+        return with_infos(
+            stores,
+            connection,
+            key_page(connection, Kind.BLOCKS, query, Block.blocked_id, cursor, limit),
+        )
 
 
 def is_blocked_by(stores: Stores, viewer: int, author: int) -> bool:
@@ -78,7 +94,9 @@ def is_blocked_by(stores: Stores, viewer: int, author: int) -> bool:
 
 def blockers_among(stores: Stores, viewer: int, authors: list[int]) -> set[int]:
     """Those of these authors who block the viewer."""
-    query = sa.select(Block.account_id).where(Block.blocked_id == viewer, Block.account_id.in_(authors))
+    query = sa.select(Block.account_id).where(
+        Block.blocked_id == viewer, Block.account_id.in_(authors)
+    )
     with stores.sql.reading() as connection:
         return set(connection.scalars(query))
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feedsvc.errors import FeedsvcError
+from feedsvc.graph.column_file import UNREADABLE, ColumnFile, reason, wrong_id
 from feedsvc.graph.load import Edge, load_edges
-from feedsvc.lines import UNREADABLE, Lines, reason, wrong_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from feedsvc.lines import Malformed
+    from feedsvc.graph.column_file import Malformed
     from feedsvc.store import Stores
 
 
@@ -30,7 +30,9 @@ class GraphMalformed(FeedsvcError):
 
     def __init__(self, path: Path, malformed: Malformed) -> None:
         self.malformed = malformed
-        super().__init__(f"{path}: {malformed}; nothing was imported (--on-error skip imports the rest)")
+        super().__init__(
+            f"{path}: {malformed}; nothing was imported (--on-error skip imports the rest)"
+        )
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,19 @@ class ImportReport:
     seconds: float
 
 
-def import_graph(stores: Stores, path: Path, *, skip_malformed: bool, progress: Callable[[int], None] = lambda _: None) -> ImportReport:
+def import_graph(
+    stores: Stores,
+    path: Path,
+    *,
+    skip_malformed: bool,
+    progress: Callable[[int], None] = lambda _: None,
+) -> ImportReport:
     """Import the file, all of it or nothing; `progress` gets the bytes read so far.
 
     Raises `GraphUnreadable`, and `GraphMalformed` unless malformed lines are to be skipped.
     """
     started = time.monotonic()
-    reading = _Reading(path, skip_malformed, progress)
+    reading = _EdgeReader(path, skip_malformed, progress)
     try:
         loaded = load_edges(stores, reading.edges())
     except UNREADABLE as error:
@@ -72,13 +80,13 @@ def import_graph(stores: Stores, path: Path, *, skip_malformed: bool, progress: 
     )
 
 
-class _Reading:
+class _EdgeReader:
     """One pass over a file."""
 
     def __init__(self, path: Path, skip_malformed: bool, progress: Callable[[int], None]) -> None:
         self._path = path
         self._skip_malformed = skip_malformed
-        self.lines = Lines(path, progress)
+        self.lines = ColumnFile(path, progress)
         self.found = 0
 
     def edges(self) -> Iterator[Edge]:
@@ -98,4 +106,8 @@ def _wrong(parts: list[bytes]) -> str | None:
     """What is wrong with a line, if anything is."""
     if len(parts) != 2:  # noqa: PLR2004 -- follower and followee
         return f"{len(parts)} columns instead of 2"
-    return wrong_id(parts[0]) or wrong_id(parts[1]) or ("follows itself" if parts[0] == parts[1] else None)
+    return (
+        wrong_id(parts[0])
+        or wrong_id(parts[1])
+        or ("follows itself" if parts[0] == parts[1] else None)
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from feedsvc.changes import changing
+from feedsvc.outbox import changing
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account
 
@@ -39,7 +39,10 @@ _INCOMING = sa.table("incoming", sa.column("follower"), sa.column("followee"))
 _ENDS = sa.union(sa.select(_INCOMING.c.follower), sa.select(_INCOMING.c.followee))
 _NAMED = sa.select(Account.id).where(Account.id.in_(_ENDS)).order_by(Account.id)
 # Against whoever follows, blocks or deletes, and not against uploads; then against whoever writes the accounts.
-_SHARED, _HELD = _NAMED.with_for_update(read=True, key_share=True), _NAMED.with_for_update(key_share=True)
+_SHARED, _HELD = (
+    _NAMED.with_for_update(read=True, key_share=True),
+    _NAMED.with_for_update(key_share=True),
+)
 _FOLLOWS = f"""
     INSERT INTO follows (followee_id, follower_id, followed_at_seconds)
     SELECT followee, follower, CAST(:at AS BIGINT) FROM incoming i WHERE {_USABLE} ORDER BY 1, 2
@@ -70,7 +73,11 @@ def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = 
     """
     with changing(stores) as change:
         connection = change.connection
-        connection.execute(sa.text(f"CREATE TEMPORARY TABLE incoming (follower BIGINT, followee BIGINT) {_on_commit(stores)}"))
+        connection.execute(
+            sa.text(
+                f"CREATE TEMPORARY TABLE incoming (follower BIGINT, followee BIGINT) {_on_commit(stores)}"
+            )
+        )
         for chunk in _chunks(edges):
             _stage(stores, connection, "incoming", ("follower", "followee"), chunk)
         created = _create_accounts(stores, connection, accounts)
@@ -78,8 +85,13 @@ def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = 
         _hold(stores, connection, _SHARED)
         refused = connection.scalar(sa.text(_REFUSED))
         follows = connection.execute(sa.text(_FOLLOWS), {"at": int(now().timestamp())}).rowcount
-        _hold(stores, connection, _HELD)  # another import's follows are counted, too, by the later one
-        for count, mine, staged in (("follower_count", "followee_id", "followee"), ("following_count", "follower_id", "follower")):
+        _hold(
+            stores, connection, _HELD
+        )  # another import's follows are counted, too, by the later one
+        for count, mine, staged in (
+            ("follower_count", "followee_id", "followee"),
+            ("following_count", "follower_id", "follower"),
+        ):
             connection.execute(sa.text(_COUNTS.format(count=count, mine=mine, staged=staged)))
         connection.execute(sa.text("DROP TABLE incoming"))
         change.owes("flush")
@@ -95,20 +107,35 @@ def _hold(stores: Stores, connection: Connection, accounts: sa.Select[int]) -> N
 def _create_accounts(stores: Stores, connection: Connection, accounts: Iterable[int]) -> int:
     created = 0
     for chunk in _chunks((account,) for account in accounts):
-        connection.execute(sa.text(f"CREATE TEMPORARY TABLE named (id BIGINT) {_on_commit(stores)}"))
+        connection.execute(
+            sa.text(f"CREATE TEMPORARY TABLE named (id BIGINT) {_on_commit(stores)}")
+        )
         _stage(stores, connection, "named", ("id",), chunk)
-        created += connection.execute(sa.text("INSERT INTO accounts (id) SELECT id FROM named WHERE true ON CONFLICT DO NOTHING")).rowcount
+        created += connection.execute(
+            sa.text(
+                "INSERT INTO accounts (id) SELECT id FROM named WHERE true ON CONFLICT DO NOTHING"
+            )
+        ).rowcount
         connection.execute(sa.text("DROP TABLE named"))
     return created
 
 
-def _stage(stores: Stores, connection: Connection, table: str, columns: Sequence[str], rows: list[tuple[int, ...]]) -> None:
+def _stage(
+    stores: Stores,
+    connection: Connection,
+    table: str,
+    columns: Sequence[str],
+    rows: list[tuple[int, ...]],
+) -> None:
     """Rows into a temporary table, the fastest way that the driver has."""
     names = ", ".join(columns)
     driver = connection.connection.driver_connection
     assert driver is not None, "the transaction holds a connection"
     if stores.sql.is_sqlite:
-        driver.executemany(f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})", rows)  # noqa: S608 -- names of ours
+        driver.executemany(
+            f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608 -- names of ours
+            rows,
+        )
         return
     text = "\n".join("\t".join(map(str, row)) for row in rows) + "\n"
     with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:

@@ -25,9 +25,15 @@ def draw(stores: Stores, count: int | None, run: int = 1) -> list[int]:
     """
     with stores.sql.reading() as connection:
         if count is None:
-            return list(connection.scalars(sa.select(Account.id).where(~Account.deleting).order_by(Account.id)))
+            return list(
+                connection.scalars(
+                    sa.select(Account.id).where(~Account.deleting).order_by(Account.id)
+                )
+            )
         # Two queries: SQLite would scan the table for both in one.
-        lowest, highest = (connection.scalar(sa.select(end(Account.id))) for end in (sa.func.min, sa.func.max))
+        lowest, highest = (
+            connection.scalar(sa.select(end(Account.id))) for end in (sa.func.min, sa.func.max)
+        )
         drawn: list[int] = []
         unknown = [] if lowest is None or highest is None else [(lowest, highest)]
         while unknown and len(drawn) < count:
@@ -44,10 +50,15 @@ def _next(connection: Connection, unknown: list[_Range], run: int) -> list[int]:
     low, high = unknown[at]
     start = random.randint(low, high)  # noqa: S311
     rows = connection.execute(
-        sa.select(Account.id, Account.deleting).where(Account.id >= start, Account.id <= high).order_by(Account.id).limit(run)
+        sa.select(Account.id, Account.deleting)
+        .where(Account.id >= start, Account.id <= high)
+        .order_by(Account.id)
+        .limit(run)
     ).all()
     end = rows[-1].id if len(rows) == run else high
     unknown[at] = unknown[-1]
     unknown.pop()
-    unknown += [(first, last) for first, last in ((low, start - 1), (end + 1, high)) if first <= last]
+    unknown += [
+        (first, last) for first, last in ((low, start - 1), (end + 1, high)) if first <= last
+    ]
     return [row.id for row in rows if not row.deleting]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from feedsvc.routing import versions
 from feedsvc.store.sql.tables import Account, Follow
-from feedsvc.threshold import policies
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -35,16 +35,21 @@ class GraphStats:
 
 def graph_stats(stores: Stores) -> GraphStats:
     """The distribution now."""
-    promote_at = policies.current(stores).promote_at
+    promote_at = versions.current(stores).promote_at
     followers = Account.follower_count
     with stores.sql.reading() as connection:
-        accounts, largest = connection.execute(sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(followers), 0))).one()
+        accounts, largest = connection.execute(
+            sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(followers), 0))
+        ).one()
         follows = connection.scalar(sa.select(sa.func.count()).select_from(Follow)) or 0
         return GraphStats(
             accounts=accounts,
             follows=follows,
             mean=round(follows / accounts, 2) if accounts else 0.0,
-            percentiles={name: _percentile(connection, accounts, share) for name, share in _PERCENTILES.items()},
+            percentiles={
+                name: _percentile(connection, accounts, share)
+                for name, share in _PERCENTILES.items()
+            },
             largest=largest,
             above_20=_between(connection, 21, None),
             promote_at=promote_at,
@@ -54,7 +59,12 @@ def graph_stats(stores: Stores) -> GraphStats:
 
 
 def _percentile(connection: Connection, accounts: int, share: float) -> int:
-    at = sa.select(Account.follower_count).order_by(Account.follower_count).offset(int(accounts * share)).limit(1)
+    at = (
+        sa.select(Account.follower_count)
+        .order_by(Account.follower_count)
+        .offset(int(accounts * share))
+        .limit(1)
+    )
     return connection.scalar(at) or 0
 
 
@@ -69,4 +79,7 @@ def _decades(connection: Connection, largest: int) -> dict[int, int]:
 
 def _between(connection: Connection, lowest: int, below: int | None) -> int:
     query = sa.select(sa.func.count()).select_from(Account).where(Account.follower_count >= lowest)
-    return connection.scalar(query if below is None else query.where(Account.follower_count < below)) or 0
+    return (
+        connection.scalar(query if below is None else query.where(Account.follower_count < below))
+        or 0
+    )

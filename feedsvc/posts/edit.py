@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from feedsvc.changes import changing
+from feedsvc.cache import post_bodies
 from feedsvc.errors import Forbidden, NotFound
+from feedsvc.outbox import changing
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout, Post
-from feedsvc.views import bodies
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -25,9 +25,15 @@ def edit(stores: Stores, author: int | None, post_id: int, *, description: str) 
     with changing(stores) as change:
         if _held(change.connection, author, post_id).deleted_at is not None:
             raise NotFound("post", post_id)
-        change.connection.execute(sa.update(Post).where(Post.id == post_id).values(description=description))
+        change.connection.execute(
+            sa.update(Post).where(Post.id == post_id).values(description=description)
+        )
         change.owes("post edited", post_id)
-        return bodies.serialise(change.connection.execute(sa.select(*bodies.COLUMNS).where(Post.id == post_id)).one())
+        return post_bodies.serialise(
+            change.connection.execute(
+                sa.select(*post_bodies.COLUMNS).where(Post.id == post_id)
+            ).one()
+        )
 
 
 def delete(stores: Stores, author: int | None, post_id: int) -> None:
@@ -37,8 +43,14 @@ def delete(stores: Stores, author: int | None, post_id: int) -> None:
         if post.deleted_at is None:
             gone = {"deleted_at": now(), "photo_url": "", "description": ""}
             change.connection.execute(sa.update(Post).where(Post.id == post_id).values(gone))
-            ended = {"state": "done", "finished_at": sa.func.coalesce(Fanout.finished_at, now()), "next_look_at": None}
-            change.connection.execute(sa.update(Fanout).where(Fanout.post_id == post_id).values(ended))
+            ended = {
+                "state": "done",
+                "finished_at": sa.func.coalesce(Fanout.finished_at, now()),
+                "next_look_at": None,
+            }
+            change.connection.execute(
+                sa.update(Fanout).where(Fanout.post_id == post_id).values(ended)
+            )
         change.owes("post deleted", post.author_id, post_id)
 
 

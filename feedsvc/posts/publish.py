@@ -12,29 +12,27 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 import structlog
 
-from feedsvc.changes import changing
+from feedsvc import post_ids
+from feedsvc.cache import post_bodies
 from feedsvc.errors import NotFound, StoreUnavailable
 from feedsvc.fanout.chain import LOOK_AFTER
 from feedsvc.graph.accounts import insert_if_absent
-from feedsvc.posts import idempotency, ids
+from feedsvc.outbox import changing
+from feedsvc.posts import idempotency
+from feedsvc.routing import pins
 from feedsvc.store.redis.delivery import START
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.database import clock_ms, now
 from feedsvc.store.sql.tables import Account, Fanout, Post
-from feedsvc.threshold import pins
-from feedsvc.views import bodies
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
-    from feedsvc.changes import Changing
     from feedsvc.fanout.chain import Enqueue
+    from feedsvc.outbox import Changing
+    from feedsvc.routing.policy import Decision
     from feedsvc.store import Stores
-    from feedsvc.threshold.policy import Decision
 
 _log = structlog.get_logger()
-
-# An upload that takes longer from its id to its commit is given up: ids older than that, and a margin, are settled.
-GIVE_UP_SECONDS = 2.0
 
 _AUTHOR = (
     sa.select(Account.follower_count, Account.last_route)
@@ -42,7 +40,7 @@ _AUTHOR = (
     .with_for_update(key_share=True)
 )
 _FANOUT = sa.insert(Fanout)
-_POST = sa.select(*bodies.COLUMNS).where(Post.id == sa.bindparam("post"))
+_POST = sa.select(*post_bodies.COLUMNS).where(Post.id == sa.bindparam("post"))
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,13 @@ class _Upload:
 
 
 def publish(
-    stores: Stores, enqueue: Enqueue, author: int, *, photo_url: str, description: str, idempotency_key: str | None = None
+    stores: Stores,
+    enqueue: Enqueue,
+    author: int,
+    *,
+    photo_url: str,
+    description: str,
+    idempotency_key: str | None = None,
 ) -> Published:
     """Upload a post; when this returns, it is durable and in every follower's feed.
 
@@ -78,14 +82,24 @@ def publish(
                 change.owes("posted again", author, first.post_id)
                 return Published(first.post_id, first.answer.encode(), replayed=True)
         account = _account(change.connection, author)
-        decision = pins.decider(stores, change.connection, [author])(author, account.follower_count, account.last_route)
+        decision = pins.decider(stores, change.connection, [author])(
+            author, account.follower_count, account.last_route
+        )
         post_id = _insert(stores, change, upload, account, decision)
         body = _serialised(change.connection, post_id)
         if idempotency_key is not None:
-            idempotency.keep(change.connection, author, idempotency_key, digest, post_id=post_id, answer=body)
+            idempotency.keep(
+                change.connection, author, idempotency_key, digest, post_id=post_id, answer=body
+            )
     if decision.route == "push":
         _start(enqueue, post_id, account.follower_count)
-    _log.info("post.published", post_id=post_id, author_id=author, route=decision.route, policy_version=decision.policy_version)
+    _log.info(
+        "post.published",
+        post_id=post_id,
+        author_id=author,
+        route=decision.route,
+        policy_version=decision.policy_version,
+    )
     return Published(post_id, body, replayed=False)
 
 
@@ -97,7 +111,13 @@ def _account(connection: Connection, author: int) -> Row[int, str | None]:
     return row
 
 
-def _insert(stores: Stores, change: Changing, upload: _Upload, account: Row[int, str | None], decision: Decision) -> int:
+def _insert(
+    stores: Stores,
+    change: Changing,
+    upload: _Upload,
+    account: Row[int, str | None],
+    decision: Decision,
+) -> int:
     connection = change.connection
     drawn_at = time.monotonic()
     post_id = _insert_post(stores, connection, upload, decision)
@@ -112,17 +132,21 @@ def _insert(stores: Stores, change: Changing, upload: _Upload, account: Row[int,
     }
     connection.execute(_FANOUT, fanout)
     if decision.route != account.last_route and not decision.for_now:
-        connection.execute(sa.update(Account).where(Account.id == upload.author).values(last_route=decision.route))
+        connection.execute(
+            sa.update(Account).where(Account.id == upload.author).values(last_route=decision.route)
+        )
     change.owes("posted", upload.author, post_id)
-    if time.monotonic() - drawn_at > GIVE_UP_SECONDS:
+    if time.monotonic() - drawn_at > post_ids.GIVE_UP_SECONDS:
         raise StoreUnavailable("database")
     return post_id
 
 
-def _insert_post(stores: Stores, connection: Connection, upload: _Upload, decision: Decision) -> int:
+def _insert_post(
+    stores: Stores, connection: Connection, upload: _Upload, decision: Decision
+) -> int:
     """Insert under the first drawn id that nobody has taken."""
     while True:
-        post_id = ids.draw(stores, connection)
+        post_id = post_ids.draw(clock_ms(stores.sql, connection))
         row = {
             "id": post_id,
             "author_id": upload.author,
@@ -136,7 +160,7 @@ def _insert_post(stores: Stores, connection: Connection, upload: _Upload, decisi
 
 
 def _serialised(connection: Connection, post_id: int) -> bytes:
-    return bodies.serialise(connection.execute(_POST, {"post": post_id}).one())
+    return post_bodies.serialise(connection.execute(_POST, {"post": post_id}).one())
 
 
 def _start(enqueue: Enqueue, post_id: int, followers: int) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from feedsvc.cache import post_bodies
 from feedsvc.errors import NotFound
 from feedsvc.graph import hiding
-from feedsvc.views import bodies
 
 if TYPE_CHECKING:
     from feedsvc.store import Stores
@@ -22,7 +22,7 @@ def one(stores: Stores, viewer: int | None, post_id: int) -> bytes:
 
 def many(stores: Stores, viewer: int | None, post_ids: list[int]) -> list[bytes]:
     """The JSON of those of these posts that are there for the viewer, in the order asked."""
-    found = [body for body in bodies.read(stores, post_ids) if body is not None]
+    found = [body for body in post_bodies.read(stores, post_ids) if body is not None]
     if viewer is None or not found:
         return [body.json for body in found]
     blockers = hiding.blockers_among(stores, viewer, [body.author_id for body in found])

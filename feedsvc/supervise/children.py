@@ -54,7 +54,12 @@ class Child:
         """Start it again if it has ended, unless that was just now."""
         if self.is_dead() and time.monotonic() - self.started_at > _PAUSE_SECONDS:
             assert self.process is not None, "only started children are revived"
-            _log.warning("up.child_died", child=self.name, exit_code=self.process.returncode, log=str(self.log))
+            _log.warning(
+                "up.child_died",
+                child=self.name,
+                exit_code=self.process.returncode,
+                log=str(self.log),
+            )
             self.start()
 
     def ask_to_stop(self) -> None:

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from feedsvc.console import codes
 from feedsvc.feed import reader
 from feedsvc.graph import generate
-from feedsvc.measuring import gather
+from feedsvc.planning import change
+from feedsvc.planning.survey import survey
 from feedsvc.posts import publish
+from feedsvc.routing import versions
 from feedsvc.store.sql.tables import Account, Follow, Post
-from feedsvc.threshold import change, policies
 
 if TYPE_CHECKING:
     from feedsvc.services import Services
@@ -36,7 +37,7 @@ def load_demo(services: Services, url: str) -> list[str]:
         is_empty = connection.scalar(sa.select(Account.id).limit(1)) is None
     if is_empty:
         generate.load(services.stores, _ACCOUNTS, _SEED)
-        gather.refresh(services.stores)
+        survey.refresh(services.stores)
         change.change(
             services.stores,
             promote_at=_PROMOTE_AT,
@@ -51,14 +52,18 @@ def load_demo(services: Services, url: str) -> list[str]:
     if is_silent:
         _read(services)
         _post(services)
-        gather.refresh(services.stores)
+        survey.refresh(services.stores)
     return _lines(services, url)
 
 
 def _read(services: Services) -> None:
     """Those who follow most read their feeds, which exist from then on and take what is pushed."""
     with services.stores.sql.reading() as connection:
-        readers = list(connection.scalars(sa.select(Account.id).order_by(Account.following_count.desc()).limit(_READERS)))
+        readers = list(
+            connection.scalars(
+                sa.select(Account.id).order_by(Account.following_count.desc()).limit(_READERS)
+            )
+        )
     for reader_ in readers:
         reader.home_page(services.stores, reader_, None, 20)
 
@@ -66,12 +71,19 @@ def _read(services: Services) -> None:
 def _post(services: Services) -> None:
     """The largest accounts post, and some of the others, the more followers the likelier."""
     with services.stores.sql.reading() as connection:
-        followers = connection.execute(sa.select(Account.id, Account.follower_count).order_by(Account.follower_count.desc())).all()
+        followers = connection.execute(
+            sa.select(Account.id, Account.follower_count).order_by(Account.follower_count.desc())
+        ).all()
     ids, counts = [row.id for row in followers], [row.follower_count + 1 for row in followers]
     others = random.Random(_SEED).choices(ids, counts, k=_POSTS * 2 // 3)  # noqa: S311 -- a demo
     for number, author in enumerate([*others, *ids[: _POSTS // 3]]):
-        photo_url, description = f"https://img.example/{number}.jpg", f"Photo {number} of account {author}"
-        publish.publish(services.stores, services.enqueue, author, photo_url=photo_url, description=description)
+        photo_url, description = (
+            f"https://img.example/{number}.jpg",
+            f"Photo {number} of account {author}",
+        )
+        publish.publish(
+            services.stores, services.enqueue, author, photo_url=photo_url, description=description
+        )
 
 
 def _lines(services: Services, url: str) -> list[str]:
@@ -85,9 +97,18 @@ def _lines(services: Services, url: str) -> list[str]:
 
 def _feed_lines(services: Services, url: str) -> list[str]:
     with services.stores.sql.reading() as connection:
-        celebrity = connection.execute(sa.select(Account.id, Account.follower_count).order_by(Account.follower_count.desc()).limit(1)).one()
+        celebrity = connection.execute(
+            sa.select(Account.id, Account.follower_count)
+            .order_by(Account.follower_count.desc())
+            .limit(1)
+        ).one()
         follows = sa.select(Follow.follower_id).where(Follow.followee_id == celebrity.id)
-        viewer = connection.scalar(sa.select(Account.id).where(Account.id.in_(follows)).order_by(Account.following_count.desc()).limit(1))
+        viewer = connection.scalar(
+            sa.select(Account.id)
+            .where(Account.id.in_(follows))
+            .order_by(Account.following_count.desc())
+            .limit(1)
+        )
     return [
         "",
         f"Account {celebrity.id} is a celebrity with {celebrity.follower_count} followers; account {viewer} follows it and others.",
@@ -103,7 +124,7 @@ def _feed_lines(services: Services, url: str) -> list[str]:
 
 def _console_lines(services: Services, url: str) -> list[str]:
     """With the largest account that is pushed: a small drag of the line makes it a celebrity."""
-    demote_at = policies.current(services.stores).demote_at
+    demote_at = versions.current(services.stores).demote_at
     pushed = sa.select(Account.id, Account.follower_count).where(Account.follower_count < demote_at)
     with services.stores.sql.reading() as connection:
         rising = connection.execute(pushed.order_by(Account.follower_count.desc()).limit(1)).one()
@@ -126,4 +147,8 @@ def _upload(services: Services, url: str, account: int) -> str:
 
 
 def _token(services: Services, account: int | None) -> str:
-    return jwt.encode({"sub": str(account), "scope": "feed", "exp": int(time.time()) + _TTL_SECONDS}, services.jwt_secret, "HS256")
+    return jwt.encode(
+        {"sub": str(account), "scope": "feed", "exp": int(time.time()) + _TTL_SECONDS},
+        services.jwt_secret,
+        "HS256",
+    )

@@ -51,14 +51,18 @@ class PortTaken(FeedsvcError):
     """Somebody else listens there."""
 
     def __init__(self, host: str, port: int, why: OSError) -> None:
-        super().__init__(f"cannot listen on {host}:{port} ({why.strerror}); give another --port, or --port 0 for a free one")
+        super().__init__(
+            f"cannot listen on {host}:{port} ({why.strerror}); give another --port, or --port 0 for a free one"
+        )
 
 
 class NotReady(FeedsvcError):
     """The service did not come up."""
 
     def __init__(self, logs: Path) -> None:
-        super().__init__(f"the service did not answer within {_READY_SECONDS:.0f} s; its logs are in {logs}")
+        super().__init__(
+            f"the service did not answer within {_READY_SECONDS:.0f} s; its logs are in {logs}"
+        )
 
 
 class _Stop(Exception):
@@ -104,7 +108,9 @@ def _serve(settings: Settings, plan: Plan, folder: Path, children: list[Child]) 
         time.sleep(_TICK_SECONDS)
 
 
-def _start_all(settings: Settings, plan: Plan, port: int, folder: Path, children: list[Child]) -> None:
+def _start_all(
+    settings: Settings, plan: Plan, port: int, folder: Path, children: list[Child]
+) -> None:
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
     server = None
@@ -127,7 +133,10 @@ def _start_all(settings: Settings, plan: Plan, port: int, folder: Path, children
 
 def _processes(plan: Plan, port: int) -> list[tuple[str, list[str]]]:
     web = ["feedsvc.supervise.web", plan.host, str(port), str(plan.web_workers)]
-    workers = [(f"worker-{number}", ["feedsvc.supervise.work", "worker", f"worker-{number}"]) for number in range(1, plan.workers + 1)]
+    workers = [
+        (f"worker-{number}", ["feedsvc.supervise.work", "worker", f"worker-{number}"])
+        for number in range(1, plan.workers + 1)
+    ]
     beat = [("beat", ["feedsvc.supervise.work", "beat"])] if plan.workers else []
     return [("web", web), *workers, *beat]
 
@@ -137,7 +146,12 @@ def _environment(folder: Path, at: Addresses) -> dict[str, str]:
     counts = folder / "metrics"
     shutil.rmtree(counts, ignore_errors=True)
     counts.mkdir()
-    named = {"data_dir": str(folder), "database_url": at.database, "redis_url": at.redis, "broker_url": at.broker}
+    named = {
+        "data_dir": str(folder),
+        "database_url": at.database,
+        "redis_url": at.redis,
+        "broker_url": at.broker,
+    }
     return {
         **os.environ,
         **{PREFIX + name.upper(): value for name, value in named.items()},

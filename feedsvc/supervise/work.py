@@ -14,7 +14,7 @@ from feedsvc import logs
 from feedsvc.services import open_services
 from feedsvc.settings import load_settings
 from feedsvc.supervise import orphans
-from feedsvc.worker import QUEUES
+from feedsvc.tasks import QUEUES
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -38,7 +38,12 @@ def main() -> None:
 
 def _work(celery: Celery, name: str) -> None:
     os.nice(_NICENESS)
-    options = ["--pool=solo", f"--hostname={name}@%h", f"--queues={','.join(QUEUES)}", "--loglevel=WARNING"]
+    options = [
+        "--pool=solo",
+        f"--hostname={name}@%h",
+        f"--queues={','.join(QUEUES)}",
+        "--loglevel=WARNING",
+    ]
     celery.worker_main(["worker", *options, "--without-gossip", "--without-mingle"])
 
 

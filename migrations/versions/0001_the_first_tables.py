@@ -73,7 +73,9 @@ def upgrade() -> None:
         sa.Column("post_id", sa.BigInteger(), nullable=False),
         sa.Column("answer", sa.Text(), nullable=False),
         sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_idempotency_keys_account_id")),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_idempotency_keys_account_id")
+        ),
         sa.PrimaryKeyConstraint("account_id", "key", name=op.f("pk_idempotency_keys")),
     )
     op.create_index("ix_idempotency_keys_made_at", "idempotency_keys", ["made_at"])
@@ -138,7 +140,9 @@ def upgrade() -> None:
         sa.Column("batches", sa.Integer(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("state IN ('pending', 'running', 'done')", name=op.f("ck_fanouts_state")),
+        sa.CheckConstraint(
+            "state IN ('pending', 'running', 'done')", name=op.f("ck_fanouts_state")
+        ),
         sa.ForeignKeyConstraint(["post_id"], ["posts.id"], name=op.f("fk_fanouts_post_id")),
         sa.PrimaryKeyConstraint("post_id", name=op.f("pk_fanouts")),
     )
@@ -152,5 +156,16 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("fanouts", "posts", "pins", "mutes", "idempotency_keys", "follows", "blocks", "policies", "changes", "accounts"):
+    for table in (
+        "fanouts",
+        "posts",
+        "pins",
+        "mutes",
+        "idempotency_keys",
+        "follows",
+        "blocks",
+        "policies",
+        "changes",
+        "accounts",
+    ):
         op.drop_table(table)

@@ -16,7 +16,9 @@ depends_on = None
 def upgrade() -> None:
     # Nullable or with a default: no row is rewritten, and the version before goes on inserting beside it.
     op.add_column("policies", sa.Column("rolled_back_to", sa.Integer(), nullable=True))
-    op.add_column("policies", sa.Column("forced", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.add_column(
+        "policies", sa.Column("forced", sa.Boolean(), server_default=sa.false(), nullable=False)
+    )
     for name in ("predicted", "watch", "measured"):
         op.add_column("policies", sa.Column(name, sa.JSON(), nullable=True))
     op.create_table(

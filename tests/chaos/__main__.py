@@ -15,18 +15,30 @@ from tests.engines import Databases
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--operations", type=int, default=10_000, help="at least so many (default 10,000)")
+    parser.add_argument(
+        "--operations", type=int, default=10_000, help="at least so many (default 10,000)"
+    )
     parser.add_argument("--faults", type=int, default=200, help="at least so many (default 200)")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
-    print(f"chaos with seed {options.seed}: PostgreSQL, RabbitMQ, Valkey, 2 web workers, 3 Celery workers, beat, 6 clients")
+    print(
+        f"chaos with seed {options.seed}: PostgreSQL, RabbitMQ, Valkey, 2 web workers, 3 Celery workers, beat, 6 clients"
+    )
     with tempfile.TemporaryDirectory(prefix="fsd") as folder:
         databases = Databases(Path(folder), "postgresql")
         try:
             with databases.fresh() as url:
-                outcome = running.run(url, seed=options.seed, operations=options.operations, faults=options.faults, report=_report)
+                outcome = running.run(
+                    url,
+                    seed=options.seed,
+                    operations=options.operations,
+                    faults=options.faults,
+                    report=_report,
+                )
         except AssertionError as error:
-            print(f"\nWRONG: {error}\nthe same plan again: python -m tests.chaos --seed {options.seed}")
+            print(
+                f"\nWRONG: {error}\nthe same plan again: python -m tests.chaos --seed {options.seed}"
+            )
             return 1
         finally:
             databases.close()
@@ -35,7 +47,11 @@ def main():
 
 
 def _report(line):
-    print(f"{time.strftime('%H:%M:%S')}  {line}".ljust(100), end="\r" if sys.stdout.isatty() else "\n", flush=True)
+    print(
+        f"{time.strftime('%H:%M:%S')}  {line}".ljust(100),
+        end="\r" if sys.stdout.isatty() else "\n",
+        flush=True,
+    )
 
 
 def _print(outcome):
@@ -50,8 +66,12 @@ def _print(outcome):
     print(f"\n{'tries that had to be repeated':<44}{outcome.trouble.total():>8}")
     for what, count in sorted(outcome.trouble.items(), key=str):
         print(f"  {what!s:<42}{count:>8}")
-    print(f"\n{outcome.posts} posts, {outcome.fanouts} fan-outs done, 0 stuck; {outcome.pages} pages judged; {outcome.minutes:.1f} minutes")
-    print("0 posts lost, 0 twice, 0 extra; every feed equals the oracle's; the audit found no difference")
+    print(
+        f"\n{outcome.posts} posts, {outcome.fanouts} fan-outs done, 0 stuck; {outcome.pages} pages judged; {outcome.minutes:.1f} minutes"
+    )
+    print(
+        "0 posts lost, 0 twice, 0 extra; every feed equals the oracle's; the audit found no difference"
+    )
 
 
 if __name__ == "__main__":

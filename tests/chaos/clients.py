@@ -16,7 +16,14 @@ from tests.chaos.deployment import SECRET
 from tests.chaos.history import NEVER, Page
 
 ACCOUNTS = [2**62 + number for number in range(40)]
-PATHS = {"follow": "following", "unfollow": "following", "mute": "mutes", "unmute": "mutes", "block": "blocks", "unblock": "blocks"}
+PATHS = {
+    "follow": "following",
+    "unfollow": "following",
+    "mute": "mutes",
+    "unmute": "mutes",
+    "block": "blocks",
+    "unblock": "blocks",
+}
 KINDS = {"read": 40, "walk": 2, "post": 22, "delete": 3, "relate": 14, "threshold": 1}
 RELATIONS = {"follow": 10, "unfollow": 4, "mute": 1, "unmute": 2, "block": 1, "unblock": 2}
 
@@ -33,7 +40,12 @@ class Failed(AssertionError):
 class Client(threading.Thread):
     def __init__(self, number, seed, port, history, shared):
         super().__init__(name=f"client-{number}", daemon=True)
-        self.dice, self.port, self.history, self.shared = random.Random(f"{seed}/{number}"), port, history, shared
+        self.dice, self.port, self.history, self.shared = (
+            random.Random(f"{seed}/{number}"),
+            port,
+            history,
+            shared,
+        )
         self.number, self.uploads, self.counts, self.trouble = number, 0, Counter(), Counter()
         self.connection, self.error = None, None
 
@@ -55,10 +67,15 @@ class Client(threading.Thread):
     def post(self, author=None):
         author = author or self.dice.choice(ACCOUNTS)
         self.uploads += 1
-        key, text = f"{self.number}-{self.uploads}", f"number {self.uploads} of client {self.number}"
+        key, text = (
+            f"{self.number}-{self.uploads}",
+            f"number {self.uploads} of client {self.number}",
+        )
         stretch = self.history.begin()
         body = {"photo_url": "https://img.example/1.jpg", "description": text}
-        made = self.ask("POST", "/v1/posts", author, {201}, body=body, headers={"Idempotency-Key": key})
+        made = self.ask(
+            "POST", "/v1/posts", author, {201}, body=body, headers={"Idempotency-Key": key}
+        )
         self.history.uploaded(author, int(made["id"]), stretch)
         self.history.end(stretch)
         self.shared.mine(author, int(made["id"]))
@@ -90,8 +107,21 @@ class Client(threading.Thread):
 
     def threshold(self):
         line = self.dice.randrange(3, 20)
-        body = {"promote_at": line + self.dice.randrange(4), "demote_at": line, "rollout_percent": 100, "reason": "chaos"}
-        self.ask("PUT", "/v1/admin/threshold", 1, {200}, scope="admin:write", body=body, headers={"If-Match": "*"})
+        body = {
+            "promote_at": line + self.dice.randrange(4),
+            "demote_at": line,
+            "rollout_percent": 100,
+            "reason": "chaos",
+        }
+        self.ask(
+            "PUT",
+            "/v1/admin/threshold",
+            1,
+            {200},
+            scope="admin:write",
+            body=body,
+            headers={"If-Match": "*"},
+        )
 
     def read(self):
         self.page(self.dice.choice(ACCOUNTS), self.dice.choice([5, 20, 100]), None, NEVER)
@@ -121,7 +151,9 @@ class Client(threading.Thread):
         self.history.read(Page(viewer, above, limit, ids, following is None, stretch))
         return ids, following
 
-    def ask(self, method, path, account, expected, *, scope="feed", body=None, headers=None, timed=False):
+    def ask(
+        self, method, path, account, expected, *, scope="feed", body=None, headers=None, timed=False
+    ):
         """Ask until there is an answer that counts; returns its JSON, None for 204, and with `timed` when the last try was."""
         deadline = time.monotonic() + _GIVE_UP_SECONDS
         while True:
@@ -140,7 +172,9 @@ class Client(threading.Thread):
             if status not in _AGAIN | {0}:
                 raise Failed(f"{method} {path} by {account}: {status} {text}")
             if time.monotonic() > deadline:
-                raise Failed(f"{method} {path} by {account}: no answer that counts for {_GIVE_UP_SECONDS} s, at last {status} {text}")
+                raise Failed(
+                    f"{method} {path} by {account}: no answer that counts for {_GIVE_UP_SECONDS} s, at last {status} {text}"
+                )
             time.sleep(0.05)
 
     def _once(self, method, path, account, scope, body, headers):
@@ -149,7 +183,9 @@ class Client(threading.Thread):
         headers = {**headers, "Authorization": f"Bearer {self.shared.token(account, scope)}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        self.connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+        self.connection.request(
+            method, path, json.dumps(body) if body is not None else None, headers
+        )
         answer = self.connection.getresponse()
         return answer.status, answer.read().decode()
 

@@ -19,7 +19,14 @@ from tests.workers import ROOT, environment
 
 SECRET = "a secret for chaos that is long enough"
 # So tiny that chains are long, and feeds are trimmed all the time.
-LIMITS = {"feed_cap": 20, "feed_slack": 4, "fanout_batch": 3, "fanout_slice": 2, "promote_at": 16, "demote_at": 12}
+LIMITS = {
+    "feed_cap": 20,
+    "feed_slack": 4,
+    "fanout_batch": 3,
+    "fanout_slice": 2,
+    "promote_at": 16,
+    "demote_at": 12,
+}
 
 
 class Deployment:
@@ -28,7 +35,15 @@ class Deployment:
         self.database = sa.create_engine(database_url, isolation_level="AUTOCOMMIT")
         self.folder = Path(tempfile.mkdtemp(prefix="fsc"))
         self.port = free_port()
-        self._command = ["up", "--port", str(self.port), "--web-workers", str(web_workers), "--workers", str(workers)]
+        self._command = [
+            "up",
+            "--port",
+            str(self.port),
+            "--web-workers",
+            str(web_workers),
+            "--workers",
+            str(workers),
+        ]
         self._environment = environment(
             {
                 **LIMITS,
@@ -73,7 +88,12 @@ class Deployment:
     def command(self, *words):
         """Run a command of the service; returns what it answered, what else it said, and its exit code."""
         done = subprocess.run(
-            [sys.executable, "-m", "feedsvc", *words], cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "feedsvc", *words],
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return done.stdout, done.stderr, done.returncode
 
@@ -83,7 +103,15 @@ class Deployment:
         web = [pid for pid in children if "feedsvc.supervise.web" in _words(pid)]
         if kind == "web worker":
             return [pid for parent in web for pid in _children(parent)]
-        return web if kind == "web" else [pid for pid in children if "feedsvc.supervise.work" in _words(pid) and kind in _words(pid)]
+        return (
+            web
+            if kind == "web"
+            else [
+                pid
+                for pid in children
+                if "feedsvc.supervise.work" in _words(pid) and kind in _words(pid)
+            ]
+        )
 
     def kill(self, pid):
         os.kill(pid, signal.SIGKILL)
@@ -112,7 +140,9 @@ class Deployment:
 
     def unfinished_fanouts(self):
         with self.database.connect() as connection:
-            return connection.exec_driver_sql("SELECT count(*) FROM fanouts WHERE state <> 'done' OR next_look_at IS NOT NULL").scalar()
+            return connection.exec_driver_sql(
+                "SELECT count(*) FROM fanouts WHERE state <> 'done' OR next_look_at IS NOT NULL"
+            ).scalar()
 
     def await_quiet(self, seconds):
         """Wait until every fan-out is done and off its celebrity list."""
@@ -126,8 +156,12 @@ class Deployment:
         columns = "state, next_look_at - now() AS look_in, post_id, generation, stalls, followers, lane_bounds, started_at"
         unfinished = "FROM fanouts WHERE state <> 'done' OR next_look_at IS NOT NULL"
         with self.database.connect() as connection:
-            counts = connection.exec_driver_sql(f"SELECT state, count(*), max(stalls) {unfinished} GROUP BY state").all()
-            oldest = connection.exec_driver_sql(f"SELECT {columns} {unfinished} ORDER BY post_id LIMIT 5").all()
+            counts = connection.exec_driver_sql(
+                f"SELECT state, count(*), max(stalls) {unfinished} GROUP BY state"
+            ).all()
+            oldest = connection.exec_driver_sql(
+                f"SELECT {columns} {unfinished} ORDER BY post_id LIMIT 5"
+            ).all()
         return f"{counts}; {oldest}"
 
 
@@ -142,7 +176,9 @@ def _binds(probe, port):
 
 def _children(pid):
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
     except OSError:
         return []
 

@@ -23,7 +23,11 @@ FAULTS = {
 }
 VALKEY = [fault for fault in FAULTS if "Valkey" in fault]
 # At least so many of each in a long run, whatever the dice say.
-_SURE = {"restart RabbitMQ": 3, "kill Valkey, which comes back empty": 8, "kill Valkey, which comes back older": 12}
+_SURE = {
+    "restart RabbitMQ": 3,
+    "kill Valkey, which comes back empty": 8,
+    "kill Valkey, which comes back older": 12,
+}
 
 
 class Injector:

@@ -35,10 +35,14 @@ class Post:
     deletion: Stretch | None = None
 
     def surely(self, read):
-        return self.upload.end < read.start and (self.deletion is None or self.deletion.start > read.end)
+        return self.upload.end < read.start and (
+            self.deletion is None or self.deletion.start > read.end
+        )
 
     def maybe(self, read):
-        return self.upload.start < read.end and (self.deletion is None or self.deletion.end > read.start)
+        return self.upload.start < read.end and (
+            self.deletion is None or self.deletion.end > read.start
+        )
 
 
 @dataclass
@@ -64,7 +68,11 @@ class Pair:
         """Every state that may have held at some moment of the read."""
         states = [(Stretch(-1, -1), self.first), *self.changes]
         following = [change[0].end for change in self.changes] + [NEVER]
-        return [state for (stretch, state), end in zip(states, following, strict=True) if stretch.start < read.end and end > read.start]
+        return [
+            state
+            for (stretch, state), end in zip(states, following, strict=True)
+            if stretch.start < read.end and end > read.start
+        ]
 
 
 class History:
@@ -134,7 +142,11 @@ class History:
     def must_show(self, viewer, whole):
         """What a walk must have shown: every post that surely was in the feed from its beginning to its end."""
         with self._lock:
-            return {post.id for post in self.posts.values() if post.surely(whole) and self._sees(viewer, post.author, whole, all)}
+            return {
+                post.id
+                for post in self.posts.values()
+                if post.surely(whole) and self._sees(viewer, post.author, whole, all)
+            }
 
     def _faults_of(self, page):
         ids, last = page.ids, page.ids[-1] if page.ids and not page.is_last else 0
@@ -144,7 +156,11 @@ class History:
             yield f"not full: {page}"
         for post_id in ids:
             post = self.posts.get(post_id)
-            if post is None or not post.maybe(page.read) or not self._sees(page.viewer, post.author, page.read, any):
+            if (
+                post is None
+                or not post.maybe(page.read)
+                or not self._sees(page.viewer, post.author, page.read, any)
+            ):
                 yield f"{post_id} is extra: {post} {page}"
         missing = set(self._musts(page, last)) - set(ids)
         if missing:
@@ -160,7 +176,9 @@ class History:
     def _sees(self, viewer, author, read, over):
         if viewer == author:
             return True
-        return over(self._shows(state, viewer, author) for state in self._pair(viewer, author).during(read))
+        return over(
+            self._shows(state, viewer, author) for state in self._pair(viewer, author).during(read)
+        )
 
     @staticmethod
     def _shows(state, viewer, author):

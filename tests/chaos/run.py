@@ -42,11 +42,18 @@ def run(database_url, *, seed, operations, faults, clients=6, report=lambda _: N
         deployment.await_quiet(_QUIET_SECONDS)
         _all_is_exact(threads[0], history, deployment)
         deployment.stop()
-        done, trouble = sum((thread.counts for thread in threads), Counter()), sum((thread.trouble for thread in threads), Counter())
+        done, trouble = (
+            sum((thread.counts for thread in threads), Counter()),
+            sum((thread.trouble for thread in threads), Counter()),
+        )
         with deployment.database.connect() as connection:
-            fanouts = connection.exec_driver_sql("SELECT count(*) FROM fanouts WHERE state = 'done'").scalar()
+            fanouts = connection.exec_driver_sql(
+                "SELECT count(*) FROM fanouts WHERE state = 'done'"
+            ).scalar()
         minutes = (time.monotonic() - started) / 60
-        return Outcome(done, injector.done, trouble, history.judged, len(history.posts), fanouts, minutes)
+        return Outcome(
+            done, injector.done, trouble, history.judged, len(history.posts), fanouts, minutes
+        )
     finally:
         for thread in threads:
             thread.hang_up()
@@ -71,7 +78,9 @@ def _share_out(threads, injector, history, shared, operations, report):
             injector.next()
         history.judge()
         done, hit = sum(thread.counts.total() for thread in threads), injector.done.total()
-        report(f"{done} operations, {hit} faults, {history.judged} pages judged, {len(history.wrong)} wrong")
+        report(
+            f"{done} operations, {hit} faults, {history.judged} pages judged, {len(history.wrong)} wrong"
+        )
         if history.wrong or (done >= operations and injector.is_over):
             shared.stop.set()
     for thread in threads:

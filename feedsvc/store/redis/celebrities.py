@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from feedsvc.store.redis import lists, recent
+from feedsvc.store.redis import invalidation_log, lists
 from feedsvc.store.redis.keys import CELEBRITIES, celebrity_posts
-from feedsvc.store.redis.scripts import FINISH_AUTHORS, OPEN_AUTHORS, PUT_AUTHOR, REMOVE_AUTHOR, fresh_token, in_one_trip
+from feedsvc.store.redis.scripts import (
+    FINISH_AUTHORS,
+    OPEN_AUTHORS,
+    PUT_AUTHOR,
+    REMOVE_AUTHOR,
+    fresh_token,
+    in_one_trip,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,14 +30,14 @@ _VALID = "v"
 _BUILDING = "b"
 
 
-def put(redis: Redis, author: int, post_id: int = recent.MADE_ANEW) -> None:
+def put(redis: Redis, author: int, post_id: int = invalidation_log.WHOLE_LIST) -> None:
     """Note that the author's list holds something, and tell every copy what it holds now. Called after the list was written."""
 
     def note(pipe: Pipeline) -> None:
         PUT_AUTHOR.queue(pipe, [CELEBRITIES], author, _BUILDING + fresh_token())
 
     def tell(pipe: Pipeline) -> None:
-        recent.queue_put(pipe, author, post_id)
+        invalidation_log.queue_put(pipe, author, post_id)
 
     in_one_trip(redis, note, tell)
 
@@ -51,7 +58,11 @@ def take_off(redis: Redis, posts: Mapping[int, int]) -> None:
 
     answers = in_one_trip(redis, ask, take)
     numbers = dict(zip(authors, answers[: len(authors)], strict=True))
-    empty = {author for author, is_empty in zip(posts.values(), answers[len(authors) :], strict=True) if is_empty}
+    empty = {
+        author
+        for author, is_empty in zip(posts.values(), answers[len(authors) :], strict=True)
+        if is_empty
+    }
     remove(redis, {author: numbers[author] for author in empty})
 
 

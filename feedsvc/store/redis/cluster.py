@@ -53,7 +53,10 @@ class Cluster(redis.RedisCluster):
     def primaries(self) -> Iterator[list[Any]]:
         """A connection to each primary, as far as is known."""
         with contextlib.ExitStack() as stack:
-            yield [stack.enter_context(connected(self.get_redis_connection(node))) for node in self.get_primaries()]  # type: ignore[no-untyped-call]
+            yield [
+                stack.enter_context(connected(self.get_redis_connection(node)))
+                for node in self.get_primaries()  # type: ignore[no-untyped-call]
+            ]
 
     def _ping(self) -> bool:
         with self.primaries() as connections:
@@ -68,7 +71,9 @@ Redis = redis.Redis | Cluster
 
 def named_nodes(url: str) -> list[ClusterNode]:
     """The nodes that a `redis+cluster://` URL names. Raises `ValueError` where one has no port."""
-    named = [node.rpartition(":") for node in url.removeprefix(SCHEME).rpartition("@")[2].split(",")]
+    named = [
+        node.rpartition(":") for node in url.removeprefix(SCHEME).rpartition("@")[2].split(",")
+    ]
     return [ClusterNode(host, int(port)) for host, _, port in named]  # type: ignore[no-untyped-call]
 
 
@@ -99,7 +104,9 @@ def run_id_of(connection: Any) -> str:
     mine = next(fields for fields in lines if "myself" in fields[2].split(","))
     flags, slots = mine[2].split(","), mine[8:]
     if "master" not in flags or not slots:
-        raise redis.ConnectionError(f"{connection.host}:{connection.port} is no primary with slots, and is not asked")
+        raise redis.ConnectionError(
+            f"{connection.host}:{connection.port} is no primary with slots, and is not asked"
+        )
     return run_id(_owner(slots))
 
 

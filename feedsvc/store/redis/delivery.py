@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from feedsvc.store.redis import packed
+from feedsvc.store.redis import packing
 from feedsvc.store.redis.scripts import DELIVER_SLICE, fresh_token, streamed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from feedsvc.store import Limits, Stores
+    from feedsvc.settings import Settings
+    from feedsvc.store import Stores
     from feedsvc.store.redis.scripts import Call
 
 START = "0"
@@ -56,14 +57,18 @@ class Progress(NamedTuple):
 WHOLE = Lane()
 
 
-def deliver(stores: Stores, post_id: int, author: int, batch: Sequence[Slice], lane: Lane = WHOLE) -> dict[int, str]:
+def deliver(
+    stores: Stores, post_id: int, author: int, batch: Sequence[Slice], lane: Lane = WHOLE
+) -> dict[int, str]:
     """Push a post into the feeds of these slices of a lane, in one round trip, each slice in one atomic step.
 
     Returns the cursor that stands afterwards in each of their buckets: the end of its last slice, or, if the lane was elsewhere,
     where it really is; then nothing was pushed in this bucket from there on. The author's own feed goes with the very first slice
     of its bucket.
     """
-    answers = streamed(stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, batch, lane))
+    answers = streamed(
+        stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, batch, lane)
+    )
     reached: dict[int, str] = {}
     for part, answer in zip(batch, answers, strict=True):
         if reached.get(part.bucket, part.start) == part.start:
@@ -71,7 +76,9 @@ def deliver(stores: Stores, post_id: int, author: int, batch: Sequence[Slice], l
     return reached
 
 
-def deliver_whole(stores: Stores, fanouts: Sequence[tuple[int, int, Sequence[str]]]) -> dict[int, list[int]]:
+def deliver_whole(
+    stores: Stores, fanouts: Sequence[tuple[int, int, Sequence[str]]]
+) -> dict[int, list[int]]:
     """Push several posts, each into all feeds of its author's followers, in one round trip, each post's in a bucket in one atomic step.
 
     `fanouts`: post, author, followers in ascending order of length. One that was begun elsewhere is left as it is. Returns the
@@ -97,7 +104,9 @@ def progress(stores: Stores, lanes: Sequence[tuple[int, Lane, Collection[int]]])
             for bucket in buckets:
                 pipe.hgetall(stores.keys.fanout(post_id, bucket, lane.number))
         answers = iter(cast("list[dict[bytes, bytes]]", pipe.execute()))
-    return [_together([_progress(next(answers), lane) for _ in buckets]) for _, lane, buckets in lanes]
+    return [
+        _together([_progress(next(answers), lane) for _ in buckets]) for _, lane, buckets in lanes
+    ]
 
 
 def position(cursor: str) -> float:
@@ -121,20 +130,40 @@ def _progress(fields: dict[bytes, bytes], lane: Lane) -> Progress:
     return Progress(fields.get(b"cursor", lane.start.encode()).decode(), *counts)
 
 
-def trim_lengths(limits: Limits) -> tuple[int, int]:
+def trim_lengths(limits: Settings) -> tuple[int, int]:
     """The fewest ids at which a feed is trimmed, and how many lengths from there on are used, each feed having one of its own."""
     shortest = limits.feed_cap + (limits.feed_slack + 1) // 2
     return shortest, limits.feed_cap + limits.feed_slack - shortest + 1
 
 
-def _calls(stores: Stores, post_id: int, author: int, batch: Sequence[Slice], lane: Lane) -> Iterator[Call]:
+def _calls(
+    stores: Stores, post_id: int, author: int, batch: Sequence[Slice], lane: Lane
+) -> Iterator[Call]:
     """The slices, packed."""
     keys, limits = stores.keys, stores.limits
     shortest, lengths = trim_lengths(limits)
     fixed = (post_id, limits.feed_cap, shortest, lengths, fresh_token())
     for part in batch:
         own = part.start == START and part.bucket == keys.bucket(author)
-        first = [keys.fanout(post_id, part.bucket, lane.number), *([keys.homefeed(author)] if own else [])]
-        args = (part.start, part.end, *fixed, int(own), int(part.begins), _PROGRESS_TTL_SECONDS, lane.start)
-        touched = packed.arguments(*first) + packed.prefixed(keys.homefeed_prefix(part.bucket), part.followers)
-        yield first[0], DELIVER_SLICE.packed(len(first) + len(part.followers), touched, packed.arguments(*args), len(args))
+        first = [
+            keys.fanout(post_id, part.bucket, lane.number),
+            *([keys.homefeed(author)] if own else []),
+        ]
+        args = (
+            part.start,
+            part.end,
+            *fixed,
+            int(own),
+            int(part.begins),
+            _PROGRESS_TTL_SECONDS,
+            lane.start,
+        )
+        touched = packing.arguments(*first) + packing.prefixed(
+            keys.homefeed_prefix(part.bucket), part.followers
+        )
+        yield (
+            first[0],
+            DELIVER_SLICE.packed(
+                len(first) + len(part.followers), touched, packing.arguments(*args), len(args)
+            ),
+        )

@@ -107,4 +107,8 @@ def run_id(owns: Callable[[int], bool] | None = None) -> str:
 
 def _tag(wanted: Callable[[int], bool]) -> str:
     """The smallest decimal number, as a hash tag, whose slot is wanted."""
-    return next(f"{{{number}}}" for number in count() if wanted(binascii.crc_hqx(str(number).encode(), 0) % _SLOTS))
+    return next(
+        f"{{{number}}}"
+        for number in count()
+        if wanted(binascii.crc_hqx(str(number).encode(), 0) % _SLOTS)
+    )

@@ -29,7 +29,12 @@ def valid(raw: bytes | str | None) -> bytes | None:
     return raw[1:] if isinstance(raw, bytes) and raw.startswith(_VALID) else None
 
 
-def read_or_build(redis: Redis, keys: Sequence[str], build: Callable[[list[int]], Sequence[bytes]], ttl_seconds: int) -> list[bytes]:
+def read_or_build(
+    redis: Redis,
+    keys: Sequence[str],
+    build: Callable[[list[int]], Sequence[bytes]],
+    ttl_seconds: int,
+) -> list[bytes]:
     """The values of these views. `build` gets the indexes of those that are not valid and returns their values, read from SQL now."""
     held = _take(redis, keys)
     values = [valid(raw) for raw in held]
@@ -54,7 +59,13 @@ def _take(redis: Redis, keys: Sequence[str]) -> list[bytes]:
     return [lease if found is None else found for found in in_one_trip(redis, queue)]
 
 
-def _store(redis: Redis, keys: Sequence[str], leases: Sequence[bytes], values: Sequence[bytes], ttl_seconds: int) -> None:
+def _store(
+    redis: Redis,
+    keys: Sequence[str],
+    leases: Sequence[bytes],
+    values: Sequence[bytes],
+    ttl_seconds: int,
+) -> None:
     def queue(pipe: Pipeline) -> None:
         for key, lease, value in zip(keys, leases, values, strict=True):
             STORE_LEASED.queue(pipe, [key], lease, _VALID + value, ttl_seconds)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from redis.client import Pipeline
 
-    from feedsvc.store import Limits
+    from feedsvc.settings import Settings
     from feedsvc.store.redis.cluster import Redis
 
 FLOOR = b"f"
@@ -70,7 +70,11 @@ def parse(raw: Sequence[bytes]) -> FloorList | None:
 
 def floor_of(raw: Sequence[bytes]) -> int | None:
     """The floor of the same; None if it says nothing."""
-    return int(raw[-1].removeprefix(FLOOR).partition(b":")[0]) if raw and raw[-1].startswith(FLOOR) else None
+    return (
+        int(raw[-1].removeprefix(FLOOR).partition(b":")[0])
+        if raw and raw[-1].startswith(FLOOR)
+        else None
+    )
 
 
 def read(redis: Redis, key: str) -> FloorList | None:
@@ -84,13 +88,13 @@ def open_to_build(redis: Redis, key: str, ttl_seconds: int) -> str | None:
     return None if marker is None else marker.decode()
 
 
-def finish(redis: Redis, key: str, marker: str, read: FloorList, limits: Limits) -> bool:
+def finish(redis: Redis, key: str, marker: str, read: FloorList, limits: Settings) -> bool:
     """Make the list valid with what was read from SQL, highest id first. False if the marker no longer stands: nothing is stored."""
     args = (marker, read.floor, limits.feed_cap, limits.feed_ttl_seconds, *read.ids)
     return bool(FINISH_LIST.run(redis, [key], *args))
 
 
-def build(redis: Redis, key: str, limits: Limits, read_sql: Callable[[], FloorList]) -> FloorList:
+def build(redis: Redis, key: str, limits: Settings, read_sql: Callable[[], FloorList]) -> FloorList:
     """A list as SQL has it now; stored, unless something has changed meanwhile.
 
     The list is made first, so that pushes land on it, and SQL is read then: read the other way round, a post that commits in
@@ -103,10 +107,12 @@ def build(redis: Redis, key: str, limits: Limits, read_sql: Callable[[], FloorLi
     return found
 
 
-def put(redis: Redis, key: str, post_id: int, limits: Limits) -> str | None:
+def put(redis: Redis, key: str, post_id: int, limits: Settings) -> str | None:
     """Put a post at the head. The marker to build under if the list is not valid, which the caller then does; else None."""
     trim_at = limits.feed_cap + limits.feed_slack
-    marker = PUT_POST.run(redis, [key], post_id, limits.feed_cap, trim_at, fresh_token(), limits.feed_ttl_seconds)
+    marker = PUT_POST.run(
+        redis, [key], post_id, limits.feed_cap, trim_at, fresh_token(), limits.feed_ttl_seconds
+    )
     return None if marker is None else marker.decode()
 
 

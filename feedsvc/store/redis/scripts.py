@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hiredis import pack_command
 from redis import exceptions
 
-from feedsvc.store.redis import packed
+from feedsvc.store.redis import packing
 from feedsvc.store.redis.cluster import Cluster, connected, node_of
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from redis import Redis as SingleRedis
     from redis.client import Pipeline
 
-    from feedsvc.store.redis.at_hand import Pool
     from feedsvc.store.redis.cluster import Redis
+    from feedsvc.store.redis.pool import Pool
 
     # a key, which tells the node, and the command, packed
     Call = tuple[str, bytes]
@@ -38,7 +38,9 @@ class Script:
     @cached_property
     def text(self) -> str:
         """The Lua source."""
-        return "\n".join((files(__package__) / "lua" / f"{part}.lua").read_text() for part in self.parts)
+        return "\n".join(
+            (files(__package__) / "lua" / f"{part}.lua").read_text() for part in self.parts
+        )
 
     @cached_property
     def sha(self) -> str:
@@ -54,7 +56,9 @@ class Script:
 
     def packed(self, key_count: int, keys: str, args: str, arg_count: int) -> bytes:
         """A call, of keys and arguments that are packed already."""
-        return packed.command(3 + key_count + arg_count, packed.arguments("EVALSHA", self.sha, key_count), keys, args)
+        return packing.command(
+            3 + key_count + arg_count, packing.arguments("EVALSHA", self.sha, key_count), keys, args
+        )
 
     def queue(self, pipe: Pipeline, keys: Sequence[str], *args: Any) -> None:
         """Add it to a pipeline that `in_one_trip` runs. A cluster's has no method for it."""
@@ -183,16 +187,30 @@ def _execute_at_once(redis: SingleRedis, stages: Sequence[Callable[[Pipeline], N
             pool.give_up(connection)
             raise
         pool.put_back(connection)
-    except (exceptions.ConnectionError, exceptions.TimeoutError):  # as the client does: a restarted server has dropped connections
+    except (
+        exceptions.ConnectionError,
+        exceptions.TimeoutError,
+    ):  # as the client does: a restarted server has dropped connections
         with connected(redis) as connection:
             answers = _ask(connection, message, len(commands))
-    return [_understood(redis, answer, *command) for answer, command in zip(answers, commands, strict=True)]
+    return [
+        _understood(redis, answer, *command)
+        for answer, command in zip(answers, commands, strict=True)
+    ]
 
 
-def _understood(redis: SingleRedis, answer: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
+def _understood(
+    redis: SingleRedis, answer: Any, args: Sequence[Any], options: dict[str, Any]
+) -> Any:
     """What the method of a client makes of an answer. `keys` is for a cache of the client's, which we do not use."""
     understand = redis.response_callbacks.get(args[0])  # type: ignore[no-untyped-call]
-    return answer if understand is None else understand(answer, **{name: value for name, value in options.items() if name != "keys"})
+    return (
+        answer
+        if understand is None
+        else understand(
+            answer, **{name: value for name, value in options.items() if name != "keys"}
+        )
+    )
 
 
 def _ask(connection: Any, message: bytes, count: int) -> list[Any]:

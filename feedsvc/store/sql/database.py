@@ -27,7 +27,9 @@ class Database:
 
     def __init__(self, url: str | URL) -> None:
         """Connects to nothing yet."""
-        self.engine = make_engine(url, pool_pre_ping=True, pool_timeout=5, pool_size=5, max_overflow=20)
+        self.engine = make_engine(
+            url, pool_pre_ping=True, pool_timeout=5, pool_size=5, max_overflow=20
+        )
         self.is_sqlite = self.engine.dialect.name == "sqlite"
 
     @contextmanager
@@ -39,7 +41,11 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction, committed at the end of the block; on SQLite it holds the write lock from its start."""
-        with _unavailable_is_said(), self.engine.connect().execution_options(**_WRITING) as connection, connection.begin():
+        with (
+            _unavailable_is_said(),
+            self.engine.connect().execution_options(**_WRITING) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     def one_at_a_time(self, connection: Connection, lock: int) -> None:
@@ -57,11 +63,21 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
+def clock_ms(database: Database, connection: Connection) -> int:
+    """Return the database's clock in milliseconds since 1970. All processes share this clock."""
+    ms = connection.scalar(_clock_ms(database.is_sqlite))
+    assert ms is not None, "a clock always answers"
+    return int(ms)
+
+
 @cache
-def clock_ms(database_is_sqlite: bool) -> Select[int]:
-    """A query for the database's clock, in milliseconds since 1970: one clock for all processes."""
+def _clock_ms(database_is_sqlite: bool) -> Select[int]:
     if database_is_sqlite:
-        return select(literal_column("CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)").label("ms"))
+        return select(
+            literal_column(
+                "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
+            ).label("ms")
+        )
     return select(func.floor(func.extract("epoch", func.clock_timestamp()) * 1000).label("ms"))
 
 
@@ -77,7 +93,9 @@ def make_engine(url: str | URL, **pool: Any) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # SQLAlchemy's BEGIN is the only one; the driver adds none of its own
+    connection.isolation_level = (
+        None  # SQLAlchemy's BEGIN is the only one; the driver adds none of its own
+    )
     for pragma in (
         f"busy_timeout = {_BUSY_SECONDS * 1000}",
         "journal_mode = WAL",

@@ -1,6 +1,6 @@
 """Every table. SQL is the truth; each view in Redis can be made again from these rows.
 
-Account and post ids are 64-bit integers drawn by the apps or by `feedsvc.posts.ids`, never by the database.
+Account and post ids are 64-bit integers drawn by the apps or by `feedsvc.post_ids`, never by the database.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
         value = value.astimezone(dt.UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: dt.datetime | None, _dialect: Dialect) -> dt.datetime | None:
+    def process_result_value(
+        self, value: dt.datetime | None, _dialect: Dialect
+    ) -> dt.datetime | None:
         """The time with its zone."""
         if value is None:
             return None
@@ -62,7 +64,12 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar = {int: BigInteger, str: Text, dt.datetime: UtcDateTime, dict[str, Any]: JSON}
+    type_annotation_map: ClassVar = {
+        int: BigInteger,
+        str: Text,
+        dt.datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+    }
 
 
 class Account(Base):
@@ -132,8 +139,12 @@ class Mute(Base):
 
     __tablename__ = "mutes"
 
-    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True, autoincrement=False)
-    muted_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True, autoincrement=False)
+    account_id: Mapped[int] = mapped_column(
+        ForeignKey("accounts.id"), primary_key=True, autoincrement=False
+    )
+    muted_id: Mapped[int] = mapped_column(
+        ForeignKey("accounts.id"), primary_key=True, autoincrement=False
+    )
 
     __table_args__ = (Index("ix_mutes_muted_id", "muted_id"), {"sqlite_with_rowid": False})
 
@@ -143,8 +154,12 @@ class Block(Base):
 
     __tablename__ = "blocks"
 
-    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True, autoincrement=False)
-    blocked_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True, autoincrement=False)
+    account_id: Mapped[int] = mapped_column(
+        ForeignKey("accounts.id"), primary_key=True, autoincrement=False
+    )
+    blocked_id: Mapped[int] = mapped_column(
+        ForeignKey("accounts.id"), primary_key=True, autoincrement=False
+    )
 
     __table_args__ = (Index("ix_blocks_blocked_id", "blocked_id"), {"sqlite_with_rowid": False})
 
@@ -154,7 +169,9 @@ class Fanout(Base):
 
     __tablename__ = "fanouts"
 
-    post_id: Mapped[int] = mapped_column(ForeignKey("posts.id"), primary_key=True, autoincrement=False)
+    post_id: Mapped[int] = mapped_column(
+        ForeignKey("posts.id"), primary_key=True, autoincrement=False
+    )
     author_id: Mapped[int]
     # pending: no link has run. running: between two links. done: every feed that exists has it, or it is pulled or deleted.
     state: Mapped[str] = mapped_column(String(7), default="pending")
@@ -184,7 +201,7 @@ class Fanout(Base):
     )
 
 
-class Change(Base):
+class OutboxRow(Base):
     """What a committed transaction still owes to Redis; removed once it is applied."""
 
     __tablename__ = "changes"
@@ -233,7 +250,7 @@ class GuardrailSet(Base):
     changed_at: Mapped[dt.datetime]
 
 
-class ReliefLine(Base):
+class LoadSheddingLine(Base):
     """At most one row, while delivery lags: accounts with so many followers are pulled until it has recovered."""
 
     __tablename__ = "relief_lines"
@@ -251,7 +268,9 @@ class Pin(Base):
 
     __tablename__ = "pins"
 
-    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True, autoincrement=False)
+    account_id: Mapped[int] = mapped_column(
+        ForeignKey("accounts.id"), primary_key=True, autoincrement=False
+    )
     route: Mapped[str] = mapped_column(String(4))
     reason: Mapped[str]
     expires_at: Mapped[dt.datetime | None]
@@ -261,8 +280,8 @@ class Pin(Base):
     __table_args__ = (CheckConstraint("route IN ('push', 'pull')", name="route"),)
 
 
-class ThresholdInputs(Base):
-    """What the cost model is fed with, as `feedsvc.threshold.inputs` has it; each look removes the rows before it."""
+class StoredSurvey(Base):
+    """What the cost model is fed with, as `feedsvc.planning.survey.aggregates` has it; each look removes the rows before it."""
 
     __tablename__ = "threshold_inputs"
 
@@ -281,7 +300,7 @@ class Calibration(Base):
     machine: Mapped[str]
     # Processes that fan out.
     workers: Mapped[int] = mapped_column(Integer)
-    # The fields of `feedsvc.threshold.costs.UnitCosts`, and the 95 % half-width of each.
+    # The fields of `feedsvc.planning.costs.UnitCosts`, and the 95 % half-width of each.
     costs: Mapped[dict[str, Any]]
     margins: Mapped[dict[str, Any]]
 
@@ -291,7 +310,9 @@ class IdempotencyKey(Base):
 
     __tablename__ = "idempotency_keys"
 
-    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True, autoincrement=False)
+    account_id: Mapped[int] = mapped_column(
+        ForeignKey("accounts.id"), primary_key=True, autoincrement=False
+    )
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     body_digest: Mapped[str] = mapped_column(String(64))
     post_id: Mapped[int]

@@ -1,0 +1,321 @@
+"""The shapes of the threshold studio's queries and answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+
+from feedsvc.api.fields import Id, Moment, QueryAmount, QueryCount
+from feedsvc.api.schemas import Strict
+from feedsvc.planning.wording import in_words
+
+_ROUTE = validate.OneOf(["push", "pull"])
+_LIMIT = validate.OneOf(["max_delivery_seconds", "max_lists_per_read", "max_memory_bytes"])
+
+
+def _number(
+    example: float | None, description: str | None = None, *, allow_none: bool = False
+) -> fields.Float:
+    metadata: dict[str, Any] = {"example": example} | (
+        {"description": description} if description else {}
+    )
+    return fields.Float(allow_none=allow_none, metadata=metadata)
+
+
+def _whole(example: int, description: str | None = None) -> fields.Integer:
+    return fields.Integer(
+        metadata={"example": example} | ({"description": description} if description else {})
+    )
+
+
+class PreviewQuery(Strict):
+    """The lines to look at."""
+
+    promote_at = QueryCount(
+        required=True,
+        metadata={
+            "description": "Followers from which on an account is pulled.",
+            "example": 50_000,
+        },
+    )
+    demote_at = QueryCount(
+        load_default=None,
+        metadata={
+            "description": "Followers below which it is pushed; if left out, in today's ratio to promote_at.",
+            "example": 40_000,
+        },
+    )
+
+    @validates_schema
+    def _in_order(self, data: dict[str, Any], **_: Any) -> None:
+        if (data["demote_at"] or 1) > data["promote_at"]:
+            raise ValidationError("Must be at most promote_at.", "demote_at")
+
+
+class RecommendationQuery(Strict):
+    """The limits to keep; each may be left out."""
+
+    max_delivery_seconds = QueryAmount(
+        load_default=None,
+        metadata={
+            "description": "Upload to last follower, of the largest account that is pushed.",
+            "example": 5,
+        },
+    )
+    max_lists_per_read = QueryAmount(
+        load_default=None,
+        metadata={"description": "Lists that a read merges, at p99.", "example": 50},
+    )
+    max_memory_bytes = QueryAmount(
+        load_default=None,
+        metadata={"description": "Memory of feeds and lists.", "example": 8_000_000_000},
+    )
+
+
+class FigureAnswer(Schema):
+    """A value today and as proposed. The true one is within `margin` of the proposed with 95 % confidence."""
+
+    today = _number(184.2, "null: without bound, the workers cannot keep up.", allow_none=True)
+    proposed = _number(151.7, allow_none=True)
+    change = _number(-32.5, allow_none=True)
+    margin = _number(
+        12.9, "Half the width of the 95 % interval; null where it has none.", allow_none=True
+    )
+
+
+class PairAnswer(Schema):
+    """Two lines."""
+
+    promote_at = _whole(50_000)
+    demote_at = _whole(40_000)
+
+
+class CurrentPairAnswer(PairAnswer):
+    """The lines that hold."""
+
+    version = _whole(3)
+
+
+class BasisAnswer(Schema):
+    """What the figures rest on."""
+
+    taken_at = Moment(metadata={"example": "2026-11-25T13:00:00.000Z"})
+    window_seconds = _number(604_800.0, "Over which posts and reads were counted.")
+    accounts = _whole(1_000_000)
+    largest = _whole(70_000, "Followers of the largest account.")
+    posts_per_day = _number(24_000.0)
+    reads_per_day = _number(2_400_000.0)
+    viewers_sampled = _whole(10_000)
+    materialised_share = _number(0.7, "The share of follows whose follower has a feed in Redis.")
+    assumed = fields.List(
+        fields.String(validate=validate.OneOf(["posts", "reads"])),
+        metadata={
+            "description": "What was too little to be measured, and is assumed.",
+            "example": [],
+        },
+    )
+
+
+class CostsAnswer(Schema):
+    """Where the unit costs are from."""
+
+    calibrated_at = Moment(
+        attribute="taken_at", allow_none=True, metadata={"example": "2026-11-25T12:00:00.000Z"}
+    )
+    machine = fields.String(
+        allow_none=True,
+        metadata={"example": "2 cores, x86_64, Python 3.11.7, Redis 7.0.15, SQLite 3.40.1"},
+    )
+    workers = _whole(2, "Processes that fan out.")
+    is_default = fields.Boolean(
+        metadata={
+            "description": "Documented defaults: nothing was calibrated here.",
+            "example": False,
+        }
+    )
+
+
+class UnitCostsAnswer(CostsAnswer):
+    """What one of each costs, in µs and bytes, and the half-width of its 95 % interval."""
+
+    costs = fields.Function(
+        lambda found: vars(found.costs),
+        metadata={"type": "object", "example": {"push_us": 2.6, "list_us": 12.0}},
+    )
+    margins = fields.Function(
+        lambda found: vars(found.margins),
+        metadata={"type": "object", "example": {"push_us": 0.2, "list_us": 1.0}},
+    )
+
+
+class NamedAccountAnswer(Schema):
+    """An account by name."""
+
+    account_id = Id(metadata={"example": "9007199254740993"})
+    follower_count = _whole(68_000)
+    posts_per_day = _number(1.5)
+
+
+class SideAnswer(Schema):
+    """The accounts that change to one route."""
+
+    accounts = _whole(12)
+    deliveries_per_day = _number(91_000.0, "Saved by a change to pull, added by one to push.")
+    largest = fields.List(fields.Nested(NamedAccountAnswer))
+
+
+class ListsPerReadAnswer(Schema):
+    """Celebrity lists that a read merges."""
+
+    mean = fields.Nested(FigureAnswer)
+    p50 = fields.Nested(FigureAnswer)
+    p99 = fields.Nested(FigureAnswer)
+    max = fields.Nested(FigureAnswer)
+
+
+class ProcessorSecondsAnswer(Schema):
+    """Processor seconds a day."""
+
+    push = fields.Nested(FigureAnswer)
+    pull = fields.Nested(FigureAnswer)
+    base = fields.Nested(
+        FigureAnswer,
+        metadata={"description": "Uploads and reads, the same under any threshold; HTTP apart."},
+    )
+    total = fields.Nested(FigureAnswer)
+
+
+class PreviewAnswer(Schema):
+    """What a change of the threshold would do."""
+
+    current = fields.Nested(CurrentPairAnswer)
+    proposed = fields.Nested(PairAnswer)
+    inputs = fields.Nested(BasisAnswer)
+    costs = fields.Nested(CostsAnswer)
+    to_pull = fields.Nested(SideAnswer)
+    to_push = fields.Nested(SideAnswer)
+    deliveries_per_day = fields.Nested(FigureAnswer)
+    lists_per_read = fields.Nested(ListsPerReadAnswer)
+    processor_seconds_per_day = fields.Nested(ProcessorSecondsAnswer)
+    redis_bytes = fields.Nested(
+        FigureAnswer, metadata={"description": "Memory of feeds and celebrity lists."}
+    )
+    redis_bytes_per_day = fields.Nested(
+        FigureAnswer, metadata={"description": "Bytes of entries written into them."}
+    )
+    seconds_to_last_follower = fields.Nested(
+        FigureAnswer, metadata={"description": "Of the largest account that is pushed, on average."}
+    )
+    words = fields.Function(
+        in_words,
+        metadata={
+            "type": "array",
+            "items": {"type": "string"},
+            "example": ["12 accounts change to pull.", "Deliveries a day: 409,000, today 500,000."],
+        },
+    )
+
+
+class PointAnswer(PairAnswer):
+    """What one threshold does, in processor seconds a day."""
+
+    push = _number(91.0)
+    pull = _number(60.7)
+    base = _number(1_500.0)
+    total = _number(1_651.7)
+    deliveries_per_day = _number(409_000.0)
+    lists_per_read_mean = _number(3.1)
+    lists_per_read_p99 = _number(17.0)
+    seconds_to_last_follower = _number(0.4, allow_none=True)
+    redis_bytes = _number(8.1e9)
+    accounts_pulled = _whole(12)
+    breaks = fields.List(
+        fields.String(validate=_LIMIT),
+        metadata={"description": "The limits that it breaks.", "example": []},
+    )
+
+
+class SavesAnswer(Schema):
+    """What the recommended threshold saves over today's."""
+
+    processor_seconds_per_day = _number(32.5)
+    margin = _number(8.0)
+
+
+class PerAccountAnswer(Schema):
+    """A rule by rates, account by account (Silberstein et al., 2010), beside the best threshold."""
+
+    processor_seconds_per_day = _number(1_590.0)
+    saves_per_day = _number(61.7)
+    saves_share = _number(0.037)
+
+
+class MisfitAnswer(NamedAccountAnswer):
+    """An account that would cost less on the other route."""
+
+    route = fields.String(validate=_ROUTE, metadata={"example": "pull"})
+    pin = fields.String(
+        validate=_ROUTE, metadata={"description": "The route to pin it to.", "example": "push"}
+    )
+    saves_per_day = _number(0.8, "Processor seconds.")
+
+
+class RecommendationAnswer(Schema):
+    """The threshold of least cost that keeps the limits."""
+
+    current = fields.Nested(CurrentPairAnswer)
+    inputs = fields.Nested(BasisAnswer)
+    costs = fields.Nested(CostsAnswer)
+    keep = fields.Boolean(
+        metadata={
+            "description": "Today's stays: what another saves is within the noise.",
+            "example": False,
+        }
+    )
+    keeps_limits = fields.Boolean(
+        metadata={
+            "description": "False: no threshold keeps them, this comes nearest.",
+            "example": True,
+        }
+    )
+    recommended = fields.Nested(PointAnswer)
+    runner_up = fields.Nested(PointAnswer, allow_none=True)
+    today = fields.Nested(PointAnswer)
+    binding_limit = fields.String(
+        allow_none=True,
+        validate=_LIMIT,
+        metadata={
+            "description": "The limit without which another would be chosen.",
+            "example": None,
+        },
+    )
+    saves = fields.Nested(SavesAnswer)
+    why = fields.String(
+        metadata={"example": "50,000 costs least: it saves 32.5 ± 8 processor seconds a day."}
+    )
+    curve = fields.List(
+        fields.Nested(PointAnswer),
+        metadata={"description": "By promote_at, ascending; under the last nobody is pulled."},
+    )
+    per_account = fields.Nested(PerAccountAnswer)
+    large_but_silent = fields.List(fields.Nested(MisfitAnswer))
+    small_but_talkative = fields.List(fields.Nested(MisfitAnswer))
+
+
+class AtLeastAnswer(Schema):
+    """How many accounts have so many followers, or more."""
+
+    followers = _whole(1_000)
+    accounts = _whole(4_100)
+
+
+class InputsAnswer(Schema):
+    """What is known of the system."""
+
+    inputs = fields.Nested(BasisAnswer)
+    costs = fields.Nested(UnitCostsAnswer)
+    distribution = fields.List(
+        fields.Nested(AtLeastAnswer),
+        metadata={"description": "By followers, ascending, on the curve's grid."},
+    )

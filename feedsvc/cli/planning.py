@@ -1,0 +1,149 @@
+"""`threshold preview`, `recommend`, `inputs`, `calibrate`: the studio's calls, and what feeds them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from feedsvc.api.planning_schemas import (
+    InputsAnswer,
+    PreviewAnswer,
+    RecommendationAnswer,
+    UnitCostsAnswer,
+)
+from feedsvc.cli.output import json_option, opened, show
+from feedsvc.formats import MAX_ID, amount, seconds_or_ms, size, whole
+from feedsvc.planning import calibrated, recommendation
+from feedsvc.planning.calibration import calibrate as calibrating
+from feedsvc.planning.overview import look
+from feedsvc.planning.preview import preview
+from feedsvc.planning.survey import survey
+from feedsvc.planning.wording import in_words
+
+_count = click.IntRange(1, MAX_ID)
+_COLUMNS = ("push s/day", "pull s/day", "all s/day", "lists p99", "to last", "memory")
+_above_0 = click.FloatRange(min=0, min_open=True)
+
+
+@click.command(name="preview")
+@click.option(
+    "--promote-at", required=True, type=_count, help="Followers from which on an account is pulled."
+)
+@click.option(
+    "--demote-at",
+    type=_count,
+    help="Followers below which it is pushed; by default in today's ratio to the other.",
+)
+@json_option
+def preview_command(promote_at: int, demote_at: int | None, as_json: bool) -> None:
+    """What a change would do, beside today."""
+    if demote_at is not None and demote_at > promote_at:
+        raise click.BadParameter("must be at most --promote-at", param_hint="--demote-at")
+    with opened() as services:
+        found = preview(services.stores, promote_at, demote_at)
+    show(PreviewAnswer().dump(found), as_json, lambda: in_words(found))
+
+
+@click.command()
+@click.option(
+    "--max-delivery-seconds",
+    type=_above_0,
+    help="Upload to last follower, of the largest account that is pushed.",
+)
+@click.option(
+    "--max-lists-per-read", type=_above_0, help="Celebrity lists that a read merges, at p99."
+)
+@click.option("--max-memory-bytes", type=_above_0, help="Redis memory of feeds and lists.")
+@json_option
+def recommend(as_json: bool, **limits: float | None) -> None:
+    """The threshold of least cost that keeps the limits."""
+    with opened() as services:
+        answer = RecommendationAnswer().dump(
+            recommendation.recommendation(
+                services.stores, recommendation.RecommendationLimits(**limits)
+            )
+        )
+    show(answer, as_json, lambda: _recommendation_lines(answer))
+
+
+@click.command()
+@json_option
+def inputs(as_json: bool) -> None:
+    """Look at the system now: who posts, reads and follows how much."""
+    with opened() as services:
+        with tqdm(total=survey.STEPS, desc="look", disable=None, leave=False) as bar:
+            survey.refresh(services.stores, lambda _: bar.update())
+        answer = InputsAnswer().dump(look(services.stores))
+    show(answer, as_json, lambda: _inputs_lines(answer))
+
+
+@click.command()
+@json_option
+def calibrate(as_json: bool) -> None:
+    """Measure what a push, a read, a merged list … cost here; takes less than a minute and touches nothing of yours."""
+    with opened() as services:
+        with tqdm(total=calibrating.ROUNDS, desc="calibrate", disable=None, leave=False) as bar:
+            calibrating.calibrate(services.stores, services.celery, bar.update)
+        answer = UnitCostsAnswer().dump(calibrated.calibrated(services.stores))
+    show(answer, as_json, lambda: _unit_cost_lines(answer))
+
+
+def _unit_cost_lines(answer: dict[str, Any]) -> list[str]:
+    costs, margins = answer["costs"], answer["margins"]
+    head = f"{answer['machine']}, {answer['workers']} workers"
+    return [
+        head,
+        *(
+            f"{name:<18} {amount(value):>10} ± {amount(margins[name])}"
+            for name, value in costs.items()
+        ),
+    ]
+
+
+def _recommendation_lines(answer: dict[str, Any]) -> list[str]:
+    by_rates = answer["per_account"]
+    return [
+        answer["why"],
+        f"{'promote_at':>12} {' '.join(f'{text:>10}' for text in _COLUMNS)}",
+        *(_point_line(point, answer) for point in answer["curve"]),
+        f"A rule by rates, account by account, would save {amount(by_rates['saves_per_day'])} s/day more ({by_rates['saves_share']:.1%}).",
+        *map(_misfit_line, answer["large_but_silent"] + answer["small_but_talkative"]),
+    ]
+
+
+def _misfit_line(misfit: dict[str, Any]) -> str:
+    return (
+        f"Pin {misfit['account_id']} to {misfit['pin']}: {whole(misfit['follower_count'])} followers, "
+        f"{amount(misfit['posts_per_day'])} posts a day; saves {amount(misfit['saves_per_day'])} s/day"
+    )
+
+
+def _point_line(point: dict[str, Any], answer: dict[str, Any]) -> str:
+    seconds = point["seconds_to_last_follower"]
+    columns = [
+        *map(amount, (point["push"], point["pull"], point["total"], point["lists_per_read_p99"])),
+        "never" if seconds is None else seconds_or_ms(seconds),
+        size(point["redis_bytes"]),
+    ]
+    marks = [
+        name
+        for name in ("recommended", "runner_up")
+        if answer[name] and answer[name]["promote_at"] == point["promote_at"]
+    ]
+    return f"{point['promote_at']:>12,} {' '.join(f'{text:>10}' for text in columns)}  {' '.join(marks + point['breaks'])}".rstrip()
+
+
+def _inputs_lines(answer: dict[str, Any]) -> list[str]:
+    found, costs = answer["inputs"], answer["costs"]
+    assumed = f"; assumed: {', '.join(found['assumed'])}" if found["assumed"] else ""
+    return [
+        f"{whole(found['accounts'])} accounts, the largest with {whole(found['largest'])} followers",
+        f"{amount(found['posts_per_day'])} posts and {amount(found['reads_per_day'])} reads a day{assumed}",
+        f"{whole(found['viewers_sampled'])} viewers looked at; {found['materialised_share']:.0%} of follows have a feed",
+        f"unit costs: {'documented defaults' if costs['is_default'] else costs['calibrated_at'] + ', ' + costs['machine']}",
+    ]
+
+
+COMMANDS = (preview_command, recommend, inputs, calibrate)

@@ -1,1 +1,0 @@
-"""The leased views: what each holds, and how it is filled from SQL. `feedsvc.changes` deletes them."""
