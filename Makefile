@@ -1,4 +1,4 @@
-# feedsvc. `make help` says what there is.
+# feedsvc. `make help` lists the commands.
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
@@ -12,10 +12,10 @@ ARGS ?=
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/ready ## Make .venv with everything (the other commands do it themselves)
+setup: .venv/ready ## Make .venv with every tool (each command below does this by itself)
 
 .venv/ready: requirements.txt requirements-dev.txt
-	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed, and not on the PATH" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer is on the PATH; install one, or set PYTHON" >&2; exit 1; }
 	@echo "Setting up .venv with $(PYTHON); the first time takes a minute or two"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
@@ -24,19 +24,19 @@ setup: .venv/ready ## Make .venv with everything (the other commands do it thems
 run: .venv/ready ## Start the whole service with a demo graph (PORT=8000 to choose the port)
 	@exec $(BIN)/python -m feedsvc up --demo --port $(PORT)
 
-test: .venv/ready ## Run the tests on embedded servers (ARGS="-k feed" to choose)
+test: .venv/ready ## Run the tests on embedded servers (ARGS="-k feed" selects, ARGS=--cov measures coverage)
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
-soak: .venv/ready ## Search for an operation that makes a feed wrong, for half an hour (ARGS="--minutes 5")
+soak: .venv/ready ## Try random operations for half an hour and check every feed (ARGS="--minutes 5")
 	@$(BIN)/python -m tests.soak $(ARGS)
 
-chaos: .venv/ready ## Kill everything while clients use it, and check every read (needs RabbitMQ installed)
+chaos: .venv/ready ## Kill processes while clients work and check every read (needs RabbitMQ installed)
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-planted: .venv/ready ## Plant errors by hand and see that the tests catch each (ARGS="cursor" to choose)
+planted: .venv/ready ## Plant known errors and check that the tests catch each (ARGS="cursor" selects)
 	@$(BIN)/python -m tests.planted $(ARGS)
 
-check: .venv/ready ## Lint, format, types and import contracts
+check: .venv/ready ## Check style, format, types and import contracts
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
@@ -45,8 +45,8 @@ check: .venv/ready ## Lint, format, types and import contracts
 format: .venv/ready ## Format the code
 	@$(BIN)/ruff format .
 
-bench: .venv/ready ## Measure everything, for an hour (ARGS="fanout" to choose, "all --scale 0.01" for a smoke run)
+bench: .venv/ready ## Run every benchmark, for an hour (ARGS="fanout" selects, "all --scale 0.01" is a short run)
 	@$(BIN)/python -m benchmarks $(or $(ARGS),all)
 
 clean: ## Remove .venv, caches and the demo's data
-	rm -rf .venv .feedsvc .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .feedsvc .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
