@@ -1,15 +1,20 @@
-"""What a change of the truth does to the views: written down in its transaction, applied after its commit, swept after a crash.
+"""The transactional outbox: the effects that a committed change still has to have on Redis.
 
-Every effect is idempotent, and deletes views rather than edit them (a put onto a celebrity list apart). An answer leaves only
-after the effects are applied; so does the answer to a repeated request that changed nothing.
+A transaction stores its effects as rows of the table `changes`. They are applied after its commit and
+before the answer leaves. This includes the answer to a repeated request that changed no row. A sweep
+applies the rows that a crash left behind.
+
+An effect may be applied several times. All effects delete cached views, except that a new post is put on
+its author's celebrity list.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import astuple, dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
 import structlog
 from sqlalchemy import bindparam, delete, insert, select
@@ -30,70 +35,204 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# Younger changes are most likely being applied by the process that made them.
+# The process that committed a younger row is most likely applying it now.
 _GRACE = dt.timedelta(seconds=1)
 _SWEEP_ROWS = 1_000
 
-_WRITTEN_DOWN = insert(OutboxRow).returning(OutboxRow.id)
-_CROSSED_OUT = delete(OutboxRow).where(OutboxRow.id.in_(bindparam("changes", expanding=True)))
+_INSERT = insert(OutboxRow).returning(OutboxRow.id)
+_DELETE = delete(OutboxRow).where(OutboxRow.id.in_(bindparam("rows", expanding=True)))
+_ROWS = select(OutboxRow.id, OutboxRow.kind, OutboxRow.ids)
 _DUE = (
-    select(OutboxRow.id, OutboxRow.kind, OutboxRow.ids)
-    .where(OutboxRow.made_at < bindparam("before"), OutboxRow.id > bindparam("after"))
+    _ROWS.where(OutboxRow.made_at < bindparam("before"), OutboxRow.id > bindparam("after"))
     .order_by(OutboxRow.id)
     .limit(_SWEEP_ROWS)
 )
 
 
-@dataclass
-class Changing:
-    """A transaction that changes the truth, and what it owes to the views."""
+@dataclass(frozen=True)
+class Effect(ABC):
+    """An effect of a committed change on Redis."""
+
+    # How the row names the effect. Two releases may run at once, so a kind keeps its name and its ids.
+    kind: ClassVar[str]
+
+    @property
+    def ids(self) -> list[int]:
+        """Return the arguments as the row stores them."""
+        return list(astuple(self))
+
+    @abstractmethod
+    def apply(self, stores: Stores) -> None:
+        """Apply the effect after the commit. Raises if Redis is down."""
+
+    def repeat(self, stores: Stores) -> None:
+        """Apply the effect later, when other changes may have followed. Raises if a store is down."""
+        self.apply(stores)
+
+
+@dataclass(frozen=True)
+class PostPublished(Effect):
+    """A new post: every follower's next read finds it on its author's celebrity list."""
+
+    kind = "posted"
+    author: int
+    post_id: int
+
+    def apply(self, stores: Stores) -> None:
+        """Put the post on its author's celebrity list."""
+        _drop_cached_absence(stores, self.post_id)
+        celebrity_lists.put(stores, self.author, self.post_id)
+
+    def repeat(self, stores: Stores) -> None:
+        """Put the post on the list only if SQL says that it still belongs there."""
+        _drop_cached_absence(stores, self.post_id)
+        celebrity_lists.put_listed(stores, [self.post_id])
+
+
+@dataclass(frozen=True)
+class PostRepeated(PostPublished):
+    """A repeated upload with the same idempotency key: the first one may have died before its effect."""
+
+    kind = "posted again"
+
+    def apply(self, stores: Stores) -> None:
+        """Put the post on the list only if SQL says that it still belongs there."""
+        self.repeat(stores)
+
+
+@dataclass(frozen=True)
+class PostEdited(Effect):
+    """A post with another description: its cached bytes are dropped."""
+
+    kind = "post edited"
+    post_id: int
+
+    def apply(self, stores: Stores) -> None:
+        """Drop the cached bytes."""
+        post_bodies.forget(stores, [self.post_id])
+
+
+@dataclass(frozen=True)
+class PostsDeleted(Effect):
+    """Deleted posts of one author: their bytes are dropped, and they leave the celebrity list."""
+
+    kind = "post deleted"
+    author: int
+    post_ids: Sequence[int]
+
+    @property
+    def ids(self) -> list[int]:
+        """Return the author, followed by the posts."""
+        return [self.author, *self.post_ids]
+
+    def apply(self, stores: Stores) -> None:
+        """Drop the cached bytes, then take the posts off the celebrity list."""
+        post_bodies.forget(stores, self.post_ids)
+        celebrity_lists.take_off(stores, dict.fromkeys(self.post_ids, self.author))
+
+
+@dataclass(frozen=True)
+class Followed(Effect):
+    """A new followee: the rebuild of the follower's home feed is the backfill of the followee's older posts."""
+
+    kind = "followed"
+    follower: int
+
+    def apply(self, stores: Stores) -> None:
+        """Delete the follower's home feed and relations."""
+        stores.redis.delete(
+            stores.keys.homefeed(self.follower), stores.keys.relations(self.follower)
+        )
+
+
+@dataclass(frozen=True)
+class RelationsChanged(Effect):
+    """Changed follows, mutes or blocks that need no backfill."""
+
+    kind = "relations"
+    accounts: Sequence[int]
+
+    @property
+    def ids(self) -> list[int]:
+        """Return the accounts."""
+        return list(self.accounts)
+
+    def apply(self, stores: Stores) -> None:
+        """Delete the cached relations of the accounts."""
+        stores.redis.delete(*map(stores.keys.relations, self.accounts))
+
+
+@dataclass(frozen=True)
+class Flush(Effect):
+    """A bulk change: every cached view is thrown away."""
+
+    kind = "flush"
+
+    def apply(self, stores: Stores) -> None:
+        """Empty Redis."""
+        throw_everything_away(stores.redis)
+
+
+_FROM_IDS: dict[str, Callable[..., Effect]] = {
+    PostPublished.kind: PostPublished,
+    PostRepeated.kind: PostRepeated,
+    PostEdited.kind: PostEdited,
+    PostsDeleted.kind: lambda author, *post_ids: PostsDeleted(author, post_ids),
+    Followed.kind: Followed,
+    RelationsChanged.kind: lambda *accounts: RelationsChanged(accounts),
+    Flush.kind: Flush,
+}
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """A writing transaction, with the effects that it adds to the outbox."""
 
     connection: Connection
-    owed: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
 
-    def owes(self, kind: str, *ids: int) -> None:
-        """Note an effect of `EFFECTS`, to be applied after the commit, whether or not a row has changed."""
-        assert kind in EFFECTS, kind
-        self.owed.append((kind, ids))
+    def add(self, effect: Effect) -> None:
+        """Add an effect, which is applied after the commit even if the transaction changed no row."""
+        self.effects.append(effect)
+
+
+@contextmanager
+def transaction(stores: Stores) -> Iterator[Transaction]:
+    """Run the block in a writing transaction, then apply its effects to Redis.
+
+    Pings Redis first: while Redis is down nothing is changed.
+    """
+    stores.redis.ping()
+    with stores.sql.writing() as connection:
+        change = Transaction(connection)
+        yield change
+        rows = _insert(change)
+    for effect in change.effects:
+        effect.apply(stores)
+    _delete(stores, rows)
 
 
 @dataclass(frozen=True)
 class Pending:
-    """What is committed and may not hold in Redis yet."""
+    """Accounts and posts whose committed changes may not have reached Redis yet."""
 
     ids: frozenset[int]
     concerns_all: bool
 
     def concerns(self, *ids: int) -> bool:
-        """Whether any of these accounts and posts is among what was changed."""
+        """Return whether a pending effect names any of these accounts and posts."""
         return self.concerns_all or not self.ids.isdisjoint(ids)
 
-    def and_also(self, other: Pending) -> Pending:
-        """What is pending here or there."""
+    def union(self, other: Pending) -> Pending:
+        """Return the accounts and posts that are pending in either."""
         return Pending(self.ids | other.ids, self.concerns_all or other.concerns_all)
 
 
 def pending(stores: Stores) -> Pending:
-    """The changes whose effects are being applied now, or were left owing by a crash."""
+    """Return the accounts and posts whose effects are being applied now, or were left behind by a crash."""
     with stores.sql.reading() as connection:
-        noted = list(connection.scalars(select(OutboxRow.ids)))
-    return Pending(frozenset(ident for ids in noted for ident in ids), concerns_all=[] in noted)
-
-
-@contextmanager
-def changing(stores: Stores) -> Iterator[Changing]:
-    """A writing transaction whose effects on Redis hold when the block is left.
-
-    Redis is asked for a sign of life first: while it is down nothing is changed.
-    """
-    stores.redis.ping()
-    with stores.sql.writing() as connection:
-        change = Changing(connection)
-        yield change
-        rows = _write_down(change)
-    for kind, ids in change.owed:
-        EFFECTS[kind](stores, *ids)
-    _cross_out(stores, rows)
+        rows = list(connection.scalars(select(OutboxRow.ids)))
+    return Pending(frozenset(ident for ids in rows for ident in ids), concerns_all=[] in rows)
 
 
 def sweep(stores: Stores) -> int:
@@ -101,48 +240,61 @@ def sweep(stores: Stores) -> int:
 
     Keeps a row that cannot be applied, logs its id once, and goes on. Raises if a store is down.
     """
-    due = {"before": now() - _GRACE, "after": 0}
-    applied = 0
-    while rows := _due(stores, due):
-        applied += _apply_each(stores, rows)
-        due["after"] = rows[-1].id
+    before, after, applied = now() - _GRACE, 0, 0
+    while rows := _select_due(stores, before, after):
+        applied += _repeat_each(stores, rows)
+        after = rows[-1].id
     if applied:
         _log.warning("changes.swept", changes=applied)
     return applied
 
 
-def settle(stores: Stores, account: int) -> None:
-    """Apply the outbox rows of an account that is being deleted. Keeps rows that cannot be applied. Raises if a store is down."""
+def apply_pending(stores: Stores, account: int) -> None:
+    """Apply the outbox rows of an account that is being deleted.
+
+    Keeps rows that cannot be applied. Raises if a store is down.
+    """
     with stores.sql.reading() as connection:
-        rows = [
-            row
-            for row in connection.execute(select(OutboxRow.id, OutboxRow.kind, OutboxRow.ids))
-            if row.ids[:1] == [account]
-        ]
-    _apply_each(stores, rows)
+        rows = [row for row in connection.execute(_ROWS) if row.ids[:1] == [account]]
+    _repeat_each(stores, rows)
 
 
-def _due(stores: Stores, due: dict[str, Any]) -> Sequence[Row[int, str, list[int]]]:
+def _insert(change: Transaction) -> list[int]:
+    if not change.effects:
+        return []
+    rows = [{"kind": effect.kind, "ids": effect.ids, "made_at": now()} for effect in change.effects]
+    return list(change.connection.scalars(_INSERT, rows))
+
+
+def _select_due(
+    stores: Stores, before: dt.datetime, after: int
+) -> Sequence[Row[int, str, list[int]]]:
     with stores.sql.reading() as connection:
-        return connection.execute(_DUE, due).all()
+        return connection.execute(_DUE, {"before": before, "after": after}).all()
 
 
-def _apply_each(stores: Stores, rows: Sequence[Row[int, str, list[int]]]) -> int:
-    """Apply rows one by one and remove those that were applied. Returns their number."""
+def _delete(stores: Stores, rows: list[int]) -> None:
+    if rows:
+        with stores.sql.writing() as connection:
+            connection.execute(_DELETE, {"rows": rows})
+
+
+def _repeat_each(stores: Stores, rows: Sequence[Row[int, str, list[int]]]) -> int:
+    """Apply rows one by one and delete those that were applied. Returns their number."""
     applied = []
     try:
         for row in rows:
-            if _apply(stores, row):
-                applied.append(row.id)  # noqa: PERF401 -- the rows applied so far are removed even if a store goes down
+            if _repeat(stores, row):
+                applied.append(row.id)  # noqa: PERF401 -- the rows applied so far are deleted even if a store goes down
     finally:
-        _cross_out(stores, applied)
+        _delete(stores, applied)
     return len(applied)
 
 
-def _apply(stores: Stores, row: Row[int, str, list[int]]) -> bool:
-    """Apply one row; False if that is impossible, for instance because a newer version of the service wrote the row."""
+def _repeat(stores: Stores, row: Row[int, str, list[int]]) -> bool:
+    """Apply one row. Returns False if that is impossible: a newer version of the service may have written it."""
     try:
-        _REPEATS.get(row.kind, EFFECTS.get(row.kind, _unknown_kind))(stores, *row.ids)
+        _effect_of(row).repeat(stores)
     except (*UNAVAILABLE, StoreUnavailable):
         raise
     except Exception as error:  # noqa: BLE001 -- one row must not stop the others, whatever is wrong with it
@@ -153,71 +305,12 @@ def _apply(stores: Stores, row: Row[int, str, list[int]]) -> bool:
     return True
 
 
-def _unknown_kind(_stores: Stores, *_ids: int) -> None:
-    raise LookupError("this version of the service does not know the kind")
+def _effect_of(row: Row[int, str, list[int]]) -> Effect:
+    if row.kind not in _FROM_IDS:
+        raise LookupError(f"this version of the service cannot apply {row.kind!r}")
+    return _FROM_IDS[row.kind](*row.ids)
 
 
-def _write_down(change: Changing) -> list[int]:
-    if not change.owed:
-        return []
-    rows = [{"kind": kind, "ids": list(ids), "made_at": now()} for kind, ids in change.owed]
-    return list(change.connection.scalars(_WRITTEN_DOWN, rows))
-
-
-def _cross_out(stores: Stores, rows: list[int]) -> None:
-    if rows:
-        with stores.sql.writing() as connection:
-            connection.execute(_CROSSED_OUT, {"changes": rows})
-
-
-def _relations_changed(stores: Stores, *accounts: int) -> None:
-    stores.redis.delete(*map(stores.keys.relations, accounts))
-
-
-def _followed(stores: Stores, *followers: int) -> None:
-    # The rebuild is the backfill: it brings the old posts of whoever is followed now.
-    stores.redis.delete(
-        *map(stores.keys.homefeed, followers), *map(stores.keys.relations, followers)
-    )
-
-
-def _posted(stores: Stores, author: int, post_id: int) -> None:
-    _is_a_post(stores, post_id)
-    celebrity_lists.put(stores, author, post_id)
-
-
-def _posted_again(stores: Stores, _author: int, post_id: int) -> None:
-    _is_a_post(stores, post_id)
-    celebrity_lists.put_listed(stores, [post_id])
-
-
-def _is_a_post(stores: Stores, post_id: int) -> None:
-    # Somebody may have asked for the id before it was a post, and have been told, and stored, that there is none.
+def _drop_cached_absence(stores: Stores, post_id: int) -> None:
+    """Drop what a reader stored that asked for the id before it was a post: that there is no such post."""
     stores.redis.delete(keys.post(post_id))
-
-
-def _post_edited(stores: Stores, *post_ids: int) -> None:
-    post_bodies.forget(stores, post_ids)
-
-
-def _post_deleted(stores: Stores, author: int, *post_ids: int) -> None:
-    _post_edited(stores, *post_ids)
-    celebrity_lists.take_off(stores, dict.fromkeys(post_ids, author))
-
-
-def _everything_is_cold(stores: Stores) -> None:
-    throw_everything_away(stores.redis)
-
-
-EFFECTS: dict[str, Callable[..., None]] = {
-    "posted": _posted,
-    "posted again": _posted_again,
-    "post edited": _post_edited,
-    "post deleted": _post_deleted,
-    "followed": _followed,
-    "relations": _relations_changed,
-    "flush": _everything_is_cold,
-}
-
-# What the sweep does instead, because time has passed since.
-_REPEATS: dict[str, Callable[..., None]] = {"posted": _posted_again}

@@ -104,11 +104,11 @@ FANOUT = [
                 CHAIN,
                 "            _note_progress(stores, post_id, started)\n",
                 "            _note_progress(stores, post_id, started)\n"
-                "        from feedsvc.views import celebrity\n\n"
+                "        from feedsvc.cache import celebrity_lists\n\n"
                 "        from feedsvc.store.sql.tables import Post\n\n"
                 "        with stores.sql.writing() as connection:\n"
                 "            connection.execute(update(Post).where(Post.id == post_id).values(pushed_at=now()))\n"
-                "        celebrity.take_off(stores, {post_id: row.author_id})\n",
+                "        celebrity_lists.take_off(stores, {post_id: row.author_id})\n",
             ),
         ),
         (
@@ -134,7 +134,7 @@ PROMISES = [
         (
             Edit(
                 "feedsvc/outbox.py",
-                "    for kind, ids in change.owed:\n        EFFECTS[kind](stores, *ids)\n    _cross_out(stores, rows)\n",
+                "    for effect in change.effects:\n        effect.apply(stores)\n    _delete(stores, rows)\n",
                 "",
             ),
         ),

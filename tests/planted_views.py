@@ -19,13 +19,14 @@ _READ = "    found = read_sql()\n"
 _WRITE = "    marker = lists.put(stores.redis, key, post_id, stores.limits)\n"
 _PUT = "    celebrities.put(stores.redis, author, post_id)\n"
 
-_EDIT_IN_PLACE = """
-def _edited_in_place(stores: Stores, viewer: int, edit: Callable[[frozenset[int]], frozenset[int]]) -> None:
-    from feedsvc.views import relations
+_EDIT_IN_PLACE = """\
+def _edit_in_place(stores: Stores, viewer: int, edit: Callable[[frozenset[int]], frozenset[int]]) -> None:
+    from feedsvc.cache import relations
 
     authors = relations.parse(stores.redis.get(stores.keys.relations(viewer)))
     if authors is not None:
         stores.redis.set(stores.keys.relations(viewer), b"=" + relations._pack(list(edit(authors))), keepttl=True)
+
 
 """
 
@@ -60,7 +61,7 @@ VIEWS = [
     ),
     Planted(
         "a follow that does not delete the feed",
-        (Edit("feedsvc/outbox.py", "*map(stores.keys.homefeed, followers), ", ""),),
+        (Edit("feedsvc/outbox.py", "stores.keys.homefeed(self.follower), ", ""),),
         (
             "tests/test_feed.py::test_a_followed_accounts_old_posts_are_there_at_once_and_gone_after_an_unfollow",
         ),
@@ -81,21 +82,18 @@ VIEWS = [
         (
             Edit(
                 "feedsvc/graph/follows.py",
-                'change.owes("relations", follower)',
-                'change.owes("unfollowed", follower, followee)',
+                "transaction.add(RelationsChanged([follower]))",
+                "transaction.add(outbox.Unfollowed(follower, followee))",
             ),
             Edit(
                 "feedsvc/outbox.py",
-                '    "relations": _relations_changed,\n',
-                '    "relations": _relations_changed, "unfollowed": _unfollowed,\n',
-            ),
-            Edit(
-                "feedsvc/outbox.py",
-                "\ndef _followed(",
+                "@dataclass(frozen=True)\nclass Flush(Effect):\n",
                 _EDIT_IN_PLACE
-                + "\ndef _unfollowed(stores: Stores, follower: int, followee: int) -> None:\n"
-                + "    _edited_in_place(stores, follower, lambda authors: authors - {followee})\n\n"
-                + "\ndef _followed(",
+                + "@dataclass(frozen=True)\nclass Unfollowed(Effect):\n"
+                + '    kind = "unfollowed"\n    follower: int\n    followee: int\n\n'
+                + "    def apply(self, stores: Stores) -> None:\n"
+                + "        _edit_in_place(stores, self.follower, lambda authors: authors - {self.followee})\n\n\n"
+                + "@dataclass(frozen=True)\nclass Flush(Effect):\n",
             ),
         ),
         (WHILE_READ,),
@@ -105,22 +103,26 @@ VIEWS = [
         (
             Edit(
                 "feedsvc/graph/follows.py",
-                'change.owes("followed", follower)',
-                'change.owes("followed", follower, followee)',
+                "transaction.add(Followed(follower))",
+                "transaction.add(Followed(follower, followee))",
             ),
             Edit(
                 "feedsvc/outbox.py",
-                "\ndef _followed(stores: Stores, *followers: int)",
-                _EDIT_IN_PLACE
-                + "\ndef _followed(stores: Stores, follower: int, followee: int = 0)",
+                "@dataclass(frozen=True)\nclass Followed(Effect):\n",
+                _EDIT_IN_PLACE + "@dataclass(frozen=True)\nclass Followed(Effect):\n",
             ),
             Edit(
                 "feedsvc/outbox.py",
-                "    stores.redis.delete(\n"
-                "        *map(stores.keys.homefeed, followers), *map(stores.keys.relations, followers)\n"
-                "    )\n",
-                "    stores.redis.delete(stores.keys.homefeed(follower))\n"
-                "    _edited_in_place(stores, follower, lambda authors: authors | {followee})\n",
+                "    follower: int\n",
+                "    follower: int\n    followee: int = 0\n",
+            ),
+            Edit(
+                "feedsvc/outbox.py",
+                "        stores.redis.delete(\n"
+                "            stores.keys.homefeed(self.follower), stores.keys.relations(self.follower)\n"
+                "        )\n",
+                "        stores.redis.delete(stores.keys.homefeed(self.follower))\n"
+                "        _edit_in_place(stores, self.follower, lambda authors: authors | {self.followee})\n",
             ),
         ),
         (WHILE_READ,),

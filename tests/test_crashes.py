@@ -44,7 +44,22 @@ def at_once(monkeypatch):
     monkeypatch.setattr(outbox, "_GRACE", -outbox._GRACE)
 
 
-UPLOAD = [(lists, "put"), (celebrities, "put"), (lists, "finish"), (outbox, "_cross_out")]
+EFFECTS = [
+    outbox.PostPublished,
+    outbox.PostsDeleted,
+    outbox.Followed,
+    outbox.RelationsChanged,
+]
+
+
+def raises(error):
+    def raising(*_):
+        raise error
+
+    return raising
+
+
+UPLOAD = [(lists, "put"), (celebrities, "put"), (lists, "finish"), (outbox, "_delete")]
 
 
 @pytest.mark.parametrize(("module", "name"), UPLOAD)
@@ -85,12 +100,11 @@ def test_a_change_cut_short_after_its_commit_is_applied_by_the_sweep(
     world.post(8)
     world.drain()
     world.is_exact(1, 8, 9)
-    applied = dict(outbox.EFFECTS)
-    for kind in applied:
-        monkeypatch.setitem(outbox.EFFECTS, kind, lambda *_: (_ for _ in ()).throw(Killed))
-    with pytest.raises(Killed):
-        change(world)
-    outbox.EFFECTS.update(applied)
+    with monkeypatch.context() as patched:
+        for effect in EFFECTS:
+            patched.setattr(effect, "apply", raises(Killed))
+        with pytest.raises(Killed):
+            change(world)
     assert world.sweep().changes >= 1
     change(world)
     assert world.is_exact(1, 8, 9)
@@ -198,14 +212,14 @@ def logged(monkeypatch):
     return ids
 
 
-def owe(stores, kind, *ids):
+def store_row(stores, kind, *ids):
     """Leave an outbox row behind, as a crash or a newer version of the service does; returns its id."""
     row = {"kind": kind, "ids": list(ids), "made_at": now()}
     with stores.sql.writing() as connection:
         return connection.scalar(sa.insert(OutboxRow).returning(OutboxRow.id), row)
 
 
-def owed(stores):
+def stored_rows(stores):
     with stores.sql.reading() as connection:
         return list(connection.scalars(sa.select(OutboxRow.id).order_by(OutboxRow.id)))
 
@@ -215,14 +229,14 @@ def test_a_row_of_an_unknown_kind_is_kept_and_logged_once_and_stops_no_other(
 ):
     world.crowd(9, [1])
     world.is_exact(1)
-    newer = owe(world.stores, "made by a newer version", 9, 9)
+    newer = store_row(world.stores, "made by a newer version", 9, 9)
     dies_before(lists, "put")
     with pytest.raises(Killed):
         world.post(9)
     assert world.sweep().changes == 1
     assert len(world.read(1)) == 1
     assert world.sweep().changes == 0
-    assert owed(world.stores) == [newer]
+    assert stored_rows(world.stores) == [newer]
     assert logged == [newer]
 
 
@@ -230,29 +244,29 @@ def test_a_row_that_fails_is_kept_and_logged_once_and_stops_no_other(
     world, monkeypatch, at_once, logged
 ):
     world.crowd(9, [1])
-    first, second = owe(world.stores, "relations", 9), owe(world.stores, "relations", 1)
+    first, second = store_row(world.stores, "relations", 9), store_row(world.stores, "relations", 1)
     applied = []
 
-    def apply(_stores, account):
-        if account == 9:
+    def apply(effect, _stores):
+        if effect.accounts == (9,):
             raise Broken
-        applied.append(account)
+        applied.append(effect.accounts)
 
-    monkeypatch.setitem(outbox.EFFECTS, "relations", apply)
+    monkeypatch.setattr(outbox.RelationsChanged, "apply", apply)
     assert world.sweep().changes == 1
     assert world.sweep().changes == 0
-    assert (applied, owed(world.stores), logged) == ([1], [first], [first])
-    assert second not in owed(world.stores)
+    assert (applied, stored_rows(world.stores), logged) == ([(1,)], [first], [first])
+    assert second not in stored_rows(world.stores)
 
 
 def test_rows_that_fail_do_not_fill_the_sweep(world, monkeypatch, at_once, logged):
     world.people(9)
     monkeypatch.setattr(outbox, "_SWEEP_ROWS", 2)
     monkeypatch.setattr(outbox, "_DUE", outbox._DUE.limit(2))
-    broken = [owe(world.stores, "made by a newer version", 9) for _ in range(5)]
-    owe(world.stores, "relations", 9)
+    broken = [store_row(world.stores, "made by a newer version", 9) for _ in range(5)]
+    store_row(world.stores, "relations", 9)
     assert world.sweep().changes == 1
-    assert owed(world.stores) == broken
+    assert stored_rows(world.stores) == broken
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("down"), StoreUnavailable("database")])
@@ -260,23 +274,23 @@ def test_a_store_that_is_down_ends_the_sweep_and_keeps_every_row_that_was_not_ap
     world, monkeypatch, at_once, logged, error
 ):
     world.people(1, 9)
-    first, second = owe(world.stores, "relations", 1), owe(world.stores, "relations", 9)
+    first, second = store_row(world.stores, "relations", 1), store_row(world.stores, "relations", 9)
 
-    def apply(_stores, account):
-        if account == 9:
+    def apply(effect, _stores):
+        if effect.accounts == (9,):
             raise error
 
-    monkeypatch.setitem(outbox.EFFECTS, "relations", apply)
+    monkeypatch.setattr(outbox.RelationsChanged, "apply", apply)
     with pytest.raises(type(error)):
         world.sweep()
-    assert (owed(world.stores), logged) == ([second], [])
-    assert first not in owed(world.stores)
+    assert (stored_rows(world.stores), logged) == ([second], [])
+    assert first not in stored_rows(world.stores)
 
 
 def test_an_account_is_deleted_beside_a_row_that_cannot_be_applied(world, at_once, logged):
     world.people(9)
-    newer = owe(world.stores, "made by a newer version", 9)
+    newer = store_row(world.stores, "made by a newer version", 9)
     accounts.delete(world.stores, 9)
     with pytest.raises(NotFound):
         accounts.get(world.stores, 9)
-    assert (owed(world.stores), logged) == ([newer], [newer])
+    assert (stored_rows(world.stores), logged) == ([newer], [newer])

@@ -227,7 +227,7 @@ def test_a_crash_between_commit_and_put_is_mended_by_the_sweep(world, monkeypatc
 
     world.crowd(9, [1])
     world.is_exact(1)
-    monkeypatch.setitem(outbox.EFFECTS, "posted", lambda *_: 1 / 0)
+    monkeypatch.setattr(outbox.PostPublished, "apply", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         world.post(9)
     monkeypatch.undo()

@@ -270,7 +270,14 @@ def test_a_sample_is_drawn_without_scanning_the_accounts(world, stores):
     assert [plan for plan in plans if plan.startswith("SCAN")] == []
 
 
-@pytest.mark.parametrize("failing", [["post deleted"], ["post deleted", "relations"], ["followed"]])
+@pytest.mark.parametrize(
+    "failing",
+    [
+        [outbox.PostsDeleted],
+        [outbox.PostsDeleted, outbox.RelationsChanged],
+        [outbox.Followed],
+    ],
+)
 def test_a_deletion_that_is_asked_for_again_has_hidden_everything_when_it_is_answered(
     world, monkeypatch, failing
 ):
@@ -281,15 +288,15 @@ def test_a_deletion_that_is_asked_for_again_has_hidden_everything_when_it_is_ans
     def down(*_):
         raise redis.ConnectionError("gone for a moment")
 
-    for kind in failing:
+    for effect in failing:
         with monkeypatch.context() as patched:
-            patched.setitem(outbox.EFFECTS, kind, down)
+            patched.setattr(effect, "apply", down)
             with pytest.raises(redis.ConnectionError):
                 accounts.delete(world.stores, 9)
     try:
         accounts.delete(world.stores, 9)
     except NotFound:
-        assert failing == ["followed"], "its row goes last"
+        assert failing == [outbox.Followed], "its row goes last"
     assert world.read(1) == []
     for gone in (
         lambda: read.one(world.stores, 1, post),

@@ -119,7 +119,7 @@ def test_an_import_refuses_whom_a_block_under_way_parts(world, meets):
 
 def test_two_imports_at_once_count_both(world, monkeypatch):
     world.people(1, 2, 3)
-    has_counted, hold, owes = threading.Event(), loading._hold, outbox.Changing.owes
+    has_counted, hold, add = threading.Event(), loading._hold, outbox.Transaction.add
     other = Beside(world.stores, lambda: load_edges(world.stores, [(2, 3)]))
 
     def hold_once_the_other_has_counted(stores, connection, accounts_named):
@@ -128,14 +128,14 @@ def test_two_imports_at_once_count_both(world, monkeypatch):
             assert has_counted.wait(30)
         hold(stores, connection, accounts_named)
 
-    def commit_once_the_first_waits(change, *owed):
+    def commit_once_the_first_waits(transaction, effect):
         if threading.current_thread() is other:
             has_counted.set()
             wait_until(other.a_lock_is_awaited)
-        owes(change, *owed)
+        add(transaction, effect)
 
     monkeypatch.setattr(loading, "_hold", hold_once_the_other_has_counted)
-    monkeypatch.setattr(outbox.Changing, "owes", commit_once_the_first_waits)
+    monkeypatch.setattr(outbox.Transaction, "add", commit_once_the_first_waits)
     load_edges(world.stores, [(1, 3)])
     other.ends()
     assert accounts.get(world.stores, 3).follower_count == 2

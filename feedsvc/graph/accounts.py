@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from feedsvc import outbox
 from feedsvc.errors import Conflict, NotFound
-from feedsvc.outbox import changing, settle
+from feedsvc.outbox import Followed, PostsDeleted, RelationsChanged
 from feedsvc.routing import pins
 from feedsvc.store.sql.tables import Account, Block, Fanout, Follow, IdempotencyKey, Mute, Pin, Post
 
@@ -119,11 +120,11 @@ def delete(stores: Stores, account: int) -> None:
             sa.update(Account).where(Account.id == account).values(deleting=True)
         ).rowcount
     if not marked:
-        settle(stores, account)
+        outbox.apply_pending(stores, account)
         raise NotFound("account", account)
     while _remove_posts(stores, account) or _remove_edges(stores, account):
         pass
-    settle(stores, account)
+    outbox.apply_pending(stores, account)
     _remove_row(stores, account)
 
 
@@ -143,29 +144,29 @@ def _inserted(table: type[Base], is_sqlite: bool) -> sa.Insert:
 
 
 def _remove_posts(stores: Stores, account: int) -> int:
-    with changing(stores) as change:
+    with outbox.transaction(stores) as transaction:
         query = (
             sa.select(Post.id).where(Post.author_id == account).order_by(Post.id).limit(_STEP_ROWS)
         )
         post_ids = list(
-            change.connection.scalars(query.with_for_update())
+            transaction.connection.scalars(query.with_for_update())
         )  # whoever changes both holds a post before its fan-out
-        change.connection.execute(sa.delete(Fanout).where(Fanout.post_id.in_(post_ids)))
-        change.connection.execute(sa.delete(Post).where(Post.id.in_(post_ids)))
-        change.owes("post deleted", account, *post_ids)
+        transaction.connection.execute(sa.delete(Fanout).where(Fanout.post_id.in_(post_ids)))
+        transaction.connection.execute(sa.delete(Post).where(Post.id.in_(post_ids)))
+        transaction.add(PostsDeleted(account, post_ids))
     return len(post_ids)
 
 
 def _remove_edges(stores: Stores, account: int) -> int:
     """Remove a thousand edges at the most, of one direction, and keep the counts of the other ends."""
-    with changing(stores) as change:
+    with outbox.transaction(stores) as transaction:
         ends = (
             (Follow.followee_id, Follow.follower_id, Account.following_count),
             (Follow.follower_id, Follow.followee_id, Account.follower_count),
         )
         for mine, theirs, count in ends:
             others = list(
-                change.connection.scalars(
+                transaction.connection.scalars(
                     sa.select(theirs).where(mine == account).order_by(theirs).limit(_STEP_ROWS)
                 )
             )
@@ -173,8 +174,10 @@ def _remove_edges(stores: Stores, account: int) -> int:
                 edges = (
                     sa.delete(Follow).where(mine == account, theirs.in_(others)).returning(theirs)
                 )
-                _take_one_off(change.connection, list(change.connection.scalars(edges)), count)
-                change.owes("relations", account, *others)
+                _take_one_off(
+                    transaction.connection, list(transaction.connection.scalars(edges)), count
+                )
+                transaction.add(RelationsChanged([account, *others]))
                 return len(others)
     return 0
 
@@ -189,7 +192,7 @@ def _take_one_off(
 
 
 def _remove_row(stores: Stores, account: int) -> None:
-    with changing(stores) as change:
+    with outbox.transaction(stores) as transaction:
         mine = (
             (IdempotencyKey, IdempotencyKey.account_id),
             (Pin, Pin.account_id),
@@ -200,5 +203,5 @@ def _remove_row(stores: Stores, account: int) -> None:
             (Account, Account.id),
         )
         for table, column in mine:
-            change.connection.execute(sa.delete(table).where(column == account))
-        change.owes("followed", account)
+            transaction.connection.execute(sa.delete(table).where(column == account))
+        transaction.add(Followed(account))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 
+from feedsvc import outbox
 from feedsvc.errors import FeedsvcError, Forbidden, Invalid
 from feedsvc.graph import accounts
-from feedsvc.outbox import changing
+from feedsvc.outbox import Followed, RelationsChanged
 from feedsvc.paging import Kind, Page
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.keyset import key_page
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from feedsvc.graph.accounts import AccountInfo
-    from feedsvc.outbox import Changing
+    from feedsvc.outbox import Transaction
     from feedsvc.store import Stores
 
 _ACCOUNT, _STEP = (sa.bindparam(name, type_=sa.BigInteger) for name in ("account", "step"))
@@ -65,24 +66,24 @@ class FollowOutcome:
 
 def follow(stores: Stores, follower: int, followee: int) -> None:
     """Follow; again is no error. Raises `NotFound`, `Invalid` for oneself, `Forbidden` where one blocks the other."""
-    with changing(stores) as change:
-        _follow(stores, change, follower, followee)
+    with outbox.transaction(stores) as transaction:
+        _follow(stores, transaction, follower, followee)
 
 
 def unfollow(stores: Stores, follower: int, followee: int) -> None:
     """Unfollow; not following is no error. Raises `NotFound` for an unknown account."""
-    with changing(stores) as change:
-        _unfollow(change, follower, followee)
+    with outbox.transaction(stores) as transaction:
+        _unfollow(transaction, follower, followee)
 
 
 def apply_batch(stores: Stores, items: list[FollowChange]) -> list[FollowOutcome]:
     """Apply each in order, in one transaction; one that cannot be applied changes nothing, and the others hold."""
-    with changing(stores) as change:
+    with outbox.transaction(stores) as transaction:
         accounts.hold(
-            change.connection,
+            transaction.connection,
             [account for item in items for account in (item.follower, item.followee)],
         )
-        return [_apply(stores, change, item) for item in items]
+        return [_apply(stores, transaction, item) for item in items]
 
 
 def is_following(stores: Stores, follower: int, followee: int) -> bool:
@@ -131,37 +132,37 @@ def remove_edge(connection: Connection, follower: int, followee: int) -> None:
         _count(connection, follower, followee, -1)
 
 
-def _apply(stores: Stores, change: Changing, item: FollowChange) -> FollowOutcome:
+def _apply(stores: Stores, transaction: Transaction, item: FollowChange) -> FollowOutcome:
     try:
         if item.action == "follow":
-            _follow(stores, change, item.follower, item.followee)
+            _follow(stores, transaction, item.follower, item.followee)
         else:
-            _unfollow(change, item.follower, item.followee)
+            _unfollow(transaction, item.follower, item.followee)
     except FeedsvcError as error:
         return FollowOutcome(item.follower, item.followee, item.action, "error", error.detail)
     return FollowOutcome(item.follower, item.followee, item.action, "ok", None)
 
 
-def _follow(stores: Stores, change: Changing, follower: int, followee: int) -> None:
+def _follow(stores: Stores, transaction: Transaction, follower: int, followee: int) -> None:
     if follower == followee:
         raise Invalid("path", "followee", "An account cannot follow itself.")
-    accounts.lock(change.connection, follower, followee)
-    if change.connection.scalar(_EITHER_BLOCKS, {"one": follower, "other": followee}):
+    accounts.lock(transaction.connection, follower, followee)
+    if transaction.connection.scalar(_EITHER_BLOCKS, {"one": follower, "other": followee}):
         raise Forbidden(f"One of the accounts {follower} and {followee} blocks the other.")
     edge = {
         "follower_id": follower,
         "followee_id": followee,
         "followed_at_seconds": int(now().timestamp()),
     }
-    if accounts.insert_if_absent(stores, change.connection, Follow, edge):
-        _count(change.connection, follower, followee, 1)
-    change.owes("followed", follower)
+    if accounts.insert_if_absent(stores, transaction.connection, Follow, edge):
+        _count(transaction.connection, follower, followee, 1)
+    transaction.add(Followed(follower))
 
 
-def _unfollow(change: Changing, follower: int, followee: int) -> None:
-    accounts.lock(change.connection, follower, followee)
-    remove_edge(change.connection, follower, followee)
-    change.owes("relations", follower)
+def _unfollow(transaction: Transaction, follower: int, followee: int) -> None:
+    accounts.lock(transaction.connection, follower, followee)
+    remove_edge(transaction.connection, follower, followee)
+    transaction.add(RelationsChanged([follower]))
 
 
 def _count(connection: Connection, follower: int, followee: int, step: int) -> None:

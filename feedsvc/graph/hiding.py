@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from feedsvc import outbox
 from feedsvc.errors import Invalid
 from feedsvc.graph import accounts
 from feedsvc.graph.follows import remove_edge, with_infos
-from feedsvc.outbox import changing
+from feedsvc.outbox import RelationsChanged
 from feedsvc.paging import Kind, Page
 from feedsvc.store.sql.keyset import key_page
 from feedsvc.store.sql.tables import Block, Mute
@@ -22,45 +23,45 @@ if TYPE_CHECKING:
 def mute(stores: Stores, account: int, muted: int) -> None:
     """Hide `muted`'s posts from `account`; again is no error. Raises `NotFound`, or `Invalid` for oneself."""
     _not_oneself(account, muted, "muted", "mute")
-    with changing(stores) as change:
-        accounts.lock(change.connection, account, muted)
+    with outbox.transaction(stores) as transaction:
+        accounts.lock(transaction.connection, account, muted)
         accounts.insert_if_absent(
-            stores, change.connection, Mute, {"account_id": account, "muted_id": muted}
+            stores, transaction.connection, Mute, {"account_id": account, "muted_id": muted}
         )
-        change.owes("relations", account)
+        transaction.add(RelationsChanged([account]))
 
 
 def unmute(stores: Stores, account: int, muted: int) -> None:
     """Show them again; not muted is no error. Raises `NotFound`."""
-    with changing(stores) as change:
-        accounts.lock(change.connection, account, muted)
-        change.connection.execute(
+    with outbox.transaction(stores) as transaction:
+        accounts.lock(transaction.connection, account, muted)
+        transaction.connection.execute(
             sa.delete(Mute).where(Mute.account_id == account, Mute.muted_id == muted)
         )
-        change.owes("relations", account)
+        transaction.add(RelationsChanged([account]))
 
 
 def block(stores: Stores, account: int, blocked: int) -> None:
     """Hide each from the other and end the follows both ways; again is no error. Raises `NotFound`, or `Invalid` for oneself."""
     _not_oneself(account, blocked, "blocked", "block")
-    with changing(stores) as change:
-        accounts.lock(change.connection, account, blocked)
+    with outbox.transaction(stores) as transaction:
+        accounts.lock(transaction.connection, account, blocked)
         accounts.insert_if_absent(
-            stores, change.connection, Block, {"account_id": account, "blocked_id": blocked}
+            stores, transaction.connection, Block, {"account_id": account, "blocked_id": blocked}
         )
-        remove_edge(change.connection, account, blocked)
-        remove_edge(change.connection, blocked, account)
-        change.owes("relations", account, blocked)
+        remove_edge(transaction.connection, account, blocked)
+        remove_edge(transaction.connection, blocked, account)
+        transaction.add(RelationsChanged([account, blocked]))
 
 
 def unblock(stores: Stores, account: int, blocked: int) -> None:
     """Lift a block; the follows do not come back. Not blocked is no error. Raises `NotFound`."""
-    with changing(stores) as change:
-        accounts.lock(change.connection, account, blocked)
-        change.connection.execute(
+    with outbox.transaction(stores) as transaction:
+        accounts.lock(transaction.connection, account, blocked)
+        transaction.connection.execute(
             sa.delete(Block).where(Block.account_id == account, Block.blocked_id == blocked)
         )
-        change.owes("relations", account, blocked)
+        transaction.add(RelationsChanged([account, blocked]))
 
 
 def mutes(stores: Stores, account: int, cursor: str | None, limit: int) -> Page[AccountInfo]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from feedsvc.outbox import changing
+from feedsvc import outbox
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account
 
@@ -71,8 +71,8 @@ def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = 
 
     An error of `edges` while it is read leaves everything as it was.
     """
-    with changing(stores) as change:
-        connection = change.connection
+    with outbox.transaction(stores) as transaction:
+        connection = transaction.connection
         connection.execute(
             sa.text(
                 f"CREATE TEMPORARY TABLE incoming (follower BIGINT, followee BIGINT) {_on_commit(stores)}"
@@ -94,7 +94,7 @@ def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = 
         ):
             connection.execute(sa.text(_COUNTS.format(count=count, mine=mine, staged=staged)))
         connection.execute(sa.text("DROP TABLE incoming"))
-        change.owes("flush")
+        transaction.add(outbox.Flush())
     return Loaded(created, follows, refused or 0)
 
 

@@ -61,7 +61,7 @@ def compare(stores: Stores, viewer: int) -> Found:
         delivered = feed_queries.delivered(stores, connection, viewer, above=floor, below=settled)
     missing, extra = _served_wrong(stores, viewer, settled)
     stored = _stored(stores, viewer)  # after SQL: what every feed had by then is on it
-    owed = owed.and_also(outbox.pending(stores))
+    owed = owed.union(outbox.pending(stores))
     if stored.floor != floor or owed.concerns(viewer):
         raise Moved
     missing.update(set(delivered).difference(stored.ids), _denied(stores, viewer))

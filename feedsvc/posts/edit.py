@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from feedsvc import outbox
 from feedsvc.cache import post_bodies
 from feedsvc.errors import Forbidden, NotFound
-from feedsvc.outbox import changing
+from feedsvc.outbox import PostEdited, PostsDeleted
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout, Post
 
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 
 def edit(stores: Stores, author: int | None, post_id: int, *, description: str) -> bytes:
     """Give the post another description; returns its JSON. Raises `NotFound`, or `Forbidden` for somebody else's."""
-    with changing(stores) as change:
-        if _held(change.connection, author, post_id).deleted_at is not None:
+    with outbox.transaction(stores) as transaction:
+        if _held(transaction.connection, author, post_id).deleted_at is not None:
             raise NotFound("post", post_id)
-        change.connection.execute(
+        transaction.connection.execute(
             sa.update(Post).where(Post.id == post_id).values(description=description)
         )
-        change.owes("post edited", post_id)
+        transaction.add(PostEdited(post_id))
         return post_bodies.serialise(
-            change.connection.execute(
+            transaction.connection.execute(
                 sa.select(*post_bodies.COLUMNS).where(Post.id == post_id)
             ).one()
         )
@@ -38,20 +39,20 @@ def edit(stores: Stores, author: int | None, post_id: int, *, description: str) 
 
 def delete(stores: Stores, author: int | None, post_id: int) -> None:
     """Delete the post and end its fan-out; again is no error. Raises `NotFound`, or `Forbidden` for somebody else's."""
-    with changing(stores) as change:
-        post = _held(change.connection, author, post_id)
+    with outbox.transaction(stores) as transaction:
+        post = _held(transaction.connection, author, post_id)
         if post.deleted_at is None:
             gone = {"deleted_at": now(), "photo_url": "", "description": ""}
-            change.connection.execute(sa.update(Post).where(Post.id == post_id).values(gone))
+            transaction.connection.execute(sa.update(Post).where(Post.id == post_id).values(gone))
             ended = {
                 "state": "done",
                 "finished_at": sa.func.coalesce(Fanout.finished_at, now()),
                 "next_look_at": None,
             }
-            change.connection.execute(
+            transaction.connection.execute(
                 sa.update(Fanout).where(Fanout.post_id == post_id).values(ended)
             )
-        change.owes("post deleted", post.author_id, post_id)
+        transaction.add(PostsDeleted(post.author_id, [post_id]))
 
 
 def _held(connection: Connection, author: int | None, post_id: int) -> Row[int, dt.datetime | None]:

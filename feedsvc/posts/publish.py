@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 import structlog
 
-from feedsvc import post_ids
+from feedsvc import outbox, post_ids
 from feedsvc.cache import post_bodies
 from feedsvc.errors import NotFound, StoreUnavailable
 from feedsvc.fanout.chain import LOOK_AFTER
 from feedsvc.graph.accounts import insert_if_absent
-from feedsvc.outbox import changing
+from feedsvc.outbox import PostPublished, PostRepeated
 from feedsvc.posts import idempotency
 from feedsvc.routing import pins
 from feedsvc.store.redis.delivery import START
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from feedsvc.fanout.chain import Enqueue
-    from feedsvc.outbox import Changing
+    from feedsvc.outbox import Transaction
     from feedsvc.routing.policy import Decision
     from feedsvc.store import Stores
 
@@ -75,21 +75,28 @@ def publish(
     """
     upload = _Upload(author, photo_url, description)
     digest = idempotency.digest(photo_url, description)
-    with changing(stores) as change:
+    with outbox.transaction(stores) as transaction:
         if idempotency_key is not None:
-            first = idempotency.claim(stores, change.connection, author, idempotency_key, digest)
+            first = idempotency.claim(
+                stores, transaction.connection, author, idempotency_key, digest
+            )
             if first is not None:
-                change.owes("posted again", author, first.post_id)
+                transaction.add(PostRepeated(author, first.post_id))
                 return Published(first.post_id, first.answer.encode(), replayed=True)
-        account = _account(change.connection, author)
-        decision = pins.decider(stores, change.connection, [author])(
+        account = _account(transaction.connection, author)
+        decision = pins.decider(stores, transaction.connection, [author])(
             author, account.follower_count, account.last_route
         )
-        post_id = _insert(stores, change, upload, account, decision)
-        body = _serialised(change.connection, post_id)
+        post_id = _insert(stores, transaction, upload, account, decision)
+        body = _serialised(transaction.connection, post_id)
         if idempotency_key is not None:
             idempotency.keep(
-                change.connection, author, idempotency_key, digest, post_id=post_id, answer=body
+                transaction.connection,
+                author,
+                idempotency_key,
+                digest,
+                post_id=post_id,
+                answer=body,
             )
     if decision.route == "push":
         _start(enqueue, post_id, account.follower_count)
@@ -113,12 +120,12 @@ def _account(connection: Connection, author: int) -> Row[int, str | None]:
 
 def _insert(
     stores: Stores,
-    change: Changing,
+    transaction: Transaction,
     upload: _Upload,
     account: Row[int, str | None],
     decision: Decision,
 ) -> int:
-    connection = change.connection
+    connection = transaction.connection
     drawn_at = time.monotonic()
     post_id = _insert_post(stores, connection, upload, decision)
     pushed = decision.route == "push"
@@ -135,7 +142,7 @@ def _insert(
         connection.execute(
             sa.update(Account).where(Account.id == upload.author).values(last_route=decision.route)
         )
-    change.owes("posted", upload.author, post_id)
+    transaction.add(PostPublished(upload.author, post_id))
     if time.monotonic() - drawn_at > post_ids.GIVE_UP_SECONDS:
         raise StoreUnavailable("database")
     return post_id
