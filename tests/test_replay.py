@@ -147,6 +147,18 @@ def test_posts_from_before_are_on_the_list_of_a_pulled_account_up_to_its_cap():
     assert found.processor_seconds.pull == PAGE_POSTS, "a page looks at no more"
 
 
+def test_every_read_counts_where_its_lists_hold_more_than_a_page():
+    of = crowd({1: {4}, 2: {4, 5}, 3: {5}}, 5)
+    before = [1] * PAGE_POSTS + [2] * PAGE_POSTS + [3]
+    reads = [(0, 4), (1, 5), (2, 5)]
+    deployment = replace(PLANT, cap=PAGE_POSTS, costs=replace(FREE, list_entry_us=1e6))
+    found = simulate(
+        of, workload(of, [], reads, before=before), bytearray([1, 1, 1, 0, 0]), deployment
+    )
+    assert (found.lists_per_read.count, found.lists_per_read.mean) == (3, 2)
+    assert found.processor_seconds.pull == 3 * PAGE_POSTS
+
+
 @given(graphs, st.lists(st.tuples(seconds, accounts), min_size=1, max_size=20), st.floats(1, 10))
 def test_lag_grows_with_the_load(of, posts, slower):
     """One worker serves in the order of arrival: whatever takes longer makes nobody wait less."""

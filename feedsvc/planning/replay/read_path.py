@@ -62,12 +62,12 @@ def merged_by_reads(
         _add(standing, crowd, author, step)
     found.update(map(standing.__getitem__, workload.readers[done:]))
     progress(len(workload.readers) - reported)
-    return Counter(
-        {
-            MergedLists(lists=each % _ENTRY, entries=min(PAGE_POSTS, each // _ENTRY)): times
-            for each, times in found.items()
-        }
-    )
+    # Reads whose lists hold more than a page differ in `found` and are alike here: add them up.
+    merged: Counter[MergedLists] = Counter()
+    for each, times in found.items():
+        lists = MergedLists(lists=each % _ENTRY, entries=min(PAGE_POSTS, each // _ENTRY))
+        merged[lists] += times
+    return merged
 
 
 def _standing(crowd: FollowGraph, listed: Sequence[int], cap: int) -> list[int]:
