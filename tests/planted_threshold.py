@@ -81,7 +81,9 @@ THRESHOLD = [
         "move the line of relief from where it was not",
         (
             Edit(
-                RELIEF, "        if standing(connection) != found:\n            return False\n", ""
+                RELIEF,
+                "        if current_shedding(connection) != seen:\n            return False\n",
+                "",
             ),
         ),
         ("tests/test_relief.py::test_looks_at_once_move_the_line_one_step",),

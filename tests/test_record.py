@@ -225,7 +225,7 @@ def test_a_change_under_which_delivery_lags_is_rolled_back_with_the_numbers(watc
 
 def test_posts_whose_time_is_not_up_hide_none_that_are_late(watched):
     past.fan_outs(watched, [None] * 20, ago_seconds=60)
-    past.fan_outs(watched, [None] * delivery_lag.MOST, ago_seconds=0)
+    past.fan_outs(watched, [None] * delivery_lag.MAX_FANOUTS, ago_seconds=0)
     assert guard.roll_back_if_broken(watched)
 
 

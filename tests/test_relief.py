@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,8 @@ from feedsvc.routing import guardrails, load_shedding, pins
 from feedsvc.routing.guardrails import Guardrails
 from feedsvc.routing.policy import LoadShedding, Thresholds, decide, next_shedding_line
 from tests import past
+
+NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
 
 counts = st.integers(0, 10**9)
 routes = st.sampled_from([None, "push", "pull"])
@@ -27,7 +31,7 @@ def test_relief_pulls_the_largest_of_those_that_would_be_pushed_and_no_pinned_on
     policy = Thresholds(1, max(one, other), min(one, other))
     usual, relieving = (
         decide(followers, last, policy, pinned),
-        decide(followers, last, policy, pinned, LoadShedding(pull_from, 9.0)),
+        decide(followers, last, policy, pinned, LoadShedding(pull_from, 9.0, NOON)),
     )
     moved = pinned is None and usual.route == "push" and followers >= pull_from
     assert relieving.for_now == moved
@@ -102,12 +106,12 @@ def test_each_look_pulls_more_accounts_until_the_queue_is_short_again(overloaded
     stores = overloaded.stores
     lines = []
     for _ in range(5):
-        load_shedding.look(stores)
+        load_shedding.adjust(stores)
         lines.append(load_shedding.current(stores).pull_from)
     assert lines == [16, 8, 4, 2, 2], "a slice is two followers: fewer are not worth it"
     recovers(overloaded)
     for line in (4, 8, 16, None):
-        load_shedding.look(stores)
+        load_shedding.adjust(stores)
         now_at = load_shedding.current(stores)
         assert (now_at and now_at.pull_from) == line
 
@@ -115,14 +119,14 @@ def test_each_look_pulls_more_accounts_until_the_queue_is_short_again(overloaded
 def test_a_relieved_upload_is_pulled_visible_explained_and_forgotten(overloaded):
     world = overloaded
     for _ in range(3):
-        load_shedding.look(world.stores)
+        load_shedding.adjust(world.stores)
     pulled = world.post(9)
     found = status.status(world.stores, pulled)
     assert (found.route, found.state, found.policy_version) == ("pull", "done", 2)
     assert "until it has recovered" in pins.route_of(world.stores, 9).why
     recovers(world)
     for _ in range(4):
-        load_shedding.look(world.stores)
+        load_shedding.adjust(world.stores)
     change(
         world.stores,
         promote_at=9,
@@ -147,29 +151,29 @@ def test_a_small_installation_is_relieved_too(make_stores):
     )
     past.fan_outs(stores, [None], ago_seconds=60)
     for _ in range(6):
-        load_shedding.look(stores)
+        load_shedding.adjust(stores)
     assert load_shedding.current(stores).pull_from == 2
 
 
 def test_a_pinned_account_is_pushed_all_the_same(overloaded):
     pins.pin(overloaded.stores, 9, route="push", reason="x", expires_at=None, pinned_by="x")
     for _ in range(4):
-        load_shedding.look(overloaded.stores)
+        load_shedding.adjust(overloaded.stores)
     assert pins.route_of(overloaded.stores, 9).route == "push"
 
 
 def test_relief_ends_when_its_limit_is_taken_away(overloaded):
-    load_shedding.look(overloaded.stores)
+    load_shedding.adjust(overloaded.stores)
     guardrails.change(overloaded.stores, Guardrails(), reason="x", changed_by="x", if_match=None)
-    load_shedding.look(overloaded.stores)
+    load_shedding.adjust(overloaded.stores)
     assert load_shedding.current(overloaded.stores) is None
 
 
 def test_looks_at_once_move_the_line_one_step(overloaded):
     stores = overloaded.stores
-    load_shedding.look(stores)
+    load_shedding.adjust(stores)
     moved = load_shedding.current(stores)
-    assert not load_shedding._replace(stores, None, LoadShedding(4, 9.0)), (
+    assert not load_shedding._replace(stores, None, 4, 9.0), (
         "it looked before the other had moved the line"
     )
     assert load_shedding.current(stores) == moved
@@ -181,7 +185,7 @@ def test_the_console_and_the_operator_see_the_relief(client, auth, app):
         stores, Guardrails(relief_delivery_seconds=1), reason="x", changed_by="x", if_match=None
     )
     past.fan_outs(stores, [None], ago_seconds=60)
-    load_shedding.look(stores)
+    load_shedding.adjust(stores)
     shown = client.get("/v1/admin/threshold/guardrails", headers=auth(1, "admin:read")).json[
         "relief"
     ]

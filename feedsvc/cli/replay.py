@@ -20,7 +20,7 @@ from feedsvc.planning.replay.deployment import Deployment
 from feedsvc.planning.replay.generated import READS_A_POST, Rates
 from feedsvc.planning.replay.recorded import RecordingMalformed, RecordingUnreadable
 from feedsvc.planning.replay.simulation import simulate
-from feedsvc.routing import pins, versions
+from feedsvc.routing import next_route
 from feedsvc.tasks import LARGE
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ def _compare(
 ) -> list[dict[str, Any]]:
     """An answer for each threshold, ascending, today's among them."""
     with stores.sql.reading() as connection:
-        latest, settled = versions.latest_and_settled(stores, connection)
-        pinned = pins.standing(connection)
+        latest, settled = next_route.latest_and_settled(stores, connection)
+        pinned = next_route.pinned_routes(connection)
     others = {
         each: routes.lines_at(each, latest) for each in promote_at if each != latest.promote_at
     }

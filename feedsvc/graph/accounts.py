@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from feedsvc import outbox
 from feedsvc.errors import Conflict, NotFound
 from feedsvc.outbox import Followed, PostsDeleted, RelationsChanged
-from feedsvc.routing import pins
+from feedsvc.routing import next_route
 from feedsvc.store.sql.tables import Account, Block, Fanout, Follow, IdempotencyKey, Mute, Pin, Post
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def infos(stores: Stores, connection: Connection, accounts: list[int]) -> list[A
         Account.id, Account.follower_count, Account.following_count, Account.last_route
     )
     rows = {row.id: row for row in connection.execute(columns.where(Account.id.in_(accounts)))}
-    decide = pins.decider(stores, connection, accounts)
+    decide = next_route.decider(stores, connection, accounts)
     return [
         AccountInfo(
             row.id,

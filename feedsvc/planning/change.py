@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from feedsvc.errors import Invalid, Refused, StaleVersion
 from feedsvc.planning import forecast, guardrail_check, watch
 from feedsvc.routing import guardrails, versions
-from feedsvc.routing.versions import Entry, PolicyInfo, PolicyLines
+from feedsvc.routing.versions import PolicyChange, PolicyInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,14 +37,16 @@ def change(
             "json", "demote_at", f"Must be at least 1 and at most promote_at ({promote_at})."
         )
 
-    def entry() -> Entry:
+    def entry() -> PolicyChange:
         predicted, expected = forecast.of(stores, promote_at, demote_at)
         set_limits = guardrails.current(stores).guardrails
         broken = guardrail_check.broken(set_limits, promote_at, demote_at, expected)
         if broken and not force:
             raise Refused([asdict(each) for each in broken])
-        return Entry(
-            lines=PolicyLines(promote_at, demote_at, rollout_percent),
+        return PolicyChange(
+            promote_at=promote_at,
+            demote_at=demote_at,
+            rollout_percent=rollout_percent,
             reason=reason,
             changed_by=changed_by,
             forced=bool(broken),
@@ -63,11 +65,11 @@ def rollback(
     Raises `StaleVersion`, and `Invalid` for an unknown version.
     """
 
-    def entry() -> Entry:
+    def entry() -> PolicyChange:
         old = versions.numbered(stores, version)
         predicted, _ = forecast.of(stores, old.promote_at, old.demote_at)
-        return Entry(
-            lines=old.lines,
+        return PolicyChange(
+            **vars(old.lines),
             reason=reason,
             changed_by=changed_by,
             rolled_back_to=version,
@@ -77,7 +79,7 @@ def rollback(
     return _add(stores, entry, if_match)
 
 
-def _add(stores: Stores, entry: Callable[[], Entry], if_match: int | None) -> PolicyInfo:
+def _add(stores: Stores, entry: Callable[[], PolicyChange], if_match: int | None) -> PolicyInfo:
     """Add what is made of the current version; for a caller who takes any, again if that has changed meanwhile."""
     while True:
         seen = versions.current(stores).version

@@ -25,7 +25,7 @@ CHANGED_BY = "guardrail"
 
 def look(stores: Stores) -> None:
     """Look once."""
-    load_shedding.look(stores)
+    load_shedding.adjust(stores)
     roll_back_if_broken(stores)
     outcome.fill_in(stores)
 

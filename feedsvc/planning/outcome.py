@@ -43,10 +43,10 @@ class Outcome:
 
 def fill_in(stores: Stores) -> int:
     """Measure the versions that have held for a day, or hold no more, and were not measured yet; returns how many."""
-    due = [(info, *_day(info, ended_at)) for info, ended_at in versions.held_until(stores)]
+    due = [(info, *_day(info, ended_at)) for info, ended_at in versions.unmeasured(stores)]
     due = [(info, since, until) for info, since, until in due if until <= now()]
     for info, since, until in due:
-        versions.keep_outcome(stores, info.version, asdict(measure(stores, since, until)))
+        versions.record_outcome(stores, info.version, asdict(measure(stores, since, until)))
     return len(due)
 
 

@@ -19,7 +19,7 @@ from feedsvc.fanout.chain import LOOK_AFTER
 from feedsvc.graph.accounts import insert_if_absent
 from feedsvc.outbox import PostPublished, PostRepeated
 from feedsvc.posts import idempotency
-from feedsvc.routing import pins
+from feedsvc.routing import next_route
 from feedsvc.store.redis.delivery import START
 from feedsvc.store.sql.database import clock_ms, now
 from feedsvc.store.sql.tables import Account, Fanout, Post
@@ -84,7 +84,7 @@ def publish(
                 transaction.add(PostRepeated(author, first.post_id))
                 return Published(first.post_id, first.answer.encode(), replayed=True)
         account = _account(transaction.connection, author)
-        decision = pins.decider(stores, transaction.connection, [author])(
+        decision = next_route.decider(stores, transaction.connection, [author])(
             author, account.follower_count, account.last_route
         )
         post_id = _insert(stores, transaction, upload, account, decision)

@@ -1,6 +1,7 @@
-"""How long fan-outs take: seconds from an upload to `done`, as SQL has it. One that is not done counts with its age so far.
+"""Measure delivery lag: the seconds from an upload until its fan-out is done, read from SQL.
 
-Post ids are ordered by time, so a window is a range of the primary key, and what is read of it is bounded.
+A fan-out that is not done counts with its age. Post ids are ordered by time, so a time window is a
+range of the primary key, and a query reads a bounded number of rows.
 """
 
 from __future__ import annotations
@@ -17,18 +18,22 @@ from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
     from feedsvc.store import Stores
 
-# Fan-outs that a percentile is taken over, the newest of the window: enough for the 99th, and read within milliseconds.
-MOST = 1_000
+# A percentile is taken over the newest 1,000 fan-outs of a window at most. They are enough for the
+# 99th percentile, and SQL reads them within milliseconds.
+MAX_FANOUTS = 1_000
 _RECENT = dt.timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class Lag:
-    """Delivery lag now: percentiles over the posts of the last five minutes, None without any; and the oldest that still waits."""
+    """Delivery lag now. The percentiles cover posts of the last five minutes; None without posts.
+
+    `oldest_unfinished_seconds` is the age of the oldest post whose fan-out is not done.
+    """
 
     posts: int
     p50_seconds: float | None
@@ -37,7 +42,7 @@ class Lag:
 
 
 def recent(stores: Stores) -> Lag:
-    """The delivery lag now."""
+    """Return the delivery lag now."""
     with stores.sql.reading() as connection:
         lags = between(connection, now() - _RECENT, now())
         oldest = oldest_unfinished(connection)
@@ -45,45 +50,50 @@ def recent(stores: Stores) -> Lag:
 
 
 def between(
-    connection: Connection, since: dt.datetime, until: dt.datetime, most: int = MOST
+    connection: Connection, since: dt.datetime, until: dt.datetime, most: int = MAX_FANOUTS
 ) -> list[float]:
-    """The seconds that the newest pushed posts uploaded in this window took, or have waited until now; ascending."""
-    is_pushed = or_(
-        Fanout.started_at.is_not(None), Fanout.state != "done"
-    )  # one that was pulled, or deleted, is done without a start
-    uploaded = (Fanout.post_id >= _lowest_id(since), Fanout.post_id < _lowest_id(until))
-    query = select(Fanout.post_id, Fanout.finished_at).where(*uploaded, is_pushed)
-    at = now()
-    return sorted(
-        _seconds(row, at)
-        for row in connection.execute(query.order_by(Fanout.post_id.desc()).limit(most))
+    """Return the lags of the newest pushed posts uploaded in a window, in seconds, ascending."""
+    # The fan-out of a pulled or deleted post is done without a start.
+    is_pushed = or_(Fanout.started_at.is_not(None), Fanout.state != "done")
+    newest = (
+        select(Fanout.post_id, Fanout.finished_at)
+        .where(Fanout.post_id >= _lowest_id(since), Fanout.post_id < _lowest_id(until), is_pushed)
+        .order_by(Fanout.post_id.desc())
+        .limit(most)
     )
+    at = now()
+    return sorted(_age(row.post_id, row.finished_at or at) for row in connection.execute(newest))
 
 
 def oldest_unfinished(connection: Connection) -> float:
-    """The age of the oldest post whose fan-out is not done; 0 if all are. Reads the backlog, from the index that the sweep uses."""
-    waiting = select(func.min(Fanout.post_id)).where(
-        Fanout.next_look_at.is_not(None), Fanout.state != "done"
+    """Return the age in seconds of the oldest post whose fan-out is not done; 0 if all are done.
+
+    Reads the backlog, from the index that the sweep uses.
+    """
+    oldest = connection.scalar(
+        select(func.min(Fanout.post_id)).where(
+            Fanout.next_look_at.is_not(None), Fanout.state != "done"
+        )
     )
-    oldest = connection.scalar(waiting)
-    return 0.0 if oldest is None else max(0.0, (now() - _uploaded_at(oldest)).total_seconds())
+    return 0.0 if oldest is None else _age(oldest, now())
 
 
 def delivered(connection: Connection, since: dt.datetime, until: dt.datetime) -> tuple[int, int]:
-    """Posts uploaded in this window, and the feeds that took their ids. Reads the whole window."""
-    query = select(func.count(), func.coalesce(func.sum(Fanout.delivered), 0))
+    """Return how many posts were uploaded in a window, and how many feeds their ids reached.
+
+    Reads every row of the window.
+    """
     posts, feeds = connection.execute(
-        query.where(Fanout.post_id >= _lowest_id(since), Fanout.post_id < _lowest_id(until))
+        select(func.count(), func.coalesce(func.sum(Fanout.delivered), 0)).where(
+            Fanout.post_id >= _lowest_id(since), Fanout.post_id < _lowest_id(until)
+        )
     ).one()
     return int(posts), int(feeds)
 
 
-def _seconds(row: Row[int, dt.datetime | None], at: dt.datetime) -> float:
-    return max(0.0, ((row.finished_at or at) - _uploaded_at(row.post_id)).total_seconds())
-
-
-def _uploaded_at(post_id: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(post_ids.seconds_of(post_id), dt.UTC)
+def _age(post_id: int, at: dt.datetime) -> float:
+    uploaded_at = dt.datetime.fromtimestamp(post_ids.seconds_of(post_id), dt.UTC)
+    return max(0.0, (at - uploaded_at).total_seconds())
 
 
 def _lowest_id(moment: dt.datetime) -> int:

@@ -1,4 +1,4 @@
-"""The guardrails that operators have set, each version kept, with who set it and why."""
+"""The limits that operators have set on changes of the threshold, with a history of versions."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
-_LOCK = 7_305_000_003  # versions are given one after the other
-_STARTED_AT = now()
-
-
+# How long a change is watched if `roll_back_within_seconds` is not set.
 WATCHED_SECONDS = 3_600
+
+_LOCK = 7_305_000_003  # serialises changes, so that each version number is given once
+_LATEST = select(*GuardrailSet.__table__.columns).order_by(GuardrailSet.version.desc()).limit(1)
+_STARTED_AT = now()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guardrails:
-    """The limits; None: not set. `moved` is of deliveries a day, `delivery_seconds` from an upload to its last follower."""
+    """The limits. None means that a limit is not set.
+
+    `max_moved_percent` is a share of a day's deliveries. `delivery_seconds` run from an upload to
+    its last follower.
+    """
 
     min_promote_at: int | None = None
     max_promote_at: int | None = None
@@ -46,7 +51,7 @@ class Guardrails:
 
 @dataclass(frozen=True)
 class GuardrailsInfo:
-    """One version as people see it; the first has no limit set."""
+    """One version of the guardrails. Version 1 has no limit set."""
 
     version: int
     guardrails: Guardrails
@@ -56,7 +61,7 @@ class GuardrailsInfo:
 
 
 def current(stores: Stores) -> GuardrailsInfo:
-    """The guardrails that hold."""
+    """Return the latest version."""
     with stores.sql.reading() as connection:
         return _latest(connection)
 
@@ -64,28 +69,24 @@ def current(stores: Stores) -> GuardrailsInfo:
 def change(
     stores: Stores, guardrails: Guardrails, *, reason: str, changed_by: str, if_match: int | None
 ) -> GuardrailsInfo:
-    """Set a new version, all limits at once, provided that `if_match` is still the current one (None: whatever is). Returns it.
+    """Set all limits at once, and return the new version.
 
-    Raises `StaleVersion`.
+    Raises `StaleVersion` unless `if_match` is the latest version. None accepts any version.
     """
     with stores.sql.writing() as connection:
         stores.sql.one_at_a_time(connection, _LOCK)
         latest = _latest(connection)
         if if_match not in (None, latest.version):
             raise StaleVersion(latest.version, "guardrails have")
-        fresh = GuardrailsInfo(latest.version + 1, guardrails, reason, changed_by, now())
+        info = GuardrailsInfo(latest.version + 1, guardrails, reason, changed_by, now())
+        row = {name: value for name, value in vars(info).items() if name != "guardrails"}
         limits = {name: limit for name, limit in asdict(guardrails).items() if limit is not None}
-        more = {"reason": reason, "changed_by": changed_by, "changed_at": fresh.changed_at}
-        connection.execute(
-            insert(GuardrailSet), {"version": fresh.version, "limits": limits, **more}
-        )
-    return fresh
+        connection.execute(insert(GuardrailSet), {**row, "limits": limits})
+    return info
 
 
 def _latest(connection: Connection) -> GuardrailsInfo:
-    row = connection.execute(
-        select(*GuardrailSet.__table__.columns).order_by(GuardrailSet.version.desc()).limit(1)
-    ).first()
+    row = connection.execute(_LATEST).first()
     if row is None:
         return GuardrailsInfo(1, Guardrails(), "none set", "settings", _STARTED_AT)
     return GuardrailsInfo(

@@ -1,100 +1,80 @@
-"""Relief from overload: while delivery lags, the accounts with most followers are pulled, more of them the longer it lasts.
+"""Shed load while fan-outs are late: pull the accounts with the most followers.
 
-Their posts are visible all the same, from their celebrity lists; nothing is dropped, only not pushed. Applies once an operator
-has set the limit `relief_delivery_seconds`.
+Each check that finds the delivery lag above its limit adds accounts. Their posts stay visible,
+because readers merge the celebrity lists; no post is dropped. Load shedding starts only after an
+operator has set the guardrail `relief_delivery_seconds`.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, update
 
-from feedsvc.routing import delivery_lag, guardrails, versions
-from feedsvc.routing.policy import LoadShedding, next_shedding_line
+from feedsvc.routing import delivery_lag, guardrails
+from feedsvc.routing.next_route import current_shedding, latest_and_settled
+from feedsvc.routing.policy import next_shedding_line
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import LoadSheddingLine
 
 if TYPE_CHECKING:
-    import datetime as dt
-
-    from sqlalchemy import Connection
-
+    from feedsvc.routing.policy import LoadShedding
     from feedsvc.store import Stores
 
 _log = structlog.get_logger()
 
-_LEAST_SHARE = 16  # of promote_at, where that is less than a slice: a small installation is next_shedding_line, too
-_LOCK = 7_305_000_004  # looks move the line one after the other
-_LINE = select(LoadSheddingLine.pull_from, LoadSheddingLine.delivery_seconds)
+# The line never falls below this part of `promote_at`, or below a slice if a slice is less.
+# A small installation, whose largest accounts have fewer followers than a slice, sheds load too.
+_LEAST_PART = 16
+_LOCK = 7_305_000_004  # serialises the checks that move the line
 
 
-@dataclass(frozen=True)
-class LoadSheddingInfo:
-    """The relief that holds, as people see it."""
-
-    pull_from: int
-    delivery_seconds: float
-    since: dt.datetime
-
-
-def standing(connection: Connection) -> LoadShedding | None:
-    """The relief that an upload has to follow."""
-    row = connection.execute(_LINE).first()
-    return LoadShedding(*row) if row else None
-
-
-def current(stores: Stores) -> LoadSheddingInfo | None:
-    """The relief that holds now, and since when."""
+def current(stores: Stores) -> LoadShedding | None:
+    """Return the load shedding that is going on; None if there is none."""
     with stores.sql.reading() as connection:
-        row = connection.execute(
-            select(
-                LoadSheddingLine.pull_from,
-                LoadSheddingLine.delivery_seconds,
-                LoadSheddingLine.since,
-            )
-        ).first()
-    return LoadSheddingInfo(*row) if row else None
+        return current_shedding(connection)
 
 
-def look(stores: Stores) -> None:
-    """Move the line one step, as the delivery lag asks for. Several may look at once: one of them moves it."""
+def adjust(stores: Stores) -> None:
+    """Move the line one step by the delivery lag.
+
+    Workers may run this at the same time; only one of them moves the line.
+    """
     limit = guardrails.current(stores).guardrails.relief_delivery_seconds
     with stores.sql.reading() as connection:
-        found = standing(connection)
-        if limit is None and found is None:
+        seen = current_shedding(connection)
+        if limit is None and seen is None:
             return
         seconds = delivery_lag.oldest_unfinished(connection)
-        promote_at = versions.latest_and_settled(stores, connection)[0].promote_at
-    # Whoever has fewer followers than a slice is delivered to in one step, in a round: not pushing that saves little.
-    least = min(stores.limits.fanout_slice, max(1, promote_at // _LEAST_SHARE))
-    at = found.pull_from if found else None
-    line = (
-        None
-        if limit is None
-        else next_shedding_line(at, seconds, limit, least=least, promote_at=promote_at)
-    )
-    if (
-        _replace(stores, found, None if line is None else LoadShedding(line, seconds))
-        and line != at
-    ):
+        promote_at = latest_and_settled(stores, connection)[0].promote_at
+    before = seen.pull_from if seen else None
+    line = None
+    if limit is not None:
+        # One step of a micro-batch serves an account with fewer followers than a slice.
+        # Not pushing its posts would save little.
+        least = min(stores.limits.fanout_slice, max(1, promote_at // _LEAST_PART))
+        line = next_shedding_line(before, seconds, limit, least=least, promote_at=promote_at)
+    if _replace(stores, seen, line, seconds) and line != before:
         _log.warning(
-            "threshold.relief_moved", pull_from=line, before=at, delivery_seconds=round(seconds, 3)
+            "load_shedding.line_moved",
+            pull_from=line,
+            before=before,
+            delivery_seconds=round(seconds, 3),
         )
 
 
-def _replace(stores: Stores, found: LoadShedding | None, line: LoadShedding | None) -> bool:
-    """Whether it was done: not if another look was faster."""
+def _replace(stores: Stores, seen: LoadShedding | None, line: int | None, seconds: float) -> bool:
+    """Store the new line, unless another worker has changed it since `seen`."""
     with stores.sql.writing() as connection:
         stores.sql.one_at_a_time(connection, _LOCK)
-        if standing(connection) != found:
+        if current_shedding(connection) != seen:
             return False
+        values = {"pull_from": line, "delivery_seconds": seconds}
         if line is None:
             connection.execute(delete(LoadSheddingLine))
-        elif found is None:
-            connection.execute(insert(LoadSheddingLine), {**asdict(line), "since": now()})
+        elif seen is None:
+            connection.execute(insert(LoadSheddingLine), {**values, "since": now()})
         else:
-            connection.execute(update(LoadSheddingLine).values(**asdict(line)))
+            connection.execute(update(LoadSheddingLine).values(**values))
     return True

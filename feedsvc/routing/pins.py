@@ -1,39 +1,31 @@
-"""Accounts whose route an operator has fixed, and the answer to "which route, and why?"."""
+"""Pin accounts to a route, and show which route an account's next post takes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, insert, or_, select
+from sqlalchemy import delete, insert, select
 
 from feedsvc.errors import NotFound
 from feedsvc.paging import Kind, Page
-from feedsvc.routing import load_shedding, versions
-from feedsvc.routing.policy import Decision, Route, decide, governing
+from feedsvc.routing.next_route import NOT_EXPIRED, decider
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.keyset import key_page
 from feedsvc.store.sql.tables import Account, Pin
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable
 
-    from sqlalchemy import Connection
-
+    from feedsvc.routing.policy import Route
     from feedsvc.store import Stores
 
-    # account, followers, route of its latest post -> the route of its next one
-    Decider = Callable[[int, int, Route | None], Decision]
-
-_STANDS = or_(Pin.expires_at.is_(None), Pin.expires_at > bindparam("now"))
-_STANDING = select(Pin.account_id, Pin.route).where(_STANDS)
-_STANDING_OF = _STANDING.where(Pin.account_id.in_(bindparam("accounts", expanding=True)))
+_PINS = select(*Pin.__table__.columns).where(NOT_EXPIRED)
 
 
 @dataclass(frozen=True)
 class PinInfo:
-    """One pin."""
+    """One pin. It stands until `expires_at`, or until it is removed if that is None."""
 
     account_id: int
     route: Route
@@ -45,7 +37,7 @@ class PinInfo:
 
 @dataclass(frozen=True)
 class RouteInfo:
-    """The route that an account's next post would take, and why."""
+    """The route of an account's next post, and why."""
 
     account_id: int
     route: Route
@@ -55,49 +47,24 @@ class RouteInfo:
     pin: PinInfo | None
 
 
-def decider(stores: Stores, connection: Connection, accounts: list[int]) -> Decider:
-    """What decides the route of the next post of these accounts: pins, the versions that govern them, relief; read once."""
-    latest, settled = versions.latest_and_settled(stores, connection)
-    relieving = load_shedding.standing(connection)
-    pinned = {
-        row.account_id: row.route
-        for row in connection.execute(_STANDING_OF, {"now": now(), "accounts": accounts})
-    }
-
-    def decide_for(account: int, followers: int, last_route: Route | None) -> Decision:
-        return decide(
-            followers,
-            last_route,
-            governing(account, latest, settled),
-            pinned.get(account),
-            relieving,
-        )
-
-    return decide_for
-
-
-def standing(connection: Connection) -> dict[int, Route]:
-    """The routes of all accounts with a pin that stands."""
-    return {row.account_id: row.route for row in connection.execute(_STANDING, {"now": now()})}
-
-
 def route_of(stores: Stores, account: int) -> RouteInfo:
-    """The account's route and why. Raises `NotFound`."""
+    """Return the route of the account's next post. Raises `NotFound`."""
+    found = select(Account.follower_count, Account.last_route)
     with stores.sql.reading() as connection:
-        row = connection.execute(
-            select(Account.follower_count, Account.last_route).where(
-                Account.id == account, ~Account.deleting
-            )
-        ).first()
+        row = connection.execute(found.where(Account.id == account, ~Account.deleting)).first()
         if row is None:
             raise NotFound("account", account)
-        pin = connection.execute(
-            select(*Pin.__table__.columns).where(Pin.account_id == account, _STANDS), {"now": now()}
-        ).first()
-        chosen = decider(stores, connection, [account])(account, row.follower_count, row.last_route)
-    info = PinInfo(**pin._mapping) if pin else None  # noqa: SLF001 -- the public name for a row as a mapping
+        of_account = _PINS.where(Pin.account_id == account)
+        pin = connection.execute(of_account, {"now": now()}).first()
+        decide = decider(stores, connection, [account])
+        decision = decide(account, row.follower_count, row.last_route)
     return RouteInfo(
-        account, chosen.route, chosen.why, row.follower_count, chosen.policy_version, info
+        account,
+        decision.route,
+        decision.why,
+        row.follower_count,
+        decision.policy_version,
+        PinInfo(**pin._asdict()) if pin else None,
     )
 
 
@@ -110,31 +77,31 @@ def pin(
     expires_at: dt.datetime | None,
     pinned_by: str,
 ) -> RouteInfo:
-    """Fix the account's route, for good or until `expires_at`; an earlier pin is replaced. Raises `NotFound`."""
+    """Pin the account to a route, in place of an earlier pin. Raises `NotFound`.
+
+    The pin ends at `expires_at`. With None it stands until it is removed.
+    """
+    info = PinInfo(account, route, reason, expires_at, pinned_by, now())
+    existing = select(Account.id).where(Account.id == account, ~Account.deleting)
     with stores.sql.writing() as connection:
-        if (
-            connection.scalar(
-                select(Account.id).where(Account.id == account, ~Account.deleting).with_for_update()
-            )
-            is None
-        ):
+        if connection.scalar(existing.with_for_update()) is None:
             raise NotFound("account", account)
         connection.execute(delete(Pin).where(Pin.account_id == account))
-        connection.execute(
-            insert(Pin), vars(PinInfo(account, route, reason, expires_at, pinned_by, now()))
-        )
+        connection.execute(insert(Pin), vars(info))
     return route_of(stores, account)
 
 
 def unpin(stores: Stores, account: int) -> None:
-    """Let the threshold decide again; no pin is no error."""
+    """Remove the account's pin, if it has one. The threshold decides again."""
     with stores.sql.writing() as connection:
         connection.execute(delete(Pin).where(Pin.account_id == account))
 
 
 def pins(stores: Stores, cursor: str | None, limit: int) -> Page[PinInfo]:
-    """The pins that stand, by account, descending."""
+    """Return the pins that have not expired, by account id, descending."""
     with stores.sql.reading() as connection:
-        query = select(*Pin.__table__.columns).where(_STANDS).params(now=now())
-        page = key_page(connection, Kind.PINS, query, Pin.account_id, cursor, limit)
-    return Page([PinInfo(**row._mapping) for row in page.items], page.next_cursor, page.prev_cursor)  # noqa: SLF001
+        page = key_page(
+            connection, Kind.PINS, _PINS.params(now=now()), Pin.account_id, cursor, limit
+        )
+    infos = [PinInfo(**row._asdict()) for row in page.items]
+    return Page(infos, page.next_cursor, page.prev_cursor)

@@ -1,20 +1,23 @@
-"""The decision between push and pull. Pure: nothing here touches a store.
+"""Decide between push and pull. Pure.
 
-Whether a post is pushed is decided once, at its upload, and written on the post; reading never asks what the threshold says today.
+An upload decides once and stores the route on its post. Reading never uses the threshold.
 """
 
 from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 Route = Literal["push", "pull"]
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """One version of the policy: follower counts at which an account changes its route."""
+    """One version of the policy: the follower counts at which an account changes its route."""
 
     version: int
     promote_at: int
@@ -24,20 +27,24 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class LoadShedding:
-    """While delivery lags: accounts from `pull_from` followers on are pulled. `delivery_seconds`: the lag last measured."""
+    """Pull accounts with at least `pull_from` followers while fan-outs are late.
+
+    `delivery_seconds` is the delivery lag at the last check, `since` the start of the shedding.
+    """
 
     pull_from: int
     delivery_seconds: float
+    since: dt.datetime
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A route, in whose name it was chosen, and why, in words for people."""
+    """A route, the policy version that the account follows, and the reason as a sentence."""
 
     route: Route
     policy_version: int
     why: str
-    # The route is for this post only: an account that keeps its route keeps the one it had.
+    # Load shedding chose this route for one post. It does not become the account's last route.
     for_now: bool = False
 
 
@@ -50,12 +57,16 @@ def demote_at_in_ratio(promote_at: int, of_promote_at: int, of_demote_at: int) -
 
 
 def bucket(account: int) -> int:
-    """A stable number 0..99 of an account, which tells when a gradual rollout reaches it."""
+    """Return the account's rollout bucket, a number from 0 to 99 that never changes."""
     return zlib.crc32(str(account).encode()) % 100
 
 
 def governing(account: int, latest: Thresholds, settled: Thresholds) -> Thresholds:
-    """The version that an account follows: the latest if the rollout has reached it, else the last one that was rolled out fully."""
+    """Return the version that the account follows.
+
+    `latest` governs the accounts that its rollout has reached. `settled`, the last version that was
+    rolled out to all accounts, governs the others.
+    """
     return latest if bucket(account) < latest.rollout_percent else settled
 
 
@@ -64,26 +75,34 @@ def decide(
     last_route: Route | None,
     policy: Thresholds,
     pinned: Route | None,
-    relief: LoadShedding | None = None,
+    shedding: LoadShedding | None = None,
 ) -> Decision:
-    """The route of an account's next post: a pin decides, then the threshold, and what it would push, relief may pull."""
+    """Decide the route of an account's next post.
+
+    A pin comes first, then the threshold. Load shedding may pull a post that the threshold would
+    push; it never overrules a pin.
+    """
     if pinned is not None:
         return Decision(pinned, policy.version, "pinned by an operator")
-    usual = _by_the_lines(followers, last_route, policy)
-    if relief is None or usual.route == "pull" or followers < relief.pull_from:
+    usual = _by_threshold(followers, last_route, policy)
+    if shedding is None or usual.route == "pull" or followers < shedding.pull_from:
         return usual
-    late = f"delivery is {relief.delivery_seconds:.3g} s late"
-    why = f"{late}: accounts with {relief.pull_from} followers or more are pulled until it has recovered"
+    why = (
+        f"delivery is {shedding.delivery_seconds:.3g} s late: accounts with {shedding.pull_from} "
+        "followers or more are pulled until it has recovered"
+    )
     return Decision("pull", policy.version, why, for_now=True)
 
 
 def next_shedding_line(
     line: int | None, delivery_seconds: float, limit_seconds: float, *, least: int, promote_at: int
 ) -> int | None:
-    """The follower count from which on accounts are pulled next, given the one that holds; None: the threshold alone decides.
+    """Return the follower count from which load shedding pulls accounts next.
 
-    Above its limit the delivery lag halves the line, down to `least`; below half the limit it doubles it, until promote_at is
-    reached and it is gone; in between it stays.
+    `line` is the present count. None stands for no load shedding, in `line` and in the result.
+    A delivery lag above its limit halves the line, down to `least`. A lag below half the limit
+    doubles the line; load shedding ends when the line reaches `promote_at`. Between the two the
+    line stays.
     """
     at = promote_at if line is None else line
     if delivery_seconds > limit_seconds:
@@ -93,15 +112,17 @@ def next_shedding_line(
     return at if at < promote_at else None
 
 
-def _by_the_lines(followers: int, last_route: Route | None, policy: Thresholds) -> Decision:
-    """The two lines differ so that an account near them does not flap: between them it keeps its route, at first push."""
-    if followers >= policy.promote_at:
-        return Decision(
-            "pull", policy.version, f"{followers} followers reach promote_at {policy.promote_at}"
-        )
-    if followers < policy.demote_at:
-        return Decision(
-            "push", policy.version, f"{followers} followers are below demote_at {policy.demote_at}"
-        )
-    between = f"{followers} followers are between demote_at {policy.demote_at} and promote_at {policy.promote_at}"
+def _by_threshold(followers: int, last_route: Route | None, policy: Thresholds) -> Decision:
+    """Decide by follower count. An account between the two thresholds keeps its last route.
+
+    The thresholds differ so that an account near them does not change its route again and again.
+    An account without a last route is pushed.
+    """
+    above, below = policy.promote_at, policy.demote_at
+    count = f"{followers} followers"
+    if followers >= above:
+        return Decision("pull", policy.version, f"{count} reach promote_at {above}")
+    if followers < below:
+        return Decision("push", policy.version, f"{count} are below demote_at {below}")
+    between = f"{count} are between demote_at {below} and promote_at {above}"
     return Decision(last_route or "push", policy.version, f"{between}: the account keeps its route")

@@ -1,6 +1,6 @@
-"""The record of policies: every version of the threshold, who set it and why. Read by each upload, so a change holds at once.
+"""The record of policy versions: each threshold, who set it and why.
 
-With each version: what the cost model expected of it, what was measured while it held, and whether a guardrail was overruled.
+A version also stores the forecast of its change, how it is watched, and its measured outcome.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 
 from feedsvc.errors import Invalid, StaleVersion
 from feedsvc.paging import Kind, Page
-from feedsvc.routing.policy import Thresholds
+from feedsvc.routing.next_route import FIRST_VERSION
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.keyset import key_page
 from feedsvc.store.sql.tables import Policy
@@ -24,32 +24,22 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
-_FIRST_VERSION = 1
-_LOCK = 7_305_000_002  # versions are given one after the other
+_LOCK = 7_305_000_002  # serialises changes, so that each version number is given once
 _STARTED_AT = now()
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Until when a version is watched, and the limits on its 99th percentiles (None: not watched)."""
+    """The 99th percentiles above which a version is rolled back until a time; None: no limit."""
 
     until: dt.datetime
     delivery_seconds: float | None
     read_p99_seconds: float | None
 
-    def as_json(self) -> dict[str, Any]:
-        """For the row of the version."""
-        return {**asdict(self), "until": self.until.isoformat()}
-
-    @classmethod
-    def from_json(cls, kept: dict[str, Any]) -> Watch:
-        """What `as_json` made."""
-        return cls(**{**kept, "until": dt.datetime.fromisoformat(kept["until"])})
-
 
 @dataclass(frozen=True)
 class PolicyLines:
-    """What can be set: the two lines, and the share of accounts that follow them."""
+    """The two thresholds, and the share of accounts that follow them."""
 
     promote_at: int
     demote_at: int
@@ -57,10 +47,9 @@ class PolicyLines:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A version to be added. `predicted`: the preview's figures as JSON, None where it had none."""
+class PolicyChange(PolicyLines):
+    """A version to add. `predicted` is its preview as JSON, None if there was no survey."""
 
-    lines: PolicyLines
     reason: str
     changed_by: str
     rolled_back_to: int | None = None
@@ -70,57 +59,50 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyInfo:
-    """One version as people see it. `previous`: what it changed; None for the first."""
+class PolicyInfo(PolicyChange):
+    """One version. `previous` is the version before it, None for the first."""
 
     version: int
-    promote_at: int
-    demote_at: int
-    rollout_percent: int
-    reason: str
-    changed_by: str
     changed_at: dt.datetime
     previous: PolicyLines | None = None
-    rolled_back_to: int | None = None
-    forced: bool = False
-    predicted: dict[str, Any] | None = None
-    watch: Watch | None = None
     measured: dict[str, Any] | None = None
 
     @property
     def lines(self) -> PolicyLines:
-        """What was set."""
+        """Return the thresholds and the rollout without the rest."""
         return PolicyLines(self.promote_at, self.demote_at, self.rollout_percent)
 
 
 _before = aliased(Policy)
-_LINES = (Policy.promote_at, Policy.demote_at, Policy.rollout_percent)
-_BEFORE = (
-    _before.promote_at.label("before_0"),
-    _before.demote_at.label("before_1"),
-    _before.rollout_percent.label("before_2"),
-)
-_NEWEST = select(Policy.version, *_LINES).order_by(Policy.version.desc()).limit(1)
-_NEWEST_FOR_ALL = _NEWEST.where(Policy.rollout_percent == 100)  # noqa: PLR2004 -- per cent
-_VERSIONS = select(*Policy.__table__.columns, *_BEFORE).outerjoin(
-    _before, _before.version == Policy.version - 1
+_after = aliased(Policy)
+_PREVIOUS = ("previous_promote_at", "previous_demote_at", "previous_rollout_percent")
+_VERSIONS = select(
+    *Policy.__table__.columns,
+    *(getattr(_before, name.removeprefix("previous_")).label(name) for name in _PREVIOUS),
+).outerjoin(_before, _before.version == Policy.version - 1)
+_UNMEASURED = (
+    _VERSIONS.add_columns(_after.changed_at.label("ended_at"))
+    .outerjoin(_after, _after.version == Policy.version + 1)
+    .where(Policy.measured.is_(None))
+    .order_by(Policy.version)
 )
 
 
 def current(stores: Stores) -> PolicyInfo:
-    """The version that was set last; the first is made of the settings."""
+    """Return the latest version. The settings make the first one."""
     with stores.sql.reading() as connection:
         return _latest(stores, connection)
 
 
 def numbered(stores: Stores, version: int) -> PolicyInfo:
-    """An old version, or the current one. Raises `Invalid` for an unknown one."""
+    """Return a version by its number. Raises `Invalid` for an unknown one."""
     with stores.sql.reading() as connection:
         row = connection.execute(_VERSIONS.where(Policy.version == version)).first()
         if row:
             return _info(row)
-        if version == _latest(stores, connection).version:
-            return _first(stores)
+        latest = _latest(stores, connection)
+    if version == latest.version:
+        return latest
     raise Invalid(
         "json",
         "version",
@@ -128,110 +110,82 @@ def numbered(stores: Stores, version: int) -> PolicyInfo:
     )
 
 
-def latest_and_settled(stores: Stores, connection: Connection) -> tuple[Thresholds, Thresholds]:
-    """The version set last, and the last one that was rolled out to every account (often the same)."""
-    latest = _thresholds(stores, connection.execute(_NEWEST).first())
-    if latest.rollout_percent == 100:  # noqa: PLR2004 -- per cent
-        return latest, latest
-    return latest, _thresholds(stores, connection.execute(_NEWEST_FOR_ALL).first())
+def add(stores: Stores, change: PolicyChange, if_match: int) -> PolicyInfo:
+    """Add a version and return it.
 
-
-def add(stores: Stores, entry: Entry, if_match: int) -> PolicyInfo:
-    """Add a version, provided that `if_match` is still the current one. Returns it. Raises `StaleVersion`."""
+    Raises `StaleVersion` unless `if_match` is the number of the latest version.
+    """
     with stores.sql.writing() as connection:
         stores.sql.one_at_a_time(connection, _LOCK)
         latest = _latest(stores, connection)
         if if_match != latest.version:
             raise StaleVersion(latest.version)
         if connection.scalar(select(Policy.version).limit(1)) is None:
-            connection.execute(
-                insert(Policy), _row(latest.version, latest.changed_at, latest)
-            )  # the settings no longer speak
-        at = now()
-        connection.execute(insert(Policy), _row(latest.version + 1, at, entry))
-    rest = {name: value for name, value in vars(entry).items() if name != "lines"}
-    return PolicyInfo(
-        version=latest.version + 1,
-        changed_at=at,
-        previous=latest.lines,
-        **asdict(entry.lines),
-        **rest,
-    )
+            # From now on the stored version 1 counts, and the settings no longer do.
+            connection.execute(insert(Policy), _row(latest))
+        number = latest.version + 1
+        info = PolicyInfo(version=number, changed_at=now(), previous=latest.lines, **vars(change))
+        connection.execute(insert(Policy), _row(info))
+    return info
 
 
 def history(stores: Stores, cursor: str | None, limit: int) -> Page[PolicyInfo]:
-    """Every version, newest first."""
+    """Return the versions, newest first."""
     with stores.sql.reading() as connection:
         page = key_page(
             connection, Kind.THRESHOLD_HISTORY, _VERSIONS, Policy.version, cursor, limit
         )
-        if (
-            not page.items
-            and _latest(stores, connection).version == _FIRST_VERSION
-            and cursor is None
-        ):
-            return Page([_first(stores)], None, page.prev_cursor)
-    return Page([_info(row) for row in page.items], page.next_cursor, page.prev_cursor)
+        infos = [_info(row) for row in page.items]
+        if not infos and cursor is None:
+            infos = [_latest(stores, connection)]
+    return Page(infos, page.next_cursor, page.prev_cursor)
 
 
-def held_until(stores: Stores) -> list[tuple[PolicyInfo, dt.datetime | None]]:
-    """The versions of which nothing was measured yet, each with the time of the next one (None: it is the current one)."""
-    after = aliased(Policy)
-    unmeasured = _VERSIONS.add_columns(after.changed_at.label("ended_at")).outerjoin(
-        after, after.version == Policy.version + 1
-    )
+def unmeasured(stores: Stores) -> list[tuple[PolicyInfo, dt.datetime | None]]:
+    """Return the versions without an outcome, each with the time of the next version.
+
+    The time is None for the latest version.
+    """
     with stores.sql.reading() as connection:
-        rows = connection.execute(
-            unmeasured.where(Policy.measured.is_(None)).order_by(Policy.version)
-        ).all()
-    return [(_info(row), row.ended_at) for row in rows]
+        return [(_info(row), row.ended_at) for row in connection.execute(_UNMEASURED)]
 
 
-def keep_outcome(stores: Stores, version: int, outcome: dict[str, Any]) -> None:
-    """Note what was measured while a version held; once."""
+def record_outcome(stores: Stores, version: int, outcome: dict[str, Any]) -> None:
+    """Store a version's outcome, unless it has one already."""
+    unrecorded = update(Policy).where(Policy.version == version, Policy.measured.is_(None))
     with stores.sql.writing() as connection:
-        connection.execute(
-            update(Policy)
-            .where(Policy.version == version, Policy.measured.is_(None))
-            .values(measured=outcome)
-        )
+        connection.execute(unrecorded.values(measured=outcome))
 
 
 def _latest(stores: Stores, connection: Connection) -> PolicyInfo:
     row = connection.execute(_VERSIONS.order_by(Policy.version.desc()).limit(1)).first()
-    return _info(row) if row else _first(stores)
-
-
-def _first(stores: Stores) -> PolicyInfo:
-    lines = PolicyLines(stores.limits.promote_at, stores.limits.demote_at, 100)
-    more = {"reason": "from the settings", "changed_by": "settings", "changed_at": _STARTED_AT}
-    return PolicyInfo(version=_FIRST_VERSION, **asdict(lines), **more)  # type: ignore[arg-type]
-
-
-def _thresholds(stores: Stores, row: Row[*tuple[Any, ...]] | None) -> Thresholds:
-    return (
-        Thresholds(*row)
-        if row
-        else Thresholds(_FIRST_VERSION, stores.limits.promote_at, stores.limits.demote_at)
+    if row:
+        return _info(row)
+    return PolicyInfo(
+        version=FIRST_VERSION,
+        promote_at=stores.limits.promote_at,
+        demote_at=stores.limits.demote_at,
+        rollout_percent=100,
+        reason="from the settings",
+        changed_by="settings",
+        changed_at=_STARTED_AT,
     )
 
 
-def _row(version: int, changed_at: dt.datetime, entry: Entry | PolicyInfo) -> dict[str, Any]:
-    names = ("reason", "changed_by", "rolled_back_to", "forced", "predicted")
-    more = {name: getattr(entry, name) for name in names}
-    return {
-        "version": version,
-        **asdict(entry.lines),
-        "changed_at": changed_at,
-        "watch": entry.watch and entry.watch.as_json(),
-        **more,
-    }
+def _row(info: PolicyInfo) -> dict[str, Any]:
+    row = {name: value for name, value in vars(info).items() if name != "previous"}
+    if info.watch:
+        row["watch"] = asdict(info.watch) | {"until": info.watch.until.isoformat()}
+    return row
 
 
-def _info(row: Row[*tuple[Any, ...]]) -> PolicyInfo:
-    given = row._asdict()
-    before = [given.pop(f"before_{number}") for number in range(3)]
-    given.pop("ended_at", None)
-    watch = given.pop("watch")
-    previous = None if before[0] is None else PolicyLines(*before)
-    return PolicyInfo(**given, previous=previous, watch=watch and Watch.from_json(watch))
+def _info(row: Row[Any]) -> PolicyInfo:
+    values = row._asdict()
+    values.pop("ended_at", None)
+    previous = [values.pop(name) for name in _PREVIOUS]
+    if previous[0] is not None:
+        values["previous"] = PolicyLines(*previous)
+    if values["watch"]:
+        until = dt.datetime.fromisoformat(values["watch"]["until"])
+        values["watch"] = Watch(**values["watch"] | {"until": until})
+    return PolicyInfo(**values)

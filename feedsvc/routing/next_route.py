@@ -1,0 +1,83 @@
+"""Read the inputs of a routing decision, and decide the route of an account's next post.
+
+The inputs are the account's pin, the policy versions, and load shedding. Each upload reads them
+from SQL, so a change governs the next upload.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, or_, select
+
+from feedsvc.routing.policy import LoadShedding, Route, Thresholds, decide, governing
+from feedsvc.store.sql.database import now
+from feedsvc.store.sql.tables import LoadSheddingLine, Pin, Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+    from feedsvc.routing.policy import Decision
+    from feedsvc.store import Stores
+
+    # (account, followers, route of its latest post) -> the route of its next post
+    Decider = Callable[[int, int, Route | None], Decision]
+
+# The version that the settings stand for, until an operator sets another one.
+FIRST_VERSION = 1
+NOT_EXPIRED = or_(Pin.expires_at.is_(None), Pin.expires_at > bindparam("now"))
+
+_ALL_ACCOUNTS = 100  # the rollout_percent of a version that governs every account
+_PINNED = select(Pin.account_id, Pin.route).where(NOT_EXPIRED)
+_PINNED_OF = _PINNED.where(Pin.account_id.in_(bindparam("accounts", expanding=True)))
+_NEWEST = (
+    select(Policy.version, Policy.promote_at, Policy.demote_at, Policy.rollout_percent)
+    .order_by(Policy.version.desc())
+    .limit(1)
+)
+_NEWEST_FOR_ALL = _NEWEST.where(Policy.rollout_percent == _ALL_ACCOUNTS)
+_SHEDDING = select(
+    LoadSheddingLine.pull_from, LoadSheddingLine.delivery_seconds, LoadSheddingLine.since
+)
+
+
+def decider(stores: Stores, connection: Connection, accounts: list[int]) -> Decider:
+    """Read the inputs once, and return a function that decides for any of these accounts."""
+    latest, settled = latest_and_settled(stores, connection)
+    shedding = current_shedding(connection)
+    rows = connection.execute(_PINNED_OF, {"now": now(), "accounts": accounts})
+    pinned = {row.account_id: row.route for row in rows}
+
+    def decide_for(account: int, followers: int, last_route: Route | None) -> Decision:
+        policy = governing(account, latest, settled)
+        return decide(followers, last_route, policy, pinned.get(account), shedding)
+
+    return decide_for
+
+
+def latest_and_settled(stores: Stores, connection: Connection) -> tuple[Thresholds, Thresholds]:
+    """Return the latest version, and the last version that was rolled out to all accounts.
+
+    Both are the same version unless a gradual rollout is going on.
+    """
+    first = Thresholds(FIRST_VERSION, stores.limits.promote_at, stores.limits.demote_at)
+    newest = connection.execute(_NEWEST).first()
+    latest = Thresholds(*newest) if newest else first
+    if latest.rollout_percent == _ALL_ACCOUNTS:
+        return latest, latest
+    newest_for_all = connection.execute(_NEWEST_FOR_ALL).first()
+    return latest, Thresholds(*newest_for_all) if newest_for_all else first
+
+
+def current_shedding(connection: Connection) -> LoadShedding | None:
+    """Return the load shedding that is going on; None if there is none."""
+    row = connection.execute(_SHEDDING).first()
+    return LoadShedding(*row) if row else None
+
+
+def pinned_routes(connection: Connection) -> dict[int, Route]:
+    """Return the route of every account with a pin that has not expired."""
+    rows = connection.execute(_PINNED, {"now": now()})
+    return {row.account_id: row.route for row in rows}
