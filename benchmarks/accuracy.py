@@ -99,7 +99,10 @@ def _swept(name: str, load: Callable[[Stores, Options], object], options: Option
         rounds = [w1.draw(sizes, active, count, source) for _ in range(options.rounds)]
         with running(
             bench,
-            [["feedsvc.supervise.work", "worker", f"bench-{number}"] for number in range(WORKERS)],
+            [
+                ["feedsvc.supervise.celery_process", "worker", f"bench-{number}"]
+                for number in range(WORKERS)
+            ],
         ) as workers:
             return _rounds(name, state, workers, rounds)
 

@@ -144,7 +144,7 @@ class Pool:
 def workers(bench: Bench, count: int = WORKERS, *, idle: bool = True) -> Iterator[Pool]:
     """Celery workers and the clock of the sweep, as `up` runs them; ready when this begins, unless there is work for them already."""
     roles = [["worker", f"bench-{number}"] for number in range(count)] + [["beat"]]
-    with running(bench, [["feedsvc.supervise.work", *role] for role in roles]) as pool:
+    with running(bench, [["feedsvc.supervise.celery_process", *role] for role in roles]) as pool:
         until(lambda: not idle or _waiting(bench) >= count or not pool.lives)
         yield pool
 

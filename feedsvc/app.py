@@ -12,7 +12,7 @@ from flask import Flask, g, request
 from flask_cors import CORS
 
 from feedsvc import logs
-from feedsvc.api import problems, service
+from feedsvc.api import problems, public
 from feedsvc.api.auth import Authenticator
 from feedsvc.api.openapi import GROUPS
 from feedsvc.api.operations import MAX_BODY_BYTES
@@ -57,7 +57,7 @@ def create_app(**settings: Any) -> Flask:
     app.extensions["feedsvc.authenticator"] = authenticator
     _around_requests(app, authenticator, services.metrics)
     problems.register(app)
-    app.register_blueprint(service.blueprint)
+    app.register_blueprint(public.blueprint)
     app.register_blueprint(make_site())
     for group in GROUPS:
         group.register(app)

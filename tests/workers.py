@@ -34,7 +34,7 @@ def processes(settings, *roles):
 
 
 def start(settings, *role):
-    return start_module(settings, "feedsvc.supervise.work", *role)
+    return start_module(settings, "feedsvc.supervise.celery_process", *role)
 
 
 def start_module(settings, *words):

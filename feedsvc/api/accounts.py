@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from feedsvc.api.operations import Call, Operations, answer_json, answer_nothing
-from feedsvc.api.pages import answer_page
+from feedsvc.api.answers import answer_json, answer_nothing, answer_page
+from feedsvc.api.operations import Call, Operations
 from feedsvc.api.schemas import AccountAnswer, FollowItem, FollowResult, FollowsAnswer
 from feedsvc.errors import NotFound
 from feedsvc.graph import accounts, follows, hiding

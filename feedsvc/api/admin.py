@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from flask import Response, request
 
-from feedsvc.api.operations import Call, Operations, answer_json, answer_nothing
-from feedsvc.api.pages import answer_page
+from feedsvc.api.answers import answer_json, answer_nothing, answer_page
+from feedsvc.api.operations import Call, Operations
 from feedsvc.api.problems import PreconditionRequired
 from feedsvc.api.schemas import (
     ExplainQuery,

@@ -129,19 +129,6 @@ def services() -> Services:
     return found
 
 
-def answer_json(payload: Any, status: int = 200, **headers: str) -> Response:
-    """A JSON answer."""
-    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-    return Response(text, status, headers=headers, content_type="application/json")
-
-
-def answer_nothing(status: int = 204) -> Response:
-    """An answer without a body."""
-    answer = Response(status=status)
-    del answer.headers["Content-Type"]
-    return answer
-
-
 def _run(operation: Operation, query_schema: Schema, **raw: str) -> Response:
     caller: Caller = g.caller
     if not caller.scopes.intersection(operation.scopes):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from feedsvc.api.operations import Operations, answer_json
+from feedsvc.api.answers import answer_json
+from feedsvc.api.operations import Operations
 from feedsvc.api.planning_schemas import (
     InputsAnswer,
     PreviewAnswer,

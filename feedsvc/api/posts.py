@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import Response, request, url_for
 
-from feedsvc.api.operations import Call, Operations, answer_nothing
-from feedsvc.api.pages import answer_posts
+from feedsvc.api.answers import answer_nothing, answer_posts
+from feedsvc.api.operations import Call, Operations
 from feedsvc.api.problems import InvalidFields
 from feedsvc.api.schemas import EditBody, IdsQuery, PostBody
 from feedsvc.cache.post_bodies import PostSchema

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint
 
-from feedsvc.api.operations import answer_json, services
+from feedsvc.api.answers import answer_json
+from feedsvc.api.operations import services
 from feedsvc.formats import counted, duration, number
 from feedsvc.routing import delivery_lag
 from feedsvc.store.redis import usage

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, g, redirect, render_template, request, url_for
 
+from feedsvc.api.answers import answer_json
 from feedsvc.api.fields import StrictInteger
-from feedsvc.api.operations import answer_json, services
+from feedsvc.api.operations import services
 from feedsvc.api.planning_schemas import PreviewQuery
 from feedsvc.api.schemas import ThresholdBody
 from feedsvc.console import forms, preview_rows

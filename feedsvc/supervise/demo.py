@@ -1,4 +1,4 @@
-"""The demo: a graph of a few thousand accounts with celebrities among them, posts from all sorts, and what to try next."""
+"""The demo: a graph of a few thousand accounts with celebrities, posts, and commands to try."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from feedsvc.console import codes
 from feedsvc.feed import reader
 from feedsvc.graph import generate
+from feedsvc.paging import DEFAULT_LIMIT
 from feedsvc.planning import change
 from feedsvc.planning.survey import survey
 from feedsvc.posts import publish
@@ -32,10 +33,11 @@ _COMMAND = ".venv/bin/python -m feedsvc"
 
 
 def load_demo(services: Services, url: str) -> list[str]:
-    """Load the demo, if the database is empty, and return the lines to print."""
+    """Load the demo into an empty database, and return the lines to print."""
     with services.stores.sql.reading() as connection:
-        is_empty = connection.scalar(sa.select(Account.id).limit(1)) is None
-    if is_empty:
+        has_accounts = connection.scalar(sa.select(Account.id).limit(1)) is not None
+        has_posts = connection.scalar(sa.select(Post.id).limit(1)) is not None
+    if not has_accounts:
         generate.load(services.stores, _ACCOUNTS, _SEED)
         survey.refresh(services.stores)
         change.change(
@@ -47,42 +49,36 @@ def load_demo(services: Services, url: str) -> list[str]:
             changed_by="demo",
             if_match=None,
         )
-    with services.stores.sql.reading() as connection:
-        is_silent = connection.scalar(sa.select(Post.id).limit(1)) is None
-    if is_silent:
-        _read(services)
-        _post(services)
+    if not has_posts:
+        _read_and_post(services)
         survey.refresh(services.stores)
     return _lines(services, url)
 
 
-def _read(services: Services) -> None:
-    """Those who follow most read their feeds, which exist from then on and take what is pushed."""
-    with services.stores.sql.reading() as connection:
-        readers = list(
-            connection.scalars(
-                sa.select(Account.id).order_by(Account.following_count.desc()).limit(_READERS)
-            )
-        )
-    for reader_ in readers:
-        reader.home_page(services.stores, reader_, None, 20)
+def _read_and_post(services: Services) -> None:
+    """Read the feeds of the busiest followers, then upload posts of large and small accounts.
 
-
-def _post(services: Services) -> None:
-    """The largest accounts post, and some of the others, the more followers the likelier."""
+    A feed that was read once exists in Redis and takes pushes. The authors are the largest
+    accounts, and others drawn in proportion to their followers.
+    """
     with services.stores.sql.reading() as connection:
+        readers = connection.scalars(
+            sa.select(Account.id).order_by(Account.following_count.desc()).limit(_READERS)
+        ).all()
         followers = connection.execute(
             sa.select(Account.id, Account.follower_count).order_by(Account.follower_count.desc())
         ).all()
-    ids, counts = [row.id for row in followers], [row.follower_count + 1 for row in followers]
-    others = random.Random(_SEED).choices(ids, counts, k=_POSTS * 2 // 3)  # noqa: S311 -- a demo
+    for viewer in readers:
+        reader.home_page(services.stores, viewer, None, DEFAULT_LIMIT)
+    ids, weights = [row.id for row in followers], [row.follower_count + 1 for row in followers]
+    others = random.Random(_SEED).choices(ids, weights, k=_POSTS * 2 // 3)  # noqa: S311 -- a demo
     for number, author in enumerate([*others, *ids[: _POSTS // 3]]):
-        photo_url, description = (
-            f"https://img.example/{number}.jpg",
-            f"Photo {number} of account {author}",
-        )
         publish.publish(
-            services.stores, services.enqueue, author, photo_url=photo_url, description=description
+            services.stores,
+            services.enqueue,
+            author,
+            photo_url=f"https://img.example/{number}.jpg",
+            description=f"Photo {number} of account {author}",
         )
 
 
@@ -91,7 +87,7 @@ def _lines(services: Services, url: str) -> list[str]:
         *_feed_lines(services, url),
         *_console_lines(services, url),
         f"Try every call in a browser: {url}/docs",
-        f"Ctrl-C stops the service; its data stays in {services.settings.data_dir} until you delete it.",
+        f"Ctrl-C stops the service. Its data stays in {services.settings.data_dir}.",
     ]
 
 
@@ -111,19 +107,20 @@ def _feed_lines(services: Services, url: str) -> list[str]:
         )
     return [
         "",
-        f"Account {celebrity.id} is a celebrity with {celebrity.follower_count} followers; account {viewer} follows it and others.",
+        f"Account {celebrity.id} is a celebrity with {celebrity.follower_count} followers.",
+        f"Account {viewer} follows it and others.",
         "",
         "Read the feed of that follower:",
         f"  curl -s '{url}/v1/feed?limit=5' -H 'Authorization: Bearer {_token(services, viewer)}'",
         "",
-        "Post as the celebrity, and read again: it is there at once.",
+        "Post as the celebrity, and read the feed again: the post is there at once.",
         f"  {_upload(services, url, celebrity.id)}",
         "",
     ]
 
 
 def _console_lines(services: Services, url: str) -> list[str]:
-    """With the largest account that is pushed: a small drag of the line makes it a celebrity."""
+    """Point at the largest account that is pushed: a small drag of the line makes it a celebrity."""
     demote_at = versions.current(services.stores).demote_at
     pushed = sa.select(Account.id, Account.follower_count).where(Account.follower_count < demote_at)
     with services.stores.sql.reading() as connection:
@@ -131,8 +128,9 @@ def _console_lines(services: Services, url: str) -> list[str]:
     return [
         "Open the console; the link signs you in, once:",
         f"  {codes.link(services.stores, url, 1, ['admin:read', 'admin:write'])}",
-        f"Account {rising.id}, with {rising.follower_count} followers, is pushed so far. Drag the line below that, read what it would do,",
-        "apply it, post as that account, and see its route: pulled, as a celebrity's is. Then roll back.",
+        f"Account {rising.id}, with {rising.follower_count} followers, is pushed so far.",
+        "Drag the line below that number, read the preview, and apply it. Post as that account:",
+        "its route is now pull, like a celebrity's. Then roll back.",
         f"  {_upload(services, url, rising.id)}",
         f"  {url}/console/accounts?id={rising.id}",
         f"Another link: {_COMMAND} console --url {url}",
@@ -141,9 +139,11 @@ def _console_lines(services: Services, url: str) -> list[str]:
 
 
 def _upload(services: Services, url: str, account: int) -> str:
-    as_json = "-H 'Content-Type: application/json'"
     post = '{"photo_url": "https://img.example/new.jpg", "description": "Hello"}'
-    return f"curl -s {url}/v1/posts -H 'Authorization: Bearer {_token(services, account)}' {as_json} -d '{post}'"
+    return (
+        f"curl -s {url}/v1/posts -H 'Authorization: Bearer {_token(services, account)}' "
+        f"-H 'Content-Type: application/json' -d '{post}'"
+    )
 
 
 def _token(services: Services, account: int | None) -> str:

@@ -1,4 +1,4 @@
-"""The web server: `python -m feedsvc.supervise.web HOST PORT PROCESSES`."""
+"""Run the web server: `python -m feedsvc.supervise.web HOST PORT PROCESSES`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from granian.server import Server
 
-from feedsvc.supervise import orphans
+from feedsvc.supervise.children import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,40 +19,41 @@ if TYPE_CHECKING:
 
 _THREADS = 4
 _DRAIN_SECONDS = 5
-# A worker learns from it whose child it is: its server may be dead before it can ask.
+# The server hands its pid to its workers. A worker that asks for its parent may ask too late: the
+# server can be dead before the worker has started.
 _SERVER_PID = "_FEEDSVC_WEB_SERVER_PID"
 
 
 def make_app() -> Flask:
-    """The application, in a web worker, which ends with its server."""
+    """Make the application of one web worker, which ends with its server."""
     from feedsvc.app import create_app  # noqa: PLC0415 -- only the workers need it
 
-    orphans.watch(int(os.environ[_SERVER_PID]))
+    end_with_parent(int(os.environ[_SERVER_PID]))
     app = create_app()
+    # The objects of a started application stay for ever. Each collection that visits them again
+    # costs a tenth of a read.
     gc.collect()
-    gc.freeze()  # what is there now stays: looking through it again and again is a tenth of a read
+    gc.freeze()
     answer = app.wsgi_app
 
     def terminated(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        # This server ends the input where a chunked body ends; without the word of one, Werkzeug reads none of it.
+        # Granian ends the input where a chunked body ends. Werkzeug reads no chunked body unless
+        # the environment says so.
         return answer({**environ, "wsgi.input_terminated": True}, start_response)
 
     app.wsgi_app = terminated  # type: ignore[method-assign]
     return app
 
 
-def main() -> None:
-    """Serve until told to stop."""
-    host, port, processes = sys.argv[1:]
-    serve("feedsvc.supervise.web:make_app", host, int(port), int(processes))
+def serve(factory: str, host: str, port: int, processes: int) -> None:
+    """Serve the application of `factory` until a signal, or until the parent process is gone.
 
-
-def serve(make: str, host: str, port: int, processes: int) -> None:
-    """Serve what the factory of this name makes (it calls `make_app`) until told to stop, or until our parent is gone."""
-    orphans.watch(os.getppid())
+    `factory` names a function, `module:function`, that calls `make_app`.
+    """
+    end_with_parent(os.getppid())
     os.environ[_SERVER_PID] = str(os.getpid())
     server = Server(
-        make,
+        factory,
         factory=True,
         address=host,
         port=port,
@@ -68,4 +69,4 @@ def serve(make: str, host: str, port: int, processes: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve("feedsvc.supervise.web:make_app", sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

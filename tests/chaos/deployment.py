@@ -109,7 +109,7 @@ class Deployment:
             else [
                 pid
                 for pid in children
-                if "feedsvc.supervise.work" in _words(pid) and kind in _words(pid)
+                if "feedsvc.supervise.celery_process" in _words(pid) and kind in _words(pid)
             ]
         )
 

@@ -1,0 +1,52 @@
+"""Answers in JSON: a value, nothing, or one page of a list with its `Link` header (RFC 8288)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, request
+
+if TYPE_CHECKING:
+    from marshmallow import Schema
+
+    from feedsvc.paging import Page
+
+
+def answer_json(payload: Any, status: int = 200, **headers: str) -> Response:
+    """Return the payload as compact JSON."""
+    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    return Response(text, status, headers=headers, content_type="application/json")
+
+
+def answer_nothing(status: int = 204) -> Response:
+    """Return an answer without a body."""
+    answer = Response(status=status)
+    del answer.headers["Content-Type"]
+    return answer
+
+
+def answer_page(page: Page[Any], limit: int, schema: Schema) -> Response:
+    """Return a page of items that the schema serialises."""
+    items = schema.dump(page.items, many=True)
+    return _answer_page(
+        page, limit, [json.dumps(item, ensure_ascii=False).encode() for item in items]
+    )
+
+
+def answer_posts(page: Page[bytes], limit: int) -> Response:
+    """Return a page of posts. They are JSON already and are only joined."""
+    return _answer_page(page, limit, page.items)
+
+
+def _answer_page(page: Page[Any], limit: int, items: list[bytes]) -> Response:
+    cursors = {"next_cursor": page.next_cursor, "prev_cursor": page.prev_cursor}
+    body = b'{"data":[' + b",".join(items) + b'],"page":' + json.dumps(cursors).encode() + b"}"
+    # Neither the path of a list nor a cursor holds a character that must be quoted in a URL.
+    url = (
+        f"{request.scheme}://{request.host}{request.root_path}{request.path}?limit={limit}&cursor="
+    )
+    links = [f'<{url}{page.prev_cursor}>; rel="prev"']
+    if page.next_cursor is not None:
+        links.insert(0, f'<{url}{page.next_cursor}>; rel="next"')
+    return Response(body, headers={"Link": ", ".join(links)}, content_type="application/json")
