@@ -1,4 +1,4 @@
-"""The audit finds what is wrong with a stored feed, repairs it, and takes nothing that is under way for wrong."""
+"""Audits find and repair wrong stored feeds, and leave changes in progress alone."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def audit(stores):
 
 
 @pytest.fixture
-def crowd(world, everything_is_settled):
-    """Seven followers, with stored feeds."""
+def small_world(world, everything_is_settled):
+    """Return a world in which AUTHOR has seven followers, all with stored feeds."""
     world.crowd(AUTHOR, range(1, 8))
     assert world.is_exact(*range(1, 8), AUTHOR)
     return world
 
 
 @pytest.fixture
-def pushed(crowd):
-    """A post that every feed has, and that has left the celebrity list."""
-    post = crowd.post(AUTHOR)
-    crowd.drain()
-    crowd.sweep()
-    assert crowd.is_exact(*range(1, 8))
-    assert auditing.audit(crowd.stores, None).differences == []
+def pushed(small_world):
+    """Publish a post that is in every home feed and no longer on the celebrity list."""
+    post = small_world.post(AUTHOR)
+    small_world.drain()
+    small_world.sweep()
+    assert small_world.is_exact(*range(1, 8))
+    assert auditing.audit(small_world.stores, None).differences == []
     return post
 
 
@@ -56,7 +56,7 @@ def named(differences):
     return [(each.viewer, each.post_id, each.kind) for each in differences]
 
 
-def plant_relations(stores, viewer, *accounts):
+def store_relations(stores, viewer, *accounts):
     stores.redis.set(stores.keys.relations(viewer), b"=" + array("q", accounts).tobytes())
 
 
@@ -73,7 +73,7 @@ def pull_from_now_on(stores):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_whatever_happens_in_a_busy_world_is_no_difference(
+def test_random_changes_by_many_accounts_are_not_differences(
     world, audit, everything_is_settled, seed
 ):
     world.people(*ACCOUNTS)
@@ -84,103 +84,113 @@ def test_whatever_happens_in_a_busy_world_is_no_difference(
     assert world.is_exact(*ACCOUNTS)
 
 
-def test_a_post_that_links_have_half_delivered_is_no_difference(crowd, audit):
-    crowd.post(AUTHOR)
-    while crowd.queue:
+def test_a_post_in_the_middle_of_its_fan_out_is_not_a_difference(small_world, audit):
+    small_world.post(AUTHOR)
+    while small_world.queue:
         assert audit().differences == []
-        crowd.run_link()
+        small_world.run_link()
     assert audit().differences == []
-    crowd.sweep()
+    small_world.sweep()
     assert (audit().stored, audit().differences) == (8, [])
 
 
-def test_a_hole_is_found_named_and_repaired(crowd, pushed, audit, stores):
+def test_a_missing_post_is_found_and_repaired(small_world, pushed, audit, stores):
     stores.redis.lrem(stores.keys.homefeed(VIEWER), 0, str(pushed))
-    assert crowd.read(VIEWER) == []
+    assert small_world.read(VIEWER) == []
     found = audit()
-    [hole] = found.missing
-    assert named([hole]) == [(VIEWER, pushed, "missing")]
-    assert (hole.author_id, hole.route, hole.policy_version, hole.state, hole.batch) == (
-        AUTHOR,
-        "push",
-        1,
-        "done",
-        2,
-    )
+    [difference] = found.missing
+    assert asdict(difference) == {
+        "viewer": VIEWER,
+        "post_id": pushed,
+        "kind": "missing",
+        "author_id": AUTHOR,
+        "route": "push",
+        "policy_version": 1,
+        "state": "done",
+        "batch": 2,
+    }
     assert (found.extra, found.repaired) == ([], [VIEWER])
-    assert crowd.is_exact(VIEWER)
+    assert small_world.is_exact(VIEWER)
     assert audit().differences == []
 
 
 @pytest.mark.parametrize(("viewer", "batch"), [(1, 1), (3, 1), (4, 2), (6, 2), (7, 3), (AUTHOR, 1)])
 def test_the_batch_is_the_one_that_carries_the_viewer(pushed, audit, stores, viewer, batch):
     stores.redis.lrem(stores.keys.homefeed(viewer), 0, str(pushed))
-    assert [hole.batch for hole in audit().missing] == [batch]
+    assert [difference.batch for difference in audit().missing] == [batch]
 
 
-def test_a_difference_is_logged_with_all_that_is_known(pushed, audit, stores):
+def test_a_difference_is_logged_with_all_its_fields(pushed, audit, stores):
     stores.redis.lrem(stores.keys.homefeed(VIEWER), 0, str(pushed))
     with capture_logs() as logs:
-        [hole] = audit().missing
-    assert {"event": "feed.audit_difference", "log_level": "error", **asdict(hole)} in logs
+        [difference] = audit().missing
+    assert {"event": "feed.audit_difference", "log_level": "error", **asdict(difference)} in logs
 
 
-def test_a_hole_that_a_mute_hides_from_readers_is_found_all_the_same(crowd, pushed, audit, stores):
-    crowd.mute(VIEWER, AUTHOR)
+def test_a_missing_post_of_a_muted_author_is_found(small_world, pushed, audit, stores):
+    small_world.mute(VIEWER, AUTHOR)
     stores.redis.lrem(stores.keys.homefeed(VIEWER), 0, str(pushed))
     assert named(audit().missing) == [(VIEWER, pushed, "missing")]
 
 
 @pytest.mark.parametrize("lose", [keys.celebrity_posts, lambda _: keys.CELEBRITIES])
-def test_a_hole_in_a_celebrity_list_is_found_and_repaired(crowd, audit, stores, lose):
+def test_a_post_missing_from_a_celebrity_list_is_found_and_repaired(
+    small_world, audit, stores, lose
+):
     pull_from_now_on(stores)
-    kept, lost = crowd.post(AUTHOR), crowd.post(AUTHOR)
-    assert crowd.read(VIEWER) == [lost, kept]
+    older, lost = small_world.post(AUTHOR), small_world.post(AUTHOR)
+    assert small_world.read(VIEWER) == [lost, older]
     if lose is keys.celebrity_posts:
         stores.redis.lrem(lose(AUTHOR), 0, str(lost))
     else:
         stores.redis.zrem(keys.CELEBRITIES, str(AUTHOR))
     found = audit().missing
     assert (1, lost, "missing") in named(found)
-    assert {(hole.route, hole.policy_version, hole.batch) for hole in found} == {("pull", 2, None)}
-    assert crowd.is_exact(*range(1, 8))
+    assert {(each.route, each.policy_version, each.batch) for each in found} == {("pull", 2, None)}
+    assert small_world.is_exact(*range(1, 8))
     assert audit().differences == []
 
 
-def test_a_stale_relations_view_is_found_and_repaired(crowd, pushed, audit, stores):
-    crowd.unfollow(VIEWER, AUTHOR)
-    plant_relations(stores, VIEWER, VIEWER, AUTHOR)
+def test_a_stale_relations_view_is_found_and_repaired(small_world, pushed, audit, stores):
+    small_world.unfollow(VIEWER, AUTHOR)
+    store_relations(stores, VIEWER, VIEWER, AUTHOR)
     found = audit()
     assert named(found.extra) == [(VIEWER, pushed, "extra")]
     assert (found.missing, found.repaired, found.extra[0].batch) == ([], [VIEWER], None)
-    assert crowd.is_exact(VIEWER)
+    assert small_world.is_exact(VIEWER)
     assert audit().differences == []
 
 
-def test_a_relations_view_that_lacks_a_followee_is_found_and_repaired(crowd, pushed, audit, stores):
-    plant_relations(stores, VIEWER, VIEWER)
+def test_a_relations_view_that_lacks_a_followee_is_found_and_repaired(
+    small_world, pushed, audit, stores
+):
+    store_relations(stores, VIEWER, VIEWER)
     assert named(audit().missing) == [(VIEWER, pushed, "missing")]
-    assert crowd.is_exact(VIEWER)
+    assert small_world.is_exact(VIEWER)
 
 
-def test_the_stale_bytes_of_a_deleted_post_are_found_and_repaired(crowd, pushed, audit, stores):
+def test_the_stale_bytes_of_a_deleted_post_are_found_and_repaired(
+    small_world, pushed, audit, stores
+):
     stale = stores.redis.get(keys.post(pushed))
-    crowd.delete(AUTHOR, pushed)
+    small_world.delete(AUTHOR, pushed)
     stores.redis.set(keys.post(pushed), stale)
     assert {each.kind for each in audit().differences} == {"extra"}
-    assert crowd.is_exact(*range(1, 8))
+    assert small_world.is_exact(*range(1, 8))
     assert audit().differences == []
 
 
-def test_a_repeat_is_counted_and_repaired_and_is_no_difference(crowd, pushed, audit, stores):
+def test_a_repeated_id_is_counted_and_repaired_but_is_not_a_difference(
+    small_world, pushed, audit, stores
+):
     stores.redis.lpush(stores.keys.homefeed(VIEWER), pushed)
     found = audit()
     assert (found.twice, found.differences, found.repaired) == (1, [], [VIEWER])
-    assert crowd.is_exact(VIEWER)
+    assert small_world.is_exact(VIEWER)
     assert audit().twice == 0
 
 
-def test_what_is_not_settled_is_left(world, audit, stores):
+def test_posts_above_the_watermark_are_left_to_a_later_audit(world, audit, stores):
     world.crowd(AUTHOR, [VIEWER])
     assert world.is_exact(VIEWER)
     post = world.post(AUTHOR)
@@ -191,7 +201,9 @@ def test_what_is_not_settled_is_left(world, audit, stores):
 
 
 @pytest.mark.parametrize("concerned", [[VIEWER], [AUTHOR, 77], [AUTHOR], []])
-def test_what_a_pending_change_concerns_is_left(pushed, audit, stores, concerned):
+def test_feeds_and_posts_that_a_pending_outbox_row_concerns_are_left(
+    pushed, audit, stores, concerned
+):
     stores.redis.lrem(stores.keys.homefeed(VIEWER), 0, str(pushed))
     kind = "relations" if concerned else "flush"
     with stores.sql.writing() as connection:
@@ -204,7 +216,7 @@ def test_what_a_pending_change_concerns_is_left(pushed, audit, stores, concerned
     assert len(audit().differences) == 1
 
 
-def test_a_mute_whose_effect_is_still_owed_is_no_difference(pushed, audit, stores):
+def test_a_mute_whose_effect_is_pending_is_not_a_difference(pushed, audit, stores):
     with stores.sql.writing() as connection:
         connection.execute(sa.insert(Mute).values(account_id=VIEWER, muted_id=AUTHOR))
         connection.execute(
@@ -213,59 +225,59 @@ def test_a_mute_whose_effect_is_still_owed_is_no_difference(pushed, audit, store
     assert audit().differences == []
 
 
-def test_a_difference_that_the_second_look_does_not_find_is_none(
+def test_a_difference_that_the_second_comparison_does_not_find_is_dropped(
     pushed, audit, stores, monkeypatch
 ):
-    looked = []
+    compared = []
 
-    def first_look_is_wrong(stores, viewer):
-        looked.append(viewer)
-        found = compare.compare(stores, viewer)
-        return found if looked.count(viewer) > 1 else compare.Found(missing=frozenset({pushed}))
+    def first_comparison_is_wrong(stores, viewer, floor):
+        compared.append(viewer)
+        found = compare.compare(stores, viewer, floor)
+        is_first = compared.count(viewer) == 1
+        return compare.Comparison(missing=frozenset({pushed})) if is_first else found
 
-    monkeypatch.setattr(auditing, "compare", first_look_is_wrong)
-    assert (audit().differences, looked.count(VIEWER)) == ([], 2)
+    monkeypatch.setattr(auditing, "compare", first_comparison_is_wrong)
+    assert (audit().differences, compared.count(VIEWER)) == ([], 2)
 
 
-def test_a_feed_that_changes_all_the_time_is_left(pushed, audit, stores, monkeypatch):
-    real, floors = compare._served_wrong, itertools.count(1)
+def test_a_feed_that_changes_during_every_comparison_is_left(pushed, audit, stores, monkeypatch):
+    wrongly_served, floors = compare._wrongly_served, itertools.count(1)
 
-    def trimmed_meanwhile(stores, viewer, settled):
+    def trim_then_compare(stores, viewer, watermark):
         stores.redis.delete(stores.keys.homefeed(VIEWER))
         stores.redis.rpush(stores.keys.homefeed(VIEWER), f"f{next(floors)}")
-        return real(stores, viewer, settled)
+        return wrongly_served(stores, viewer, watermark)
 
-    monkeypatch.setattr(compare, "_served_wrong", trimmed_meanwhile)
+    monkeypatch.setattr(compare, "_wrongly_served", trim_then_compare)
     assert audit().differences == []
 
 
-def test_an_audit_keeps_no_feed_alive(pushed, audit, stores):
+def test_an_audit_does_not_extend_the_life_of_a_feed(pushed, audit, stores):
     stores.redis.expire(stores.keys.homefeed(VIEWER), 100)
     assert audit().differences == []
     assert stores.redis.ttl(stores.keys.homefeed(VIEWER)) <= 100
 
 
-def test_a_feed_that_is_not_stored_is_not_made(pushed, audit, stores):
+def test_a_feed_that_is_not_stored_is_not_built(pushed, audit, stores):
     stores.redis.delete(stores.keys.homefeed(VIEWER))
     assert audit().stored == 7
     assert not stores.redis.exists(stores.keys.homefeed(VIEWER))
 
 
-def test_an_account_that_is_gone_is_left(pushed, stores, monkeypatch):
+def test_an_account_that_was_deleted_meanwhile_is_left(pushed, stores, monkeypatch):
     monkeypatch.setattr(sample, "draw", lambda *_: [12345])
     stores.redis.rpush(stores.keys.homefeed(12345), "f0")
     assert auditing.audit(stores, 1).stored == 0
 
 
-def test_the_periodic_task_counts(crowd, pushed, stores, broker_url):
+def test_the_periodic_task_counts_feeds_and_differences(small_world, pushed, stores, broker_url):
     stores.redis.lrem(stores.keys.homefeed(VIEWER), 0, str(pushed))
     stores.redis.lpush(stores.keys.homefeed(1), pushed)
-    crowd.unfollow(2, AUTHOR)
-    plant_relations(stores, 2, 2, AUTHOR)
+    small_world.unfollow(2, AUTHOR)
+    store_relations(stores, 2, 2, AUTHOR)
     mine, another = Metrics(), Metrics()
-    apps = [
-        make_celery(stores, broker_url, metrics) for metrics in (another, mine)
-    ]  # the one made first shares nothing
+    # Two Celery applications in one process count apart.
+    apps = [make_celery(stores, broker_url, metrics) for metrics in (another, mine)]
     apps[0].finalize()
     apps[1].tasks["feedsvc.audit"].apply(throw=True)
     assert counts(mine) == [8, 1, 1, 1]
@@ -286,7 +298,7 @@ def test_the_audit_runs_once_a_minute(stores, broker_url):
     app.close()
 
 
-def test_a_note_that_lies_is_found(make_stores, everything_is_settled, monkeypatch):
+def test_a_false_tail_hint_is_found_and_repaired(make_stores, everything_is_settled, monkeypatch):
     monkeypatch.setattr(post_ids, "watermark", lambda: walk.TOP)
     world = World(make_stores(feed_cap=100))
     world.crowd(AUTHOR, [VIEWER])
@@ -300,7 +312,7 @@ def test_a_note_that_lies_is_found(make_stores, everything_is_settled, monkeypat
     stores.redis.lset(key, -1, b"%s:%s:%d:%d" % (floor, token, 18, made[15]))
     page = reader.home_page(stores, VIEWER, None, 2).items
     assert f'"id":"{made[19]}"' not in page[0].decode(), (
-        "the highest one is behind the first few, and not looked for"
+        "the highest id is behind the head, and the false hint hides it"
     )
     assert [each.post_id for each in auditing.audit(stores, None).differences] == [made[19]]
     assert world.is_exact(VIEWER)

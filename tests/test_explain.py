@@ -1,4 +1,4 @@
-"""Why a post is in a feed or is not: every reason, told from real stores."""
+"""Explanations of why a post is, or is not, in a feed: each reason, from real stores."""
 
 from __future__ import annotations
 
@@ -22,20 +22,25 @@ from tests.test_http import BAD_IDS, is_problem
 
 run = test_cli.run
 BIG = 2**63 - 2
-CROWD = range(1, 8)  # batches of 3: 1-3, 4-6, 7
+FOLLOWERS = range(1, 8)  # batches of 3: 1-3, 4-6, 7
 
 
 @pytest.fixture
-def told(world):
-    """The explanation of a post to a viewer, checked against the oracle and the reader."""
+def explained(world):
+    """Return a function that explains a post to a viewer and checks the facts with the oracle."""
 
-    def explained(viewer, post_id):
+    def check(viewer, post_id):
         facts = explain(world.stores, viewer, post_id)
         assert facts.in_feed == facts.served == (post_id in world.oracle.feed(viewer))
         assert (facts.source is None) == (not facts.served)
         return facts
 
-    return explained
+    return check
+
+
+def read_from(source, reason):
+    """Return the sentence for a post that is in the feed, as it should be."""
+    return f"in the feed: read from {source}, because {reason}"
 
 
 def pull_all(world):
@@ -50,8 +55,8 @@ def pull_all(world):
     )
 
 
-def pushed(world, followers=CROWD):
-    """A post of 9, moved into the feeds of these followers, which are stored, and off the celebrity list."""
+def pushed(world, followers=FOLLOWERS):
+    """Publish a post of 9 and run its fan-out to the end: the stored home feeds have it."""
     world.crowd(9, followers)
     world.is_exact(*followers, 9)
     post_id = world.post(9)
@@ -67,12 +72,12 @@ def dump(redis):
 # In the feed
 
 
-def test_a_pulled_post_is_read_from_its_authors_celebrity_list(world, told):
+def test_a_pulled_post_is_read_from_its_authors_celebrity_list(world, explained):
     world.crowd(9, [7])
     world.read(7)
     pull_all(world)
-    facts = told(7, world.post(9))
-    assert facts.why == "in the feed: pulled, read from the celebrity list of 9"
+    facts = explained(7, world.post(9))
+    assert facts.why == read_from("the celebrity list of 9", "the post is pulled")
     assert (facts.source, facts.route, facts.policy_version) == ("celebrity list", "pull", 2)
     assert (facts.fanout.state, facts.fanout.batch, facts.fanout.has_passed, facts.pushed_at) == (
         "done",
@@ -87,27 +92,25 @@ def test_a_pulled_post_is_read_from_its_authors_celebrity_list(world, told):
     )
 
 
-def test_a_pulled_post_whose_celebrity_list_is_lost_is_read_from_the_database(world, told):
+def test_a_pulled_post_whose_celebrity_list_is_lost_is_read_from_the_database(world, explained):
     world.crowd(9, [7])
     pull_all(world)
     post_id = world.post(9)
     world.stores.redis.delete(keys.celebrity_posts(9))
-    facts = told(7, post_id)
-    assert (
-        facts.why == "in the feed: the celebrity list of 9 was not stored, read from the database"
-    )
-    assert told(7, post_id).source == "celebrity list"
+    facts = explained(7, post_id)
+    assert facts.why == read_from("the database", "the celebrity list of 9 was not stored")
+    assert explained(7, post_id).source == "celebrity list"
 
 
-def test_a_post_not_pushed_yet_whose_celebrity_list_is_lost_is_read_from_the_database(world, told):
-    world.crowd(9, CROWD)
-    world.is_exact(*CROWD)
+def test_a_post_not_pushed_yet_whose_celebrity_list_is_lost_is_read_from_the_database(
+    world, explained
+):
+    world.crowd(9, FOLLOWERS)
+    world.is_exact(*FOLLOWERS)
     post_id = world.post(9)
     world.stores.redis.delete(keys.celebrity_posts(9))
-    facts = told(7, post_id)
-    assert (
-        facts.why == "in the feed: the celebrity list of 9 was not stored, read from the database"
-    )
+    facts = explained(7, post_id)
+    assert facts.why == read_from("the database", "the celebrity list of 9 was not stored")
     assert (facts.home.state, facts.home.holds_post, facts.celebrity_list.state) == (
         "valid",
         False,
@@ -115,16 +118,15 @@ def test_a_post_not_pushed_yet_whose_celebrity_list_is_lost_is_read_from_the_dat
     )
 
 
-def test_before_its_batch_has_run_a_post_is_read_from_the_celebrity_list(world, told):
-    world.crowd(9, CROWD)
-    world.is_exact(*CROWD)
+def test_before_its_batch_has_run_a_post_is_read_from_the_celebrity_list(world, explained):
+    world.crowd(9, FOLLOWERS)
+    world.is_exact(*FOLLOWERS)
     post_id = world.post(9)
-    assert told(7, post_id).fanout.state == "pending"
+    assert explained(7, post_id).fanout.state == "pending"
     world.run_link()
-    facts = told(4, post_id)
-    assert (
-        facts.why
-        == "in the feed: batch 2 of the fan-out has not run yet, read from the celebrity list of 9"
+    facts = explained(4, post_id)
+    assert facts.why == read_from(
+        "the celebrity list of 9", "batch 2 of the fan-out has not run yet"
     )
     assert (facts.source, facts.home.holds_post) == ("celebrity list", False)
     assert (
@@ -135,27 +137,27 @@ def test_before_its_batch_has_run_a_post_is_read_from_the_celebrity_list(world, 
     ) == ("running", 2, 1, False)
 
 
-def test_once_its_batch_has_run_a_post_is_in_the_home_feed(world, told):
-    world.crowd(9, CROWD)
-    world.is_exact(*CROWD)
+def test_once_its_batch_has_run_a_post_is_in_the_home_feed(world, explained):
+    world.crowd(9, FOLLOWERS)
+    world.is_exact(*FOLLOWERS)
     post_id = world.post(9)
     world.run_link()
-    facts = told(3, post_id)
-    assert facts.why == "in the feed: pushed in batch 1 of the fan-out, above the feed's floor"
+    facts = explained(3, post_id)
+    assert facts.why == read_from("the home feed", "batch 1 of the fan-out pushed it there")
     assert (facts.source, facts.fanout.batch, facts.fanout.has_passed, facts.pushed_at) == (
         "home feed",
         1,
         True,
         None,
     )
-    assert facts.home == facts.celebrity_list, "both hold it, down to the very first post"
+    assert facts.home == facts.celebrity_list, "both lists hold it, with floor 0"
 
 
-def test_the_last_batch_has_passed_when_the_fan_out_is_done(world, told):
+def test_the_last_batch_has_passed_when_the_fan_out_is_done(world, explained):
     post_id = pushed(world)
     world.stores.redis.delete(world.stores.keys.fanout(post_id, 0, 0))
-    facts = told(7, post_id)
-    assert facts.why == "in the feed: pushed in batch 3 of the fan-out, above the feed's floor"
+    facts = explained(7, post_id)
+    assert facts.why == read_from("the home feed", "batch 3 of the fan-out pushed it there")
     assert (
         facts.fanout.state,
         facts.fanout.batch,
@@ -166,40 +168,40 @@ def test_the_last_batch_has_passed_when_the_fan_out_is_done(world, told):
     assert not facts.celebrity_list.holds_post
 
 
-def test_batches_and_the_cursor_are_judged_by_number_not_by_spelling(world, told):
+def test_batches_and_the_cursor_are_compared_as_numbers_not_as_text(world, explained):
     followers = [5, 6, 7, 10, 11, BIG]
     world.crowd(9, followers)
     post_id = world.post(9)
     world.run_link()
-    passed = {viewer: told(viewer, post_id).fanout for viewer in followers}
+    passed = {viewer: explained(viewer, post_id).fanout for viewer in followers}
     assert [(facts.batch, facts.has_passed) for facts in passed.values()] == [(1, True)] * 3 + [
         (2, False)
     ] * 3
 
 
-def test_a_feed_that_was_not_stored_when_its_batch_ran_is_read_from_the_celebrity_list(world, told):
+def test_a_feed_that_was_not_stored_when_its_batch_ran_is_read_from_the_celebrity_list(
+    world, explained
+):
     world.crowd(9, [7])
     post_id = world.post(9)
     world.drain()
-    facts = told(7, post_id)
-    assert (
-        facts.why
-        == "in the feed: batch 1 of the fan-out has run, but not into this feed, read from the celebrity list of 9"
+    facts = explained(7, post_id)
+    assert facts.why == read_from(
+        "the celebrity list of 9", "batch 1 of the fan-out has run, but not into this feed"
     )
     assert (facts.home.state, facts.home.floor) == ("absent", None)
 
 
-def test_a_feed_rebuilt_before_the_fan_out_holds_the_post_already(world, told):
+def test_a_feed_rebuilt_before_the_fan_out_holds_the_post_already(world, explained):
     world.crowd(9, [7])
     post_id = world.post(9)
     world.read(7)
-    assert (
-        told(7, post_id).why
-        == "in the feed: stored by a rebuild of the feed before batch 1 of the fan-out, above the feed's floor"
+    assert explained(7, post_id).why == read_from(
+        "the home feed", "a rebuild stored it there before batch 1 of the fan-out"
     )
 
 
-def test_a_post_older_than_the_follow_was_not_pushed(world, told):
+def test_a_post_older_than_the_follow_was_stored_by_a_rebuild_not_pushed(world, explained):
     post_id = pushed(world, [7])
     world.crowd(9, [8])
     with world.stores.sql.writing() as connection:
@@ -208,22 +210,24 @@ def test_a_post_older_than_the_follow_was_not_pushed(world, told):
             sa.update(Follow).where(Follow.follower_id == 8).values(followed_at_seconds=later)
         )
     world.read(8)
-    why = "in the feed: stored by a rebuild of the feed after the follow, which is younger than the fan-out, above the feed's floor"
-    assert told(8, post_id).why == why
-    assert (
-        told(7, post_id).why
-        == "in the feed: pushed in batch 1 of the fan-out, above the feed's floor"
+    why = read_from(
+        "the home feed",
+        "a rebuild stored it there after the follow, which is younger than the fan-out",
+    )
+    assert explained(8, post_id).why == why
+    assert explained(7, post_id).why == read_from(
+        "the home feed", "batch 1 of the fan-out pushed it there"
     )
 
 
-def test_ones_own_post_is_pushed_with_the_first_batch(world, told):
-    world.crowd(9, CROWD)
+def test_the_first_batch_pushes_the_post_to_its_author(world, explained):
+    world.crowd(9, FOLLOWERS)
     world.read(9)
     post_id = world.post(9)
-    assert told(9, post_id).fanout.has_passed is False
+    assert explained(9, post_id).fanout.has_passed is False
     world.run_link()
-    facts = told(9, post_id)
-    assert facts.why == "in the feed: pushed in batch 1 of the fan-out, above the feed's floor"
+    facts = explained(9, post_id)
+    assert facts.why == read_from("the home feed", "batch 1 of the fan-out pushed it there")
     assert (facts.is_own, facts.follows, facts.followed_since, facts.fanout.batch) == (
         True,
         False,
@@ -232,63 +236,70 @@ def test_ones_own_post_is_pushed_with_the_first_batch(world, told):
     )
 
 
-def test_a_post_at_or_below_the_floor_is_read_from_the_database(world, told):
+def test_a_post_at_or_below_the_floor_is_read_from_the_database(world, explained):
     world.crowd(9, [7])
     post_ids = [world.post(9) for _ in range(12)]
     world.drain()
     world.read(7)
-    facts = told(7, post_ids[0])
-    assert facts.why == "in the feed: at or below the floor, read from the database"
+    facts = explained(7, post_ids[0])
+    assert facts.why == read_from(
+        "the database", "it is at or below the horizon of the stored lists"
+    )
     assert (facts.source, facts.home.floor, facts.home.holds_post) == (
         "database",
         post_ids[1],
         False,
     )
-    assert told(7, post_ids[2]).source == "home feed"
+    assert explained(7, post_ids[2]).source == "home feed"
 
 
-def test_at_the_floor_nothing_is_read_from_a_list_that_goes_deeper(world, told):
+def test_a_post_at_the_floor_is_read_from_the_database_even_if_another_list_holds_it(
+    world, explained
+):
     world.crowd(9, [7])
     post_ids = [world.post(9) for _ in range(11)]
     world.read(7)
-    facts = told(7, post_ids[0])
+    facts = explained(7, post_ids[0])
     assert (facts.home.floor, facts.celebrity_list.floor, facts.celebrity_list.holds_post) == (
         post_ids[0],
         0,
         True,
     )
     assert (facts.why, facts.source) == (
-        "in the feed: at or below the floor, read from the database",
+        read_from("the database", "it is at or below the horizon of the stored lists"),
         "database",
     )
 
 
-def test_a_post_at_or_below_the_floor_of_another_list_is_read_from_the_database(world, told):
+def test_a_post_at_or_below_the_floor_of_another_list_is_read_from_the_database(world, explained):
     post_id = pushed(world, [7])
     world.crowd(8, [7])
     world.read(7)
     pull_all(world)
     for _ in range(15):
         world.post(8)
-    facts = told(7, post_id)
+    facts = explained(7, post_id)
     assert (facts.home.floor, facts.home.holds_post, facts.source) == (0, True, "database")
     assert facts.horizon >= post_id
 
 
-def test_an_absent_feed_is_read_from_the_database_and_stored_for_the_next(world, told):
+def test_an_absent_feed_is_read_from_the_database_and_then_stored(world, explained):
     post_id = pushed(world, [7])
     world.stores.redis.delete(world.stores.keys.homefeed(7))
-    facts = told(7, post_id)
-    assert facts.why == "in the feed: the home feed was not stored, read from the database"
+    facts = explained(7, post_id)
+    assert facts.why == read_from("the database", "the home feed was not stored")
     assert (facts.home.state, facts.home.floor, facts.source) == ("absent", None, "database")
-    assert (told(7, post_id).home.state, told(7, post_id).source) == ("valid", "home feed")
+    assert (explained(7, post_id).home.state, explained(7, post_id).source) == (
+        "valid",
+        "home feed",
+    )
 
 
-def test_a_feed_being_built_says_nothing_yet(world, told):
+def test_a_feed_being_built_is_not_read(world, explained):
     post_id = pushed(world, [7])
     world.stores.redis.delete(world.stores.keys.homefeed(7))
     lists.open_to_build(world.stores.redis, world.stores.keys.homefeed(7), 60)
-    facts = told(7, post_id)
+    facts = explained(7, post_id)
     assert (facts.home.state, facts.home.floor, facts.home.holds_post, facts.source) == (
         "building",
         None,
@@ -297,23 +308,23 @@ def test_a_feed_being_built_says_nothing_yet(world, told):
     )
 
 
-def test_a_post_pushed_to_a_feed_being_built_is_not_read_from_it(world, told):
+def test_a_post_pushed_to_a_feed_being_built_is_not_read_from_it(world, explained):
     world.crowd(9, [7])
     lists.open_to_build(world.stores.redis, world.stores.keys.homefeed(7), 60)
     post_id = world.post(9)
     world.drain()
     world.sweep()
-    facts = told(7, post_id)
+    facts = explained(7, post_id)
     assert (facts.home.state, facts.home.holds_post, facts.source) == ("building", True, "database")
 
 
 # Not in the feed
 
 
-def test_a_deleted_post_is_not_in_the_feed(world, told):
+def test_a_deleted_post_is_not_in_the_feed(world, explained):
     post_id = pushed(world, [7])
     world.delete(9, post_id)
-    facts = told(7, post_id)
+    facts = explained(7, post_id)
     assert (
         facts.why
         == f"not in the feed: the post was deleted at {facts.deleted_at:%Y-%m-%dT%H:%M:%SZ}"
@@ -321,19 +332,22 @@ def test_a_deleted_post_is_not_in_the_feed(world, told):
     assert facts.home.holds_post
 
 
-def test_a_fan_out_that_a_deletion_ended_has_passed_nobody(world, told):
+def test_a_fan_out_that_a_deletion_ended_has_passed_no_viewer(world, explained):
     world.crowd(9, [7])
     post_id = world.post(9)
     world.delete(9, post_id)
-    assert (told(7, post_id).fanout.state, told(7, post_id).fanout.has_passed) == ("done", False)
+    assert (explained(7, post_id).fanout.state, explained(7, post_id).fanout.has_passed) == (
+        "done",
+        False,
+    )
 
 
 @pytest.mark.parametrize("ever", [True, False])
-def test_a_post_of_somebody_not_followed_is_not_in_the_feed(world, told, ever):
+def test_a_post_of_an_account_that_is_not_followed_is_not_in_the_feed(world, explained, ever):
     post_id = pushed(world, [7])
     world.people(8)
     world.unfollow(7, 9)
-    facts = told(7 if ever else 8, post_id)
+    facts = explained(7 if ever else 8, post_id)
     assert facts.why == f"not in the feed: {facts.viewer} does not follow 9"
     assert (
         facts.home.holds_post,
@@ -343,69 +357,71 @@ def test_a_post_of_somebody_not_followed_is_not_in_the_feed(world, told, ever):
     ) == (ever, None, None, None)
 
 
-def test_a_post_of_somebody_muted_is_not_in_the_feed(world, told):
+def test_a_post_of_a_muted_account_is_not_in_the_feed(world, explained):
     post_id = pushed(world, [7])
     world.mute(7, 9)
-    facts = told(7, post_id)
+    facts = explained(7, post_id)
     assert facts.why == "not in the feed: 7 has muted 9"
     assert (facts.follows, facts.hidden_by) == (True, ["mute"])
 
 
-def test_a_block_is_told_before_the_follow_it_has_ended(world, told):
+def test_a_block_is_named_before_the_follow_that_it_ended(world, explained):
     post_id = pushed(world, [6, 7])
     world.block(7, 9)
     world.block(9, 6)
-    assert (told(7, post_id).why, told(7, post_id).hidden_by) == (
+    assert (explained(7, post_id).why, explained(7, post_id).hidden_by) == (
         "not in the feed: 7 blocks 9",
         ["block"],
     )
-    assert (told(6, post_id).why, told(6, post_id).hidden_by) == (
+    assert (explained(6, post_id).why, explained(6, post_id).hidden_by) == (
         "not in the feed: 9 blocks 6",
         ["blocked by author"],
     )
 
 
-# What is wrong
+# Wrongly served, or wrongly not served
 
 
-def test_a_hole_in_a_home_feed_is_told_with_what_mends_it(world, told):
+def test_a_post_missing_from_a_home_feed_is_named_with_its_remedy(world, explained):
     post_id = pushed(world, [7])
     world.stores.redis.lrem(world.stores.keys.homefeed(7), 0, str(post_id))
     facts = explain(world.stores, 7, post_id)
-    assert facts.why == "should be in the feed but is not served: run feed rebuild 7"
+    assert (
+        facts.why == "should be in the feed but is not served: run python -m feedsvc feed rebuild 7"
+    )
     assert (facts.in_feed, facts.served, facts.source) == (True, False, None)
     world.stores.redis.delete(world.stores.keys.homefeed(7))
-    assert told(7, post_id).served
+    assert explained(7, post_id).served
 
 
-def test_a_hole_in_a_celebrity_list_is_told_with_what_mends_it(world, told):
+def test_a_post_missing_from_a_celebrity_list_is_named_with_its_remedy(world, explained):
     world.crowd(9, [7])
     pull_all(world)
     post_id = world.post(9)
     world.stores.redis.lrem(keys.celebrity_posts(9), 0, str(post_id))
     why = explain(world.stores, 7, post_id).why
     assert why.startswith(
-        "should be in the feed but is not served: run feed rebuild 7, and delete celebrity-posts:9, celebrities and "
-        "recent-celebrity-posts in Redis"
+        "should be in the feed but is not served: run python -m feedsvc feed rebuild 7, and delete "
+        "celebrity-posts:9, celebrities and recent-celebrity-posts in Redis"
     )
     feed = (world.stores.keys.homefeed(7), world.stores.keys.relations(7))
     world.stores.redis.delete(*feed, keys.celebrity_posts(9), keys.CELEBRITIES, keys.RECENT)
-    assert told(7, post_id).served
+    assert explained(7, post_id).served
 
 
-def test_a_post_served_by_mistake_is_told_with_what_mends_it(world):
+def test_a_post_served_wrongly_is_named_with_its_remedy(world):
     post_id = pushed(world, [7])
     world.read(7)
     relations = world.stores.redis.get(world.stores.keys.relations(7))
     world.unfollow(7, 9)
     world.stores.redis.set(world.stores.keys.relations(7), relations)
-    why = explain(world.stores, 7, post_id).why
-    assert (
-        why == "should not be in the feed but is served (7 does not follow 9): run feed rebuild 7"
+    assert explain(world.stores, 7, post_id).why == (
+        "should not be in the feed but is served (7 does not follow 9): "
+        "run python -m feedsvc feed rebuild 7"
     )
 
 
-def test_a_deleted_post_still_served_is_told_with_what_mends_it(world):
+def test_a_deleted_post_that_is_still_served_is_named_with_its_remedy(world):
     post_id = pushed(world, [7])
     world.read(7)
     body = world.stores.redis.get(keys.post(post_id))
@@ -414,36 +430,36 @@ def test_a_deleted_post_still_served_is_told_with_what_mends_it(world):
     assert f"delete post:{post_id} in Redis" in explain(world.stores, 7, post_id).why
 
 
-def test_a_change_under_way_is_looked_at_again(world, monkeypatch):
+def test_facts_are_gathered_again_after_a_change_in_between(world, monkeypatch):
     from feedsvc.feed import reader
 
-    post_id, look = pushed(world, [7]), reader.look
+    post_id, read = pushed(world, [7]), reader.look
 
-    def look_late(*args):
-        monkeypatch.setattr(reader, "look", look)
+    def unfollow_then_read(*args):
+        monkeypatch.setattr(reader, "look", read)
         world.unfollow(7, 9)
-        return look(*args)
+        return read(*args)
 
-    monkeypatch.setattr(reader, "look", look_late)
+    monkeypatch.setattr(reader, "look", unfollow_then_read)
     assert explain(world.stores, 7, post_id).why == "not in the feed: 7 does not follow 9"
 
 
-# It only looks
+# Explaining changes no view
 
 
-def test_a_look_at_a_feed_that_was_just_read_changes_no_key(world):
+def test_explaining_a_feed_that_was_just_read_changes_no_key(world):
     post_id = pushed(world)
     other = world.post(9)
     world.run_link()
-    world.is_exact(*CROWD, 9)
+    world.is_exact(*FOLLOWERS, 9)
     before = dump(world.stores.redis)
-    for viewer in (*CROWD, 9):
+    for viewer in (*FOLLOWERS, 9):
         explain(world.stores, viewer, post_id)
         explain(world.stores, viewer, other)
     assert dump(world.stores.redis) == before
 
 
-def test_a_look_at_an_empty_redis_stores_no_more_than_a_read_does(world):
+def test_explaining_on_an_empty_redis_stores_the_same_keys_as_a_read(world):
     post_id = pushed(world)
     world.stores.redis.flushall()
     world.read(7)
@@ -460,7 +476,7 @@ def test_an_unknown_viewer_or_post_is_not_found(world, viewer, post):
         explain(world.stores, viewer, post_id if post else 77)
 
 
-# Since when
+# The time of a follow
 
 
 def seconds(stores, follower, followee):
@@ -477,20 +493,20 @@ def is_now(at):
     )
 
 
-def test_a_follow_tells_since_when(world, told):
+def test_a_follow_records_its_time(world, explained):
     world.crowd(9, [7])
-    since = told(7, world.post(9)).followed_since
+    since = explained(7, world.post(9)).followed_since
     assert since.tzinfo is not None
     assert is_now(since.timestamp())
 
 
-def test_an_imported_follow_tells_since_when(stores):
+def test_an_imported_follow_records_its_time(stores):
     load.load_edges(stores, [(7, 9), (7, 9), (8, 9)])
     assert is_now(seconds(stores, 7, 9))
     assert is_now(seconds(stores, 8, 9))
 
 
-def test_following_or_importing_again_does_not_change_since_when(world, told):
+def test_following_or_importing_again_does_not_change_the_time(world, explained):
     world.crowd(9, [6, 7])
     at = {6: None, 7: 1_000_000_000}
     with world.stores.sql.writing() as connection:
@@ -504,8 +520,8 @@ def test_following_or_importing_again_does_not_change_since_when(world, told):
         follows.follow(world.stores, follower, 9)
     load.load_edges(world.stores, [(6, 9), (7, 9)])
     post_id = world.post(9)
-    assert told(7, post_id).followed_since == dt.datetime(2001, 9, 9, 1, 46, 40, tzinfo=dt.UTC)
-    assert (told(6, post_id).follows, told(6, post_id).followed_since) == (True, None)
+    assert explained(7, post_id).followed_since == dt.datetime(2001, 9, 9, 1, 46, 40, tzinfo=dt.UTC)
+    assert (explained(6, post_id).follows, explained(6, post_id).followed_since) == (True, None)
 
 
 def migrated(database, revision):
@@ -524,7 +540,7 @@ def edges(database):
         )
 
 
-def test_the_migration_keeps_every_follow_up_and_down(database_url):
+def test_the_migration_keeps_every_follow_in_both_directions(database_url):
     database = Database(database_url)
     migrated(database, "0001")
     with database.writing() as connection:
@@ -553,12 +569,11 @@ def ask(client, headers, query):
 
 
 @pytest.mark.parametrize("scope", ["admin:read", "admin:write"])
-def test_who_administers_may_ask(client, auth, post, scope):
+def test_an_admin_scope_may_ask_for_an_explanation(client, auth, post, scope):
     answer = ask(client, auth(1, scope), f"?viewer={BIG}&post={post}")
     assert answer.status_code == 200
-    assert (
-        answer.json["why"]
-        == "in the feed: pushed in batch 1 of the fan-out, above the feed's floor"
+    assert answer.json["why"] == read_from(
+        "the home feed", "batch 1 of the fan-out pushed it there"
     )
     assert (answer.json["viewer"], answer.json["post_id"], answer.json["author_id"]) == (
         str(BIG),
@@ -570,7 +585,7 @@ def test_who_administers_may_ask(client, auth, post, scope):
     assert answer.json["fanout"] == {"state": "done", "batch": 1, "batches": 1, "has_passed": True}
 
 
-def test_who_does_not_administer_may_not_ask(client, auth, post):
+def test_other_scopes_may_not_ask_for_an_explanation(client, auth, post):
     assert is_problem(ask(client, {}, f"?viewer=7&post={post}"), 401)
     assert is_problem(ask(client, auth(7, "feed service"), "?viewer=x"), 403)
 
@@ -581,7 +596,7 @@ def test_an_unknown_viewer_or_post_is_a_404(client, auth, post):
 
 
 @pytest.mark.parametrize("bad", [*BAD_IDS, "", "me"])
-def test_an_id_that_is_none_is_named(client, auth, bad):
+def test_a_parameter_that_is_not_an_id_is_named(client, auth, bad):
     assert is_problem(
         ask(client, auth(1, "admin:read"), f"?viewer={bad}&post=1"), 422, "query", "viewer"
     )
@@ -598,7 +613,7 @@ def test_a_query_of_the_wrong_shape_is_named(client, auth, query, field):
     assert is_problem(ask(client, auth(1, "admin:read"), query), 422, "query", field)
 
 
-def test_the_answer_is_what_the_document_shows(client, auth, post):
+def test_the_answer_has_the_fields_of_the_openapi_document(client, auth, post):
     document = client.get("/openapi.json").json["components"]["schemas"]
     answer = ask(client, auth(1, "admin:read"), f"?viewer=7&post={post}").json
     described = document["Explanation"]["properties"]
@@ -615,12 +630,12 @@ def halves(line):
     return name, value.strip()
 
 
-def test_the_command_prints_the_sentence_and_the_facts_in_lines(run, post):
+def test_the_command_prints_the_sentence_and_then_one_line_for_each_fact(run, post):
     code, out, _ = run("feed", "explain", "7", str(post))
     sentence, *facts = out.splitlines()
     assert (code, sentence) == (
         0,
-        "in the feed: pushed in batch 1 of the fan-out, above the feed's floor",
+        read_from("the home feed", "batch 1 of the fan-out pushed it there"),
     )
     assert len({len(line) - len(halves(line)[1]) for line in facts}) == 1, "aligned"
     assert {
@@ -645,7 +660,7 @@ def test_the_command_prints_json(run, post):
     ("words", "expected"),
     [(("7",), 2), (("x", "1"), 2), (("0", "1"), 2), (("7", "77"), 1), (("77", "1"), 1)],
 )
-def test_the_command_says_in_one_line_what_is_wrong(run, world, words, expected):
+def test_the_command_prints_one_line_for_an_error(run, world, words, expected):
     world.people(7)
     code, out, err = run("feed", "explain", *words)
     assert (code, out) == (expected, "")

@@ -265,7 +265,9 @@ class ExplanationAnswer(Schema):
     served = fields.Boolean(metadata={"description": "Whether a read shows it.", "example": True})
     why = fields.String(
         metadata={
-            "example": "in the feed: pushed in batch 3 of the fan-out, above the feed's floor"
+            "example": (
+                "in the feed: read from the home feed, because batch 3 of the fan-out pushed it there"
+            )
         }
     )
     source = fields.String(

@@ -17,8 +17,7 @@ from feedsvc.inspection import explain as explaining
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from feedsvc.inspection.audit import Audit
-    from feedsvc.inspection.difference import Difference
+    from feedsvc.inspection.audit import Audit, Difference
 
 
 @click.group()

@@ -1,4 +1,7 @@
-"""Why a post is in a feed or is not, from the facts alone. Pure: `inspection/explain.py` gathers them."""
+"""Explain from the facts why a post is, or is not, in a feed. Pure.
+
+`inspection/explain.py` gathers the facts.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ Source = Literal["celebrity list", "home feed", "database"]
 
 @dataclass(frozen=True)
 class StoredList:
-    """A home feed or celebrity list as it was before the read. `floor`: None unless it is valid."""
+    """A home feed or a celebrity list as it was stored before the reader ran.
+
+    `floor` is None unless the list is valid.
+    """
 
     state: ListState
     floor: int | None
@@ -24,16 +30,19 @@ class StoredList:
 
     @property
     def gives_post(self) -> bool:
-        """Whether a reader finds the post on it: one that is being built is not read."""
+        """Return whether a reader finds the post on the list. A list being built is not read."""
         return self.state == "valid" and self.holds_post
 
 
 @dataclass(frozen=True)
 class FanoutFacts:
-    """How far the fan-out is, and where in it the viewer is.
+    """The progress of a post's fan-out, and the viewer's place in it.
 
-    `batch` counts from 1 among the author's followers of today; None for a pulled post, or for who does not follow. `batches` have
-    run. `has_passed`: the viewer's batch has run, or for the author the first one; None where there is none.
+    `batch`: the number of the viewer's batch, from 1, among the author's followers of today; None
+    for a pulled post, and for a viewer that does not follow the author.
+    `batches`: how many batches have run.
+    `has_passed`: whether the viewer's batch has run, or for the author the first batch; None where
+    there is no such batch.
     """
 
     state: str
@@ -44,10 +53,12 @@ class FanoutFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """A post, a viewer, and all that decides whether the one is in the feed of the other.
+    """All facts that decide whether a post is in a viewer's feed.
 
-    `followed_since` is None if it was not recorded, or `follows` is not so. `hidden_by`: of "mute", "block", "blocked by author".
-    `served` is whether the reader shows it; `horizon`, at and below which it asked the database.
+    `followed_since`: None if the viewer does not follow the author, or if no time was recorded.
+    `hidden_by`: any of "mute", "block", "blocked by author".
+    `served`: whether the reader shows the post.
+    `horizon`: the reader asks the database for posts at or below this id.
     """
 
     viewer: int
@@ -68,17 +79,20 @@ class Explanation:
 
     @property
     def is_own(self) -> bool:
-        """Whether the viewer posted it."""
+        """Return whether the viewer is the post's author."""
         return self.viewer == self.author_id
 
     @property
     def in_feed(self) -> bool:
-        """Whether it belongs in the feed."""
+        """Return whether the post belongs in the feed."""
         return _obstacle(self) is None
 
     @property
     def source(self) -> Source | None:
-        """Where the reader took it from. A list that was not stored is read from the database, and stored."""
+        """Return where the reader took the post from; None if it did not serve the post.
+
+        The reader takes a list that was not stored from the database, and stores the list.
+        """
         if not self.served:
             return None
         if self.post_id <= self.horizon:
@@ -89,23 +103,25 @@ class Explanation:
 
     @property
     def why(self) -> str:
-        """One sentence for people: the first reason that applies, or what to do if the feed is not what it should be."""
+        """Return one sentence for people, with the first reason that applies.
+
+        If the reader disagrees with SQL, the sentence says how to repair the feed.
+        """
         obstacle = _obstacle(self)
+        if obstacle is None and self.served:
+            return f"in the feed: {_how_served(self)}"
         if obstacle is None:
-            return (
-                f"in the feed: {_how(self)}"
-                if self.served
-                else f"should be in the feed but is not served: {_remedy(self)}"
-            )
-        return (
-            f"should not be in the feed but is served ({obstacle}): {_remedy(self)}"
-            if self.served
-            else f"not in the feed: {obstacle}"
-        )
+            return f"should be in the feed but is not served: {_remedy(self)}"
+        if self.served:
+            return f"should not be in the feed but is served ({obstacle}): {_remedy(self)}"
+        return f"not in the feed: {obstacle}"
 
 
 def _obstacle(facts: Explanation) -> str | None:
-    """What keeps the post out of the feed. A block comes before the follow that it has ended."""
+    """Return what keeps the post out of the feed; None if nothing does.
+
+    A block ends follows, so it is named before a missing follow.
+    """
     viewer, author = facts.viewer, facts.author_id
     if facts.deleted_at is not None:
         return f"the post was deleted at {facts.deleted_at:%Y-%m-%dT%H:%M:%SZ}"
@@ -118,48 +134,53 @@ def _obstacle(facts: Explanation) -> str | None:
     return f"{viewer} has muted {author}" if "mute" in facts.hidden_by else None
 
 
-def _how(facts: Explanation) -> str:
-    """How the post got into the feed that was read."""
+def _how_served(facts: Explanation) -> str:
+    """Return where the reader took the post from, and why from there."""
+    celebrity_list = f"the celebrity list of {facts.author_id}"
     if facts.post_id <= facts.horizon:
-        return "at or below the floor, read from the database"
+        return "read from the database, because it is at or below the horizon of the stored lists"
     if facts.source == "celebrity list":
-        return f"{_why_listed(facts)}, read from the celebrity list of {facts.author_id}"
+        return f"read from {celebrity_list}, because {_why_listed(facts)}"
     if facts.source == "home feed":
-        return f"{_why_pushed(facts)}, above the feed's floor"
+        return f"read from the home feed, because {_why_pushed(facts)}"
     is_home = facts.route == "push" and facts.home.state != "valid"
-    missing = "home feed" if is_home else f"celebrity list of {facts.author_id}"
-    return f"the {missing} was not stored, read from the database"
+    return (
+        f"read from the database, because {'the home feed' if is_home else celebrity_list} "
+        "was not stored"
+    )
 
 
 def _why_listed(facts: Explanation) -> str:
     if facts.route == "pull":
-        return "pulled"
-    return f"{_batch(facts)} of the fan-out has {'run, but not into this feed' if facts.fanout.has_passed else 'not run yet'}"
+        return "the post is pulled"
+    has_run = "has run, but not into this feed" if facts.fanout.has_passed else "has not run yet"
+    return f"{_batch(facts)} {has_run}"
 
 
 def _why_pushed(facts: Explanation) -> str:
-    if (
+    is_younger_follow = (
         facts.pushed_at is not None
         and facts.followed_since is not None
         and facts.followed_since > facts.pushed_at
-    ):
-        return "stored by a rebuild of the feed after the follow, which is younger than the fan-out"
+    )
+    if is_younger_follow:
+        return "a rebuild stored it there after the follow, which is younger than the fan-out"
     if facts.fanout.has_passed:
-        return f"pushed in {_batch(facts)} of the fan-out"
-    return f"stored by a rebuild of the feed before {_batch(facts)} of the fan-out"
+        return f"{_batch(facts)} pushed it there"
+    return f"a rebuild stored it there before {_batch(facts)}"
 
 
 def _batch(facts: Explanation) -> str:
-    """The author's own feed goes with the first batch."""
-    return f"batch {facts.fanout.batch or 1}"
+    """Name the viewer's batch. The first batch carries the author's own feed."""
+    return f"batch {facts.fanout.batch or 1} of the fan-out"
 
 
 def _remedy(facts: Explanation) -> str:
-    """What makes the views that are wrong anew."""
+    """Return what to run or delete so that the wrong views are built again."""
     if facts.deleted_at is not None:
-        return f"delete {keys.post(facts.post_id)} in Redis, which the next read makes again"
-    rebuild = f"run feed rebuild {facts.viewer}"
+        return f"delete {keys.post(facts.post_id)} in Redis; the next read stores it again"
+    rebuild = f"run python -m feedsvc feed rebuild {facts.viewer}"
     if facts.served or facts.route == "push":
         return rebuild
-    listed = f"{keys.celebrity_posts(facts.author_id)}, {keys.CELEBRITIES} and {keys.RECENT}"
-    return f"{rebuild}, and delete {listed} in Redis, which the next read makes again"
+    views = f"{keys.celebrity_posts(facts.author_id)}, {keys.CELEBRITIES} and {keys.RECENT}"
+    return f"{rebuild}, and delete {views} in Redis; the next read stores them again"
