@@ -26,7 +26,7 @@ FANOUT = [
             Edit(f"{LUA}/deliver_slice.lua", "call('HSET', keys[1], 'cursor', ARGV[2])\n", ""),
             Edit(
                 DELIVERY,
-                "    answers = streamed(\n"
+                "    answers = stream(\n"
                 "        stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, batch, lane)\n"
                 "    )\n"
                 "    reached: dict[int, str] = {}\n"

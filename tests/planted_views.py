@@ -157,8 +157,8 @@ READING = [
         (
             Edit(
                 "feedsvc/feed/reader.py",
-                "[lists.parse(answer) for answer in",
-                "[lists.parse(answer) if answer else FloorList([], 0) for answer in",
+                "answer.value or celebrity_lists.rebuild(stores, author)",
+                "answer.value or FloorList([], 0)",
             ),
         ),
         ("tests/test_celebrities.py::test_a_celebrity_list_that_is_lost_is_not_an_empty_one",),

@@ -10,6 +10,7 @@ import redis
 from feedsvc.feed import reader
 from feedsvc.store.redis import keys
 from feedsvc.store.redis.client import UNAVAILABLE, connect, throw_everything_away
+from feedsvc.store.redis.round_trip import RoundTrip, read_strings
 from tests.cluster import ValkeyCluster
 from tests.engines import wait_until
 
@@ -95,20 +96,22 @@ def test_everything_is_thrown_away_on_every_node(crowd, valkey):
 def test_a_read_asks_for_the_home_list_after_the_celebrity_lists(crowd, monkeypatch):
     """Between the nodes of a cluster nothing but an answer tells what comes first."""
     crowd.post(99)
-    real, asked = reader.in_one_trip, []
+    asked = []
 
-    def moving(client, *stages):
-        """Each stage a trip, with the post moved before the last one."""
-        answers = []
-        for number, stage in enumerate(stages):
-            if number == len(stages) - 1 and asked:
-                crowd.drain()
-                crowd.sweep()
-            answers += real(client, stage)
-        asked.append(len(stages))
-        return answers
+    class Moving(RoundTrip):
+        """Runs each stage as a trip of its own, and moves the post before the last stage."""
 
-    monkeypatch.setattr(reader, "in_one_trip", moving)
+        def run(self):
+            stages = self._stages
+            for number, stage in enumerate(stages):
+                if number == len(stages) - 1 and asked:
+                    crowd.drain()
+                    crowd.sweep()
+                self._stages = [stage]
+                super().run()
+            asked.append(len(stages))
+
+    monkeypatch.setattr(reader, "RoundTrip", Moving)
     assert crowd.is_exact(1)
     assert all(stages > 1 for stages in asked)
 
@@ -122,7 +125,7 @@ def test_a_cluster_that_misses_a_node_is_unavailable_and_recovers():
         with pytest.raises(UNAVAILABLE):
             client.ping()
         with pytest.raises(UNAVAILABLE):
-            client.mget([f"post:{number}" for number in range(100)])
+            read_strings(client, [f"post:{number}" for number in range(100)])
         servers.nodes[2].start()
         assert wait_until(lambda: answers(client))
     finally:

@@ -12,6 +12,7 @@ from feedsvc.paging import Kind, Newer, encode
 from feedsvc.planning import change
 from feedsvc.posts import read
 from feedsvc.store.redis import keys, lists
+from feedsvc.store.redis.round_trip import RoundTrip
 from tests.cluster import single_server
 from tests.world import post_id
 
@@ -177,18 +178,19 @@ def test_a_post_that_moves_between_the_two_reads_is_seen(world, monkeypatch):
     world.crowd(9, [1])
     world.is_exact(1)
     world.post(9)
-    real = reader.in_one_trip
     trips = []
 
-    def moving(redis, *stages):
-        trips.append(stages)
-        answers = real(redis, *stages)
-        if len(trips) == 1:
-            world.drain()
-            world.sweep()
-        return answers
+    class Moving(RoundTrip):
+        """Moves the post after the first trip."""
 
-    monkeypatch.setattr(reader, "in_one_trip", moving)
+        def run(self):
+            trips.append(self)
+            super().run()
+            if len(trips) == 1:
+                world.drain()
+                world.sweep()
+
+    monkeypatch.setattr(reader, "RoundTrip", Moving)
     assert world.read(1) == world.oracle.feed(1)
 
 

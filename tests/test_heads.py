@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 
 from feedsvc.store.redis import lists, tail_hint
 from feedsvc.store.redis.lists import FloorList
+from feedsvc.store.redis.round_trip import RoundTrip
 from tests.test_lists import build, deliver, stored
 
 VIEWER = 1
@@ -14,29 +15,19 @@ VIEWER = 1
 assert (tail_hint.PAGE, tail_hint.READ, tail_hint.FIRST) == (2, 8, 4)
 
 
-class Commands:
-    """A pipeline that keeps what it is asked, to be run one by one."""
-
-    def __init__(self, redis):
-        self.redis, self.waiting = redis, []
-
-    def __getattr__(self, name):
-        return lambda *args: self.waiting.append(lambda: getattr(self.redis, name)(*args))
-
-
 def read_head(stores, between=lambda _: None):
     """The head, and what was on the list when its ids were read; `between` is called after each command, with its number."""
     key = stores.keys.homefeed(VIEWER)
-    commands = Commands(stores.redis)
-    tail_hint.queue(commands, key, is_all=False)
-    assert len(commands.waiting) == tail_hint.ANSWERS
-    answers, on_list = [], None
-    for number, command in enumerate(commands.waiting):
+    trip, on_list = RoundTrip(stores.redis), None
+    head = tail_hint.ask_head(trip, key)
+    [questions] = trip._stages
+    for number, question in enumerate(questions):
         if number == 1:
             on_list = stored(stores, VIEWER)
-        answers.append(command())
+        question.take(stores.redis.execute_command(*question.command))
         between(number)
-    return tail_hint.parse(*answers), on_list
+    assert number == 3
+    return head.value, on_list
 
 
 def read_whole(stores):

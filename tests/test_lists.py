@@ -6,7 +6,7 @@ from feedsvc.store.redis import delivery, keys, lists
 from feedsvc.store.redis.delivery import END, START, Slice
 from feedsvc.store.redis.keys import CLUSTER_BUCKETS
 from feedsvc.store.redis.lists import FloorList
-from feedsvc.store.redis.scripts import in_one_trip
+from feedsvc.store.redis.round_trip import RoundTrip
 
 POST = 1 << 40
 # In the same bucket as account 1, also on a cluster.
@@ -165,6 +165,9 @@ def test_an_absent_celebrity_list_starts_as_being_built(stores):
 def test_a_celebrity_list_being_built_is_dropped_by_a_take_off(stores):
     key = keys.celebrity_posts(1)
     marker = lists.put(stores.redis, key, POST, stores.limits)
-    assert not in_one_trip(stores.redis, lambda pipe: lists.queue_take_off(pipe, key, POST))[0]
+    trip = RoundTrip(stores.redis)
+    is_empty = lists.add_take_off(trip, key, POST)
+    trip.run()
+    assert not is_empty.value
     assert not lists.finish(stores.redis, key, marker, FloorList([POST], 0), stores.limits)
     assert not stores.redis.exists(key)

@@ -15,7 +15,7 @@ from feedsvc import post_ids
 from feedsvc.formats import rfc3339_ms
 from feedsvc.store.near_cache.snapshot import GONE, Body
 from feedsvc.store.redis import invalidation_log, keys, leases
-from feedsvc.store.redis.scripts import values_of
+from feedsvc.store.redis.round_trip import read_strings
 from feedsvc.store.sql.tables import Post
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def read(stores: Stores, post_ids: Sequence[int]) -> list[Body | None]:
     if not post_ids:
         return []
     names = [keys.post(post_id) for post_id in post_ids]
-    values = [leases.valid(raw) for raw in values_of(stores.redis, names)]
+    values = [leases.valid(raw) for raw in read_strings(stores.redis, names)]
     if None in values:
         missing = [index for index, value in enumerate(values) if value is None]
         built = _read_or_build(stores, [post_ids[index] for index in missing])
@@ -90,7 +90,8 @@ def stored_authors(stores: Stores, post_ids: Sequence[int]) -> dict[int, int | N
     """The authors of those of these posts that are cached; None for one that is remembered as gone. Stores nothing."""
     if not post_ids:
         return {}
-    values = map(leases.valid, stores.redis.mget([keys.post(post_id) for post_id in post_ids]))
+    names = [keys.post(post_id) for post_id in post_ids]
+    values = map(leases.valid, read_strings(stores.redis, names))
     found = {
         post_id: _unpack(value)
         for post_id, value in zip(post_ids, values, strict=True)

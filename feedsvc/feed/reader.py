@@ -11,7 +11,7 @@ import time
 from bisect import bisect_right
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from feedsvc import post_ids
 from feedsvc.cache import celebrity_lists, feed_queries, post_bodies, relations
@@ -23,17 +23,16 @@ from feedsvc.paging import Kind, Newer, Page
 from feedsvc.store.near_cache.snapshot import CachedList, held
 from feedsvc.store.redis import celebrities, keys, lists, read_counts, tail_hint
 from feedsvc.store.redis.lists import FloorList
-from feedsvc.store.redis.scripts import in_one_trip
+from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.redis.tail_hint import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from redis.client import Pipeline
+    from collections.abc import Callable, Collection, Sequence
 
     from feedsvc.paging import Cursor
     from feedsvc.store import Stores
     from feedsvc.store.near_cache.snapshot import Snapshot
+    from feedsvc.store.redis.round_trip import Answer
 
 _EMPTY = held(FloorList([], 0))
 _FLOOR = itemgetter(CachedList._fields.index("floor"))
@@ -180,24 +179,20 @@ def look(stores: Stores, viewer: int, page: Asked | None = None) -> Feed:
 
     With a page, no more than that takes; the read is counted, and puts off the day on which the home list expires.
     """
-    copies: list[Snapshot] = []
     is_all = page is None or not page.is_first
     key = stores.keys.homefeed(viewer)
-
-    def queue(pipe: Pipeline) -> None:
-        pipe.get(stores.keys.relations(viewer))
-        copies[:] = [stores.near_cache.ask(pipe)]
-
-    def then(pipe: Pipeline) -> None:
-        tail_hint.queue(pipe, key, is_all=is_all)
-        if page is not None:
-            pipe.expire(key, stores.limits.feed_ttl_seconds)
-            read_counts.count(stores, pipe, viewer)
-        stores.usage.queue(pipe)
-
-    raw_relations, news, *answers = in_one_trip(stores.redis, queue, then)
-    authors = relations.parse(raw_relations)
-    known = stores.near_cache.learn(copies[0], news)
+    ask_home = tail_hint.ask_whole if is_all else tail_hint.ask_head
+    trip = RoundTrip(stores.redis)
+    visible = trip.ask("GET", stores.keys.relations(viewer), parse=relations.parse)
+    snapshot = stores.near_cache.ask(trip)
+    trip.then()
+    asked = ask_home(trip, key)
+    if page is not None:
+        trip.ask("EXPIRE", key, stores.limits.feed_ttl_seconds)
+        read_counts.count(stores, trip, viewer)
+    stores.usage.add(trip)
+    trip.run()
+    authors, known = visible.value, snapshot.value
     in_order = (
         authors is not None and known is not None
     )  # the home list was read after the celebrities
@@ -207,9 +202,9 @@ def look(stores: Stores, viewer: int, page: Asked | None = None) -> Feed:
         known = celebrity_lists.reload(stores)
     copied, missing = _copied(known, authors)
     read: list[CachedList] = []
+    home = asked.value
     if missing or not in_order:
-        read, answers = _lists_then_head(stores, known, missing, key, is_all=is_all)
-    home = tail_hint.parse(*answers[: tail_hint.ANSWERS]) if answers else None
+        read, home = _lists_then_home(stores, known, missing, lambda trip: ask_home(trip, key))
     if home is None or not (page is None or page.is_within(home)):
         home = _whole_home(stores, viewer)
     celebrity_lists.prune(stores, known)
@@ -256,43 +251,36 @@ def _merged(
     )
 
 
-def _lists_then_head(
-    stores: Stores, known: Snapshot, authors: Sequence[int], key: str, *, is_all: bool
-) -> tuple[list[CachedList], list[Any]]:
-    """The lists of these authors, which this process keeps copies of from now on, and the head of the home list after they were read.
+def _lists_then_home(
+    stores: Stores,
+    known: Snapshot,
+    authors: Sequence[int],
+    ask_home: Callable[[RoundTrip], tail_hint.HeadAnswers | Answer[Home | None]],
+) -> tuple[list[CachedList], Home | None]:
+    """The lists of these authors, which this process keeps copies of from now on, and the home list read after them.
 
-    The head is as Redis answers; nothing if the home list is to be read later still.
+    The home list is None if it is to be read later still.
     """
-
-    def first(pipe: Pipeline) -> None:
-        celebrities.queue_numbers(pipe, authors)
-
-    def then(pipe: Pipeline) -> None:
-        for author in authors:
-            pipe.lrange(keys.celebrity_posts(author), 0, -1)
-
-    def last(pipe: Pipeline) -> None:
-        tail_hint.queue(pipe, key, is_all=is_all)
-
-    answers = in_one_trip(stores.redis, first, then, last)
-    numbers, head = answers[: len(authors)], answers[2 * len(authors) :]
-    parsed = [lists.parse(answer) for answer in answers[len(authors) : 2 * len(authors)]]
-    found = [
-        posts or celebrity_lists.rebuild(stores, author)
-        for author, posts in zip(authors, parsed, strict=True)
-    ]
-    copies = dict(zip(authors, map(held, found), strict=True))
+    trip = RoundTrip(stores.redis)
+    numbers = {author: celebrities.ask_number(trip, author) for author in authors}
+    trip.then()
+    listed = {author: lists.ask(trip, keys.celebrity_posts(author)) for author in authors}
+    trip.then()
+    home = ask_home(trip)
+    trip.run()
+    copies = {
+        author: held(answer.value or celebrity_lists.rebuild(stores, author))
+        for author, answer in listed.items()
+    }
     stores.near_cache.hold(known, copies)
     _forget_empty(
         stores,
         known,
-        {
-            author: number
-            for author, number in zip(authors, numbers, strict=True)
-            if copies[author] == _EMPTY
-        },
+        {author: numbers[author].value for author in authors if copies[author] == _EMPTY},
     )
-    return list(copies.values()), [] if None in parsed else head  # SQL was read after the home list
+    if any(answer.value is None for answer in listed.values()):
+        return list(copies.values()), None  # SQL was read after the home list
+    return list(copies.values()), home.value
 
 
 def _forget_empty(stores: Stores, known: Snapshot, empty: dict[int, float | None]) -> None:

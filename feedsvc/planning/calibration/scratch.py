@@ -22,7 +22,6 @@ from sqlalchemy.pool import StaticPool
 from feedsvc.errors import FeedsvcError
 from feedsvc.store.redis.cluster import Cluster
 from feedsvc.store.redis.keys import CALIBRATION, Keys
-from feedsvc.store.redis.pool import Pool
 from feedsvc.store.redis.usage import UsageCounter
 from feedsvc.store.sql.database import Database, make_engine
 from feedsvc.store.sql.tables import Base
@@ -135,7 +134,7 @@ def _beside(client: redis.Redis) -> Iterator[redis.Redis]:
         "connection_class": client.connection_pool.connection_class,
         "db": int(options.get("db") or 0) + _BESIDE,
     }
-    beside = redis.Redis.from_pool(Pool(**options))
+    beside = redis.Redis.from_pool(redis.ConnectionPool(**options))
     try:
         yield beside
     finally:

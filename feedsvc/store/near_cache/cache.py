@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from feedsvc.store.near_cache.snapshot import Snapshot
@@ -19,9 +20,8 @@ from feedsvc.store.redis.invalidation_log import ANY_POSTS, NO_AUTHOR, WHOLE_LIS
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from redis.client import Pipeline
-
     from feedsvc.store.near_cache.snapshot import Body, CachedList
+    from feedsvc.store.redis.round_trip import Answer, RoundTrip
 
 # What the copies of lists may hold together, in ids of 8 bytes: 32 MB; each list counts as some more for what is around them.
 _IDS = 4_000_000
@@ -50,19 +50,21 @@ class NearCache:
         self._weight = self._bytes = 0
         self._left = 0
 
-    def ask(self, pipe: Pipeline) -> Snapshot:
-        """Queue the question what was put since. The answer goes to `learn`, with what is returned here."""
-        known = self._known
-        invalidation_log.queue_ask(pipe, known.number)
-        return known
+    def ask(self, trip: RoundTrip) -> Answer[Snapshot | None]:
+        """Ask for the invalidations since the last read.
 
-    def learn(self, asked: Snapshot, answer: invalidation_log.Answer) -> Snapshot | None:
-        """What this read knows now. None if a put may have been missed: then `reload`."""
+        The answer is the snapshot for this read. It is None if an invalidation may have been
+        missed: then the caller calls `reload`.
+        """
+        asked = self._known
+        return invalidation_log.ask(trip, asked.number, partial(self._learn, asked))
+
+    def _learn(self, asked: Snapshot, answer: invalidation_log.Entries) -> Snapshot | None:
         news = invalidation_log.news(answer, asked.marker, asked.number)
         if not news:
             return None if news is None else asked
         with self._lock:
-            self._learn(asked.marker, news)
+            self._apply_all(asked.marker, news)
         return replace(asked, number=news[-1].number, news=news)
 
     def reload(self, marker: bytes, number: int, authors: Iterable[int]) -> Snapshot:
@@ -159,7 +161,7 @@ class NearCache:
         later = [put for put in self._news if put.number > known.number]
         return later if len(later) == max(0, self._known.number - known.number) else None
 
-    def _learn(self, marker: bytes, news: Sequence[Invalidation]) -> None:
+    def _apply_all(self, marker: bytes, news: Sequence[Invalidation]) -> None:
         if self._known.marker != marker or self._known.number + 1 < news[0].number:
             return  # it was begun anew meanwhile
         latest = self._known.latest

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, cast
 
 from feedsvc.store.redis import invalidation_log, lists
 from feedsvc.store.redis.keys import CELEBRITIES, celebrity_posts
+from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.redis.scripts import (
     FINISH_AUTHORS,
     OPEN_AUTHORS,
     PUT_AUTHOR,
     REMOVE_AUTHOR,
     fresh_token,
-    in_one_trip,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from redis.client import Pipeline
-
     from feedsvc.store.redis.cluster import Redis
+    from feedsvc.store.redis.round_trip import Answer
 
 _VALID = "v"
 _BUILDING = "b"
@@ -32,14 +31,16 @@ _BUILDING = "b"
 
 def put(redis: Redis, author: int, post_id: int = invalidation_log.WHOLE_LIST) -> None:
     """Note that the author's list holds something, and tell every copy what it holds now. Called after the list was written."""
+    trip = RoundTrip(redis)
+    add_put(trip, author, post_id)
+    trip.run()
 
-    def note(pipe: Pipeline) -> None:
-        PUT_AUTHOR.queue(pipe, [CELEBRITIES], author, _BUILDING + fresh_token())
 
-    def tell(pipe: Pipeline) -> None:
-        invalidation_log.queue_put(pipe, author, post_id)
-
-    in_one_trip(redis, note, tell)
+def add_put(trip: RoundTrip, author: int, post_id: int) -> None:
+    """Add to a trip what `put` does, behind the stage that wrote the list."""
+    trip.script(PUT_AUTHOR, [CELEBRITIES], author, _BUILDING + fresh_token())
+    trip.then()
+    invalidation_log.add_put(trip, author, post_id)
 
 
 def take_off(redis: Redis, posts: Mapping[int, int]) -> None:
@@ -48,39 +49,30 @@ def take_off(redis: Redis, posts: Mapping[int, int]) -> None:
     An author's number is asked for before the list is looked at: whoever is put again after that stays in the set.
     """
     authors = list(set(posts.values()))
-
-    def ask(pipe: Pipeline) -> None:
-        queue_numbers(pipe, authors)
-
-    def take(pipe: Pipeline) -> None:
-        for post_id, author in posts.items():
-            lists.queue_take_off(pipe, celebrity_posts(author), post_id)
-
-    answers = in_one_trip(redis, ask, take)
-    numbers = dict(zip(authors, answers[: len(authors)], strict=True))
-    empty = {
-        author
-        for author, is_empty in zip(posts.values(), answers[len(authors) :], strict=True)
-        if is_empty
-    }
-    remove(redis, {author: numbers[author] for author in empty})
+    trip = RoundTrip(redis)
+    numbers = {author: ask_number(trip, author) for author in authors}
+    trip.then()
+    is_empty = [
+        (author, lists.add_take_off(trip, celebrity_posts(author), post_id))
+        for post_id, author in posts.items()
+    ]
+    trip.run()
+    empty = {author for author, answer in is_empty if answer.value}
+    remove(redis, {author: numbers[author].value for author in empty})
 
 
-def queue_numbers(pipe: Pipeline, authors: Iterable[int]) -> None:
-    """Ask for the number of each author's latest put; the answers are None for those that are not in the set."""
-    for author in authors:
-        pipe.zscore(CELEBRITIES, str(author))
+def ask_number(trip: RoundTrip, author: int) -> Answer[float | None]:
+    """Ask for the number of the author's latest put; None if the author is not in the set."""
+    return trip.ask("ZSCORE", CELEBRITIES, author)
 
 
 def remove(redis: Redis, numbers: Mapping[int, float | None]) -> None:
     """Take these authors out, unless they were put again after they had these numbers (None: it was not there)."""
-
-    def queue(pipe: Pipeline) -> None:
-        for author, number in numbers.items():
-            if number is not None:
-                REMOVE_AUTHOR.queue(pipe, [CELEBRITIES], author, int(number))
-
-    in_one_trip(redis, queue)
+    trip = RoundTrip(redis)
+    for author, number in numbers.items():
+        if number is not None:
+            trip.script(REMOVE_AUTHOR, [CELEBRITIES], author, int(number))
+    trip.run()
 
 
 def read(redis: Redis) -> frozenset[int] | None:

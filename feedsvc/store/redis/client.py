@@ -19,7 +19,6 @@ from redis.retry import Retry
 from feedsvc.store.redis import cluster
 from feedsvc.store.redis.cluster import Cluster, Redis
 from feedsvc.store.redis.keys import run_id
-from feedsvc.store.redis.pool import Pool
 from feedsvc.store.redis.scripts import CHECK_RUN
 
 # What a client raises when the server is down, loading, a replica, full or too slow, or when a cluster misses a node: a 503, or
@@ -52,10 +51,8 @@ def connect(url: str) -> Redis:
     }
     if url.startswith(cluster.SCHEME):
         return Cluster(url, redis_connect_func=_check_node, reinitialize_steps=1, **options)
-    return redis.Redis.from_pool(
-        Pool.from_url(
-            url, redis_connect_func=_greet, retry_on_error=[redis.ConnectionError], **options
-        )
+    return redis.Redis.from_url(
+        url, redis_connect_func=_greet, retry_on_error=[redis.ConnectionError], **options
     )
 
 

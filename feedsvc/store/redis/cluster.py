@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.cluster import ClusterNode
-from redis.commands.helpers import list_or_args
 from redis.event import AfterSlotsCacheRefreshEvent, EventDispatcher, EventListenerInterface
 
 from feedsvc.store.redis.keys import run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from redis.typing import EncodableT, KeysT
 
 SCHEME = "redis+cluster://"
 
@@ -36,10 +33,6 @@ class Cluster(redis.RedisCluster):
         dispatcher = EventDispatcher()
         super().__init__(startup_nodes=named_nodes(url), event_dispatcher=dispatcher, **options)
         dispatcher.register_listeners({AfterSlotsCacheRefreshEvent: [_Renewal(self)]})
-
-    def mget(self, keys: KeysT, *more: EncodableT) -> list[bytes | str | None]:
-        """The values of these keys, in their order, each node asked in the same trip."""
-        return self.mget_nonatomic(list_or_args(keys, more))
 
     def ping(self, **_: Any) -> bool:
         """Whether every primary answers; raises what its silence raises."""

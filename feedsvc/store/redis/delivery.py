@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, cast
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from feedsvc.store.redis import packing
-from feedsvc.store.redis.scripts import DELIVER_SLICE, fresh_token, streamed
+from feedsvc.store.redis.round_trip import RoundTrip, stream
+from feedsvc.store.redis.scripts import DELIVER_SLICE, fresh_token
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from feedsvc.settings import Settings
     from feedsvc.store import Stores
-    from feedsvc.store.redis.scripts import Call
+    from feedsvc.store.redis.round_trip import Call
 
 START = "0"
 END = "end"
@@ -66,7 +68,7 @@ def deliver(
     where it really is; then nothing was pushed in this bucket from there on. The author's own feed goes with the very first slice
     of its bucket.
     """
-    answers = streamed(
+    answers = stream(
         stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, batch, lane)
     )
     reached: dict[int, str] = {}
@@ -93,20 +95,26 @@ def deliver_whole(
         for post_id, author, _ in fanouts:
             yield from _calls(stores, post_id, author, parts[post_id], WHOLE)
 
-    streamed(stores.redis, DELIVER_SLICE, calls)
+    stream(stores.redis, DELIVER_SLICE, calls)
     return {post_id: [part.bucket for part in slices] for post_id, slices in parts.items()}
 
 
 def progress(stores: Stores, lanes: Sequence[tuple[int, Lane, Collection[int]]]) -> list[Progress]:
     """The progress of these lanes of these posts, each in these buckets, in one round trip; where there is none, the lane's start."""
-    with stores.redis.pipeline(transaction=False) as pipe:
-        for post_id, lane, buckets in lanes:
-            for bucket in buckets:
-                pipe.hgetall(stores.keys.fanout(post_id, bucket, lane.number))
-        answers = iter(cast("list[dict[bytes, bytes]]", pipe.execute()))
-    return [
-        _together([_progress(next(answers), lane) for _ in buckets]) for _, lane, buckets in lanes
+    trip = RoundTrip(stores.redis)
+    found = [
+        [
+            trip.ask(
+                "HGETALL",
+                stores.keys.fanout(post_id, bucket, lane.number),
+                parse=partial(_progress, lane),
+            )
+            for bucket in buckets
+        ]
+        for post_id, lane, buckets in lanes
     ]
+    trip.run()
+    return [_together([answer.value for answer in buckets]) for buckets in found]
 
 
 def position(cursor: str) -> float:
@@ -125,7 +133,7 @@ def _together(buckets: Sequence[Progress]) -> Progress:
     return Progress(earliest(cursors), sum(delivered), sum(skipped), max(batches))
 
 
-def _progress(fields: dict[bytes, bytes], lane: Lane) -> Progress:
+def _progress(lane: Lane, fields: dict[bytes, bytes]) -> Progress:
     counts = (int(fields.get(name, 0)) for name in (b"delivered", b"skipped", b"batches"))
     return Progress(fields.get(b"cursor", lane.start.encode()).decode(), *counts)
 

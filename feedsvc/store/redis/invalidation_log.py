@@ -8,19 +8,21 @@ its bytes are dropped, for the posts' bytes that a process holds.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from feedsvc.store.redis.keys import RECENT
-from feedsvc.store.redis.scripts import OPEN_RECENT, PUT_RECENT, fresh_token, in_one_trip
+from feedsvc.store.redis.round_trip import RoundTrip
+from feedsvc.store.redis.scripts import OPEN_RECENT, PUT_RECENT, fresh_token
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from redis.client import Pipeline
+    from collections.abc import Callable, Sequence
 
     from feedsvc.store.redis.cluster import Redis
+    from feedsvc.store.redis.round_trip import Answer
 
-    Answer = Sequence[tuple[bytes, float]]
+    Entries = Sequence[tuple[bytes, float]]
+
+T = TypeVar("T")
 
 # In place of a post: the whole list was made anew, and copies of it say nothing any more.
 WHOLE_LIST = 0
@@ -42,19 +44,17 @@ class Invalidation(NamedTuple):
     post_id: int
 
 
-def queue_put(pipe: Pipeline, author: int, post_id: int) -> None:
+def add_put(trip: RoundTrip, author: int, post_id: int) -> None:
     """Add a put to the set, behind those that wrote the list and `celebrities`."""
-    PUT_RECENT.queue(pipe, [RECENT], author, post_id, fresh_token(), _KEPT)
+    trip.script(PUT_RECENT, [RECENT], author, post_id, fresh_token(), _KEPT)
 
 
 def tell_of_changed_posts(redis: Redis, post_ids: Sequence[int]) -> None:
     """Tell that these posts were edited or deleted, behind whatever dropped their bytes."""
-
-    def queue(pipe: Pipeline) -> None:
-        for post_id in post_ids if len(post_ids) <= _FEW_POSTS else (ANY_POSTS,):
-            queue_put(pipe, NO_AUTHOR, post_id)
-
-    in_one_trip(redis, queue)
+    trip = RoundTrip(redis)
+    for post_id in post_ids if len(post_ids) <= _FEW_POSTS else (ANY_POSTS,):
+        add_put(trip, NO_AUTHOR, post_id)
+    trip.run()
 
 
 def latest(redis: Redis) -> tuple[bytes, int]:
@@ -63,12 +63,13 @@ def latest(redis: Redis) -> tuple[bytes, int]:
     return marker, int(number)
 
 
-def queue_ask(pipe: Pipeline, number: int) -> None:
-    """Ask what was put after this number; `news` understands the answer."""
-    pipe.zrangebyscore(RECENT, f"({number}", "inf", withscores=True)
+def ask(trip: RoundTrip, number: int, parse: Callable[[Entries], T]) -> Answer[T]:
+    """Ask for the entries above a number."""
+    bounds = (f"({number}", "inf")
+    return trip.ask("ZRANGEBYSCORE", RECENT, *bounds, "WITHSCORES", withscores=True, parse=parse)
 
 
-def news(answer: Answer, marker: bytes, number: int) -> list[Invalidation] | None:
+def news(answer: Entries, marker: bytes, number: int) -> list[Invalidation] | None:
     """The puts in an answer, in their order; None if any after this number may be missing: the set is another one, or was trimmed."""
     if not answer or answer[-1] != (marker, math.inf):
         return None

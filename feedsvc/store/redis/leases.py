@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from feedsvc.store.redis.scripts import STORE_LEASED, fresh_token, in_one_trip
+from feedsvc.store.redis.round_trip import RoundTrip
+from feedsvc.store.redis.scripts import STORE_LEASED, fresh_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from redis.client import Pipeline
-
     from feedsvc.store.redis.cluster import Redis
+    from feedsvc.store.redis.round_trip import Answer
 
 _VALID = b"="
 _BUILDING = b"?"
@@ -51,12 +51,12 @@ def read_or_build(
 def _take(redis: Redis, keys: Sequence[str]) -> list[bytes]:
     """What stands in each view now: a value, or a lease (a fresh one of ours where there was nothing)."""
     lease = _BUILDING + fresh_token().encode()
-
-    def queue(pipe: Pipeline) -> None:
-        for key in keys:
-            pipe.set(key, lease, nx=True, get=True, ex=_LEASE_SECONDS)
-
-    return [lease if found is None else found for found in in_one_trip(redis, queue)]
+    trip = RoundTrip(redis)
+    found: list[Answer[bytes | None]] = [
+        trip.ask("SET", key, lease, "EX", _LEASE_SECONDS, "NX", "GET", get=True) for key in keys
+    ]
+    trip.run()
+    return [lease if answer.value is None else answer.value for answer in found]
 
 
 def _store(
@@ -66,8 +66,7 @@ def _store(
     values: Sequence[bytes],
     ttl_seconds: int,
 ) -> None:
-    def queue(pipe: Pipeline) -> None:
-        for key, lease, value in zip(keys, leases, values, strict=True):
-            STORE_LEASED.queue(pipe, [key], lease, _VALID + value, ttl_seconds)
-
-    in_one_trip(redis, queue)
+    trip = RoundTrip(redis)
+    for key, lease, value in zip(keys, leases, values, strict=True):
+        trip.script(STORE_LEASED, [key], lease, _VALID + value, ttl_seconds)
+    trip.run()

@@ -17,10 +17,9 @@ from feedsvc.store.redis.scripts import FINISH_LIST, OPEN_LIST, PUT_POST, TAKE_O
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from redis.client import Pipeline
-
     from feedsvc.settings import Settings
     from feedsvc.store.redis.cluster import Redis
+    from feedsvc.store.redis.round_trip import Answer, RoundTrip
 
 FLOOR = b"f"
 _BUILDING = "b"
@@ -77,6 +76,11 @@ def floor_of(raw: Sequence[bytes]) -> int | None:
     )
 
 
+def ask(trip: RoundTrip, key: str) -> Answer[FloorList | None]:
+    """Ask for a list; None if it is absent or being built."""
+    return trip.ask("LRANGE", key, 0, -1, parse=parse)
+
+
 def read(redis: Redis, key: str) -> FloorList | None:
     """The list, in a round trip of its own; None if it is absent or being built."""
     return parse(cast("list[bytes]", redis.lrange(key, 0, -1)))
@@ -116,6 +120,6 @@ def put(redis: Redis, key: str, post_id: int, limits: Settings) -> str | None:
     return None if marker is None else marker.decode()
 
 
-def queue_take_off(pipe: Pipeline, key: str, post_id: int) -> None:
-    """Take a post off; the answer is true if the list is valid and empty now, down to the very first post."""
-    TAKE_OFF_POST.queue(pipe, [key], post_id)
+def add_take_off(trip: RoundTrip, key: str, post_id: int) -> Answer[int]:
+    """Take a post off; the answer is 1 if the list is valid and empty now, down to the first post."""
+    return trip.script(TAKE_OFF_POST, [key], post_id)

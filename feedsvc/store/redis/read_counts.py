@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from redis.client import Pipeline
-
     from feedsvc.store import Stores
+    from feedsvc.store.redis.round_trip import RoundTrip
 
 # One viewer in so many is counted.
 ONE_IN = 16
@@ -46,12 +45,12 @@ def place(viewer: int) -> int:
     return zlib.crc32(str(viewer).encode())
 
 
-def count(stores: Stores, pipe: Pipeline, viewer: int) -> None:
+def count(stores: Stores, trip: RoundTrip, viewer: int) -> None:
     """Queue the counting of one read, if the viewer is among those counted. Nobody needs the answers."""
     if is_counted(viewer):
         key = stores.keys.reads(stores.keys.bucket(viewer), _today())
-        pipe.hincrby(key, str(viewer), 1)
-        pipe.expire(key, _TTL_SECONDS, nx=True)
+        trip.ask("HINCRBY", key, viewer, 1)
+        trip.ask("EXPIRE", key, _TTL_SECONDS, "NX")
 
 
 def counted(stores: Stores) -> Reads:

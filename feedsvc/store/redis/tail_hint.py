@@ -9,6 +9,7 @@ out no more than those is a list like any other, whose floor is the higher of th
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from redis import RedisError
@@ -20,16 +21,12 @@ from feedsvc.store.redis.scripts import NOTE_REST
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from redis.client import Pipeline
-
     from feedsvc.store.redis.cluster import Redis
+    from feedsvc.store.redis.round_trip import Answer, RoundTrip
 
 # Pages of up to so many posts are looked for in the head, which is so many ids. A note speaks of what is behind the first ones, and
 # serves until the difference has been pushed. Nobody sets them but tests.
 PAGE, READ, FIRST = 20, 80, 30
-
-# How many answers `queue` is for.
-ANSWERS = 4
 
 
 class Home(NamedTuple):
@@ -40,19 +37,41 @@ class Home(NamedTuple):
     whole: bool = True
 
 
-def queue(pipe: Pipeline, key: str, *, is_all: bool) -> None:
-    """Ask for the head of a list, or for all of it.
+@dataclass(frozen=True)
+class HeadAnswers:
+    """The answers to the four questions about the head of a list.
 
-    The marker is read first and last: where it is the same, there were only pushes in between.
+    The marker is read first and last. If it is the same both times, there were only pushes between
+    the two questions.
     """
-    pipe.lindex(key, -1)
-    pipe.lrange(key, 0, -1 if is_all else READ - 1)
-    pipe.llen(key)
-    pipe.lindex(key, -1)
+
+    before: Answer[bytes | None]
+    ids: Answer[list[bytes]]
+    length: Answer[int]
+    after: Answer[bytes | None]
+
+    @property
+    def value(self) -> Home | None:
+        """The head; None if the whole list is needed, or if there is no list."""
+        return _parse(self.before.value, self.ids.value, self.length.value, self.after.value)
 
 
-def parse(before: bytes | None, raw: list[bytes], length: int, after: bytes | None) -> Home | None:
-    """The head in the answers; None if they do not say enough: the whole list is needed, or there is none."""
+def ask_head(trip: RoundTrip, key: str) -> HeadAnswers:
+    """Ask for the head of a list."""
+    return HeadAnswers(
+        trip.ask("LINDEX", key, -1),
+        trip.ask("LRANGE", key, 0, READ - 1),
+        trip.ask("LLEN", key),
+        trip.ask("LINDEX", key, -1),
+    )
+
+
+def ask_whole(trip: RoundTrip, key: str) -> Answer[Home | None]:
+    """Ask for the whole list; None if it is absent or being built."""
+    return trip.ask("LRANGE", key, 0, -1, parse=whole)
+
+
+def _parse(before: bytes | None, raw: list[bytes], length: int, after: bytes | None) -> Home | None:
     if not raw or not raw[-1].isdigit():
         return whole(raw)
     note = _note(after)

@@ -11,16 +11,16 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from feedsvc.store.redis.keys import figures_of
+from feedsvc.store.redis.round_trip import RoundTrip
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    from redis.client import Pipeline
-
     from feedsvc.store.redis.cluster import Redis
+    from feedsvc.store.redis.round_trip import Answer
 
 # A little longer than the day over which a version of the threshold is measured.
 _TTL_SECONDS = 26 * 3_600
@@ -64,18 +64,18 @@ class UsageCounter:
             self._counted[str(bucket(seconds))] += 1
             self._counted[_LISTS] += lists
 
-    def queue(self, pipe: Pipeline) -> None:
+    def add(self, trip: RoundTrip) -> None:
         """Add what was counted to the minute's hash, if a second has passed since the last time. The answers say nothing."""
         if time.monotonic() - self._handed_over_at >= _BETWEEN_SECONDS:
-            self._queue(pipe)
+            self._add(trip)
 
     def hand_over(self, redis: Redis) -> None:
         """The same in a round trip of its own: for a process that serves no feeds."""
-        with redis.pipeline(transaction=False) as pipe:
-            self.queue(pipe)
-            pipe.execute()
+        trip = RoundTrip(redis)
+        self.add(trip)
+        trip.run()
 
-    def _queue(self, pipe: Pipeline) -> None:
+    def _add(self, trip: RoundTrip) -> None:
         with self._lock:
             counted, self._counted = self._counted, Counter()
             before, self._processor_ms = self._processor_ms, _processor_ms()
@@ -83,20 +83,22 @@ class UsageCounter:
             self._handed_over_at = time.monotonic()
         key = figures_of(int(time.time()) // 60)
         for field, count in counted.items():
-            pipe.hincrby(key, field, count)
-        pipe.expire(key, _TTL_SECONDS)
+            trip.ask("HINCRBY", key, field, count)
+        trip.ask("EXPIRE", key, _TTL_SECONDS)
 
 
 def between(redis: Redis, since: dt.datetime, until: dt.datetime) -> Pages:
     """The pages of the minutes that begin in this window, at most a day and a bit; in one round trip."""
     first, end = (math.ceil(moment.timestamp() / 60) for moment in (since, until))
-    with redis.pipeline(transaction=False) as pipe:
-        for minute in range(max(first, end - _TTL_SECONDS // 60), end):
-            pipe.hgetall(figures_of(minute))
-        answers = cast("list[dict[bytes, bytes]]", pipe.execute())
+    trip = RoundTrip(redis)
+    answers: list[Answer[dict[bytes, bytes]]] = [
+        trip.ask("HGETALL", figures_of(minute))
+        for minute in range(max(first, end - _TTL_SECONDS // 60), end)
+    ]
+    trip.run()
     counted: Counter[str] = Counter()
     for answer in answers:
-        counted.update({field.decode(): int(count) for field, count in answer.items()})
+        counted.update({field.decode(): int(count) for field, count in answer.value.items()})
     return _summed(counted)
 
 

@@ -1,0 +1,180 @@
+"""One round trip to Redis that asks several questions, some of them in a fixed order.
+
+trip = RoundTrip(redis)
+relations = trip.ask("GET", "relations:7")
+trip.then()
+ids = trip.ask("LRANGE", "homefeed:7", 0, -1)
+trip.run()
+relations.value, ids.value
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from hiredis import pack_command
+from redis import exceptions
+
+from feedsvc.store.redis.cluster import Cluster, connected, node_of
+from feedsvc.store.redis.scripts import ALL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from redis import Redis as SingleRedis
+
+    from feedsvc.store.redis.cluster import Redis
+    from feedsvc.store.redis.scripts import Script
+
+    # A key, which says which node gets the command, and the packed command.
+    Call = tuple[str, bytes]
+
+T = TypeVar("T")
+
+
+class Answer(Generic[T]):
+    """The answer to one question. It has a `value` only after its round trip has run."""
+
+    __slots__ = ("command", "options", "parse", "value")
+
+    value: T
+
+    def __init__(
+        self,
+        command: tuple[Any, ...],
+        options: dict[str, Any],
+        parse: Callable[[Any], T] | None,
+    ) -> None:
+        self.command, self.options, self.parse = command, options, parse
+
+    def take(self, answer: Any) -> None:
+        """Set the value from the answer of the server."""
+        self.value = answer if self.parse is None else self.parse(answer)
+
+
+class RoundTrip:
+    """Commands that are sent together, in stages.
+
+    A single server runs all stages in order in one round trip. The nodes of a cluster keep no order
+    between them, so on a cluster each stage is a round trip of its own, to all nodes at once.
+
+    A server that lost its scripts gets them again, and every command runs once more. A connection
+    that fails is replaced once, and every command is sent again. So every command may run twice.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._stages: list[list[Answer[Any]]] = [[]]
+
+    def ask(
+        self, *command: Any, parse: Callable[[Any], T] | None = None, **options: Any
+    ) -> Answer[T]:
+        """Add a command to the current stage.
+
+        `options` tell the client library how to read the answer, as its own methods do
+        (`withscores=True`, `get=True`). `parse` turns what the library returns into the value.
+        """
+        answer = Answer(command, options, parse)
+        self._stages[-1].append(answer)
+        return answer
+
+    def script(self, script: Script, keys: Sequence[str], *args: Any) -> Answer[Any]:
+        """Add a call of a Lua script to the current stage."""
+        return self.ask("EVALSHA", script.sha, len(keys), *keys, *args)
+
+    def then(self) -> None:
+        """Begin a stage: what follows runs after everything that was added before."""
+        self._stages.append([])
+
+    def run(self) -> None:
+        """Send all commands and set the value of every answer."""
+        try:
+            self._run()
+        except exceptions.NoScriptError:
+            for script in ALL:
+                self._redis.script_load(script.text)
+            self._run()
+
+    def _run(self) -> None:
+        if isinstance(self._redis, Cluster):
+            for stage in self._stages:
+                _run_on_nodes(self._redis, stage)
+        else:
+            _run_on_one(self._redis, [answer for stage in self._stages for answer in stage])
+
+
+def read_strings(redis: Redis, keys: Sequence[str]) -> list[Any]:
+    """Return the values of strings in the order of their keys, in one round trip; None if absent."""
+    trip = RoundTrip(redis)
+    if isinstance(redis, Cluster):
+        answers: list[Answer[Any]] = [trip.ask("GET", key) for key in keys]
+        trip.run()
+        return [answer.value for answer in answers]
+    values: Answer[list[Any]] = trip.ask("MGET", *keys)
+    trip.run()
+    return values.value
+
+
+def stream(redis: Redis, script: Script, calls: Callable[[], Iterable[Call]]) -> list[Any]:
+    """Run a script once for each call of `calls`, in order, in one round trip; return the answers.
+
+    Each call is sent as soon as it is made, before any answer is read. So the server works on one
+    call while the next one is made (docs/decisions/0004 has the measurement). Every call may run
+    twice.
+    """
+    try:
+        return _stream(redis, calls())
+    except exceptions.NoScriptError:
+        redis.script_load(script.text)
+    except (exceptions.ConnectionError, exceptions.MovedError, exceptions.AskError):
+        if not isinstance(redis, Cluster):
+            raise
+        redis.nodes_manager.initialize()
+    return _stream(redis, calls())
+
+
+def _stream(redis: Redis, calls: Iterable[Call]) -> list[Any]:
+    asked = []
+    with ExitStack() as stack:
+        connections: dict[Any, Any] = {}
+        for key, command in calls:
+            node = node_of(redis, key)
+            if node not in connections:
+                connections[node] = stack.enter_context(connected(node))
+            connections[node].send_packed_command([command])
+            asked.append(connections[node])
+        return [connection.read_response() for connection in asked]
+
+
+def _run_on_nodes(redis: Cluster, stage: Sequence[Answer[Any]]) -> None:
+    with redis.pipeline(transaction=False) as pipe:  # type: ignore[no-untyped-call]
+        for answer in stage:
+            pipe.execute_command(*answer.command, **answer.options)
+        for answer, found in zip(stage, pipe.execute(), strict=True):
+            answer.take(found)
+
+
+def _run_on_one(redis: SingleRedis, answers: Sequence[Answer[Any]]) -> None:
+    """Do the work of the library's `Pipeline.execute`, which costs 13 % of a page's processor time.
+
+    docs/decisions/0016 has the measurement.
+    """
+    if not answers:
+        return
+    message = b"".join([pack_command(answer.command) for answer in answers])
+    try:
+        found = _exchange(redis, message, len(answers))
+    except (exceptions.ConnectionError, exceptions.TimeoutError):
+        # A restarted server has dropped its connections. The client library tries once more, too.
+        found = _exchange(redis, message, len(answers))
+    callbacks = redis.response_callbacks
+    for answer, raw in zip(answers, found, strict=True):
+        understand = callbacks.get(answer.command[0])  # type: ignore[no-untyped-call]
+        answer.take(raw if understand is None else understand(raw, **answer.options))
+
+
+def _exchange(redis: SingleRedis, message: bytes, count: int) -> list[Any]:
+    with connected(redis) as connection:
+        connection.send_packed_command([message])
+        return [connection.read_response() for _ in range(count)]
