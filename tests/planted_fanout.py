@@ -35,7 +35,7 @@ FANOUT = [
                 "            reached[part.bucket] = answer.decode()\n",
                 "    reached: dict[int, str] = {}\n"
                 "    for part in batch:\n"
-                "        [answer] = streamed(stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, [part], lane))\n"
+                "        [answer] = stream(stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, [part], lane))\n"
                 "        reached[part.bucket] = answer.decode()\n"
                 '        stores.redis.hset(stores.keys.fanout(post_id, part.bucket, lane.number), "cursor", answer)\n',
             ),
