@@ -10,7 +10,10 @@ __all__ = ["__version__", "create_app"]
 
 
 def create_app(**settings: Any) -> Any:
-    """The Flask application; see `feedsvc.app.create_app`. Imported at the first call: commands need no web framework."""
+    """Return the Flask application of `feedsvc.app.create_app`.
+
+    The import waits for the first call, because commands need no web framework.
+    """
     from feedsvc.app import create_app as create  # noqa: PLC0415 -- see above
 
     return create(**settings)

@@ -1,4 +1,4 @@
-"""`python -m feedsvc`."""
+"""Run the command line: `python -m feedsvc`."""
 
 from feedsvc.cli.main import main
 

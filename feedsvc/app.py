@@ -1,4 +1,4 @@
-"""The Flask application: the HTTP layer over one process's services."""
+"""The Flask application: the HTTP layer over the services of one process."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from flask import Response
 
     from feedsvc.metrics import Metrics
-    from feedsvc.settings import Settings
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-_EXPOSED = [
+_EXPOSED_HEADERS = [
     "Link",
     "Location",
     "ETag",
@@ -39,33 +38,41 @@ _EXPOSED = [
 
 
 def create_app(**settings: Any) -> Flask:
-    """A Flask application with a whole service behind it.
+    """Create a Flask application with a whole service behind it.
 
-    The keywords are the settings' names without prefix, in lower case, on top of the environment. What is not set is embedded:
-    with a `data_dir` of its own an application needs nothing else, and shares nothing with another one. Raises `FeedsvcError`.
+    The keywords are the names of the settings, in lower case and without prefix. They override the
+    environment. A part that no setting names is embedded: with a `data_dir` of its own an
+    application needs nothing else, and shares nothing with another one. Raises `FeedsvcError`.
     """
     loaded = load_settings(**settings)
     logs.configure()
     services = open_services(loaded)
     atexit.register(services.close)
     app = Flask("feedsvc", static_folder=None)
-    # One byte more than is accepted: a chunked body is cut there, not refused, and must be seen to be too long.
+    # Werkzeug cuts a chunked body at this length and does not refuse it. With one byte more than
+    # the limit a body that is too long can still be recognised.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     app.extensions["feedsvc"] = services
     app.url_map.strict_slashes = False
     authenticator = Authenticator(loaded, services.jwt_secret)
     app.extensions["feedsvc.authenticator"] = authenticator
-    _around_requests(app, authenticator, services.metrics)
+    _add_request_hooks(app, authenticator, services.metrics)
     problems.register(app)
     app.register_blueprint(public.blueprint)
     app.register_blueprint(make_site())
     for group in GROUPS:
         group.register(app)
-    _allow_origins(app, loaded)
+    if loaded.cors_origins:
+        CORS(
+            app,
+            resources={r"/v1/.*": {"origins": list(loaded.cors_origins)}},
+            expose_headers=_EXPOSED_HEADERS,
+            max_age=600,
+        )
     return app
 
 
-def _around_requests(app: Flask, authenticator: Authenticator, metrics: Metrics) -> None:
+def _add_request_hooks(app: Flask, authenticator: Authenticator, metrics: Metrics) -> None:
     @app.before_request
     def identify() -> None:
         given = request.headers.get("X-Request-ID", "")
@@ -75,11 +82,12 @@ def _around_requests(app: Flask, authenticator: Authenticator, metrics: Metrics)
 
     @app.before_request
     def authenticate() -> None:
-        # Before the address is judged: what exists under /v1 is nobody's business without a token.
-        asks_leave = (
+        # The token is checked before the path: a caller without one learns nothing about the
+        # addresses under /v1. A browser's preflight request carries no token.
+        is_preflight = (
             request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        )  # a browser's preflight
-        if request.path.startswith("/v1") and not asks_leave:
+        )
+        if request.path.startswith("/v1") and not is_preflight:
             g.caller = authenticator.caller(request.authorization)
 
     @app.after_request
@@ -88,13 +96,3 @@ def _around_requests(app: Flask, authenticator: Authenticator, metrics: Metrics)
         route = request.url_rule.rule if request.url_rule else "none"
         metrics.http_requests.labels(request.method, route, str(response.status_code)).inc()
         return response
-
-
-def _allow_origins(app: Flask, settings: Settings) -> None:
-    if settings.cors_origins:
-        CORS(
-            app,
-            resources={r"/v1/.*": {"origins": list(settings.cors_origins)}},
-            expose_headers=_EXPOSED,
-            max_age=600,
-        )

@@ -1,6 +1,7 @@
-"""What can go wrong in the domain. Each error carries its data and says what to do next.
+"""The errors of the domain. Each carries its data, and its message says what to do next.
 
-`feedsvc.api.problems` turns them into RFC 9457 answers, `feedsvc.cli` into one line and an exit code.
+`feedsvc.api.problems` turns them into RFC 9457 answers, `feedsvc.cli` into one line and an exit
+code.
 """
 
 from __future__ import annotations
@@ -9,19 +10,19 @@ from typing import Any
 
 
 class FeedsvcError(Exception):
-    """Anything that this service refuses or cannot do, in words meant for the caller."""
+    """A request that the service refuses or cannot fulfil. The message is meant for the caller."""
 
     status = 500
     title = "Internal error"
 
     @property
     def detail(self) -> str:
-        """The message for the caller."""
+        """Return the message for the caller."""
         return str(self)
 
 
 class BadSettings(FeedsvcError):
-    """The environment, or the keywords of `create_app`, hold values that cannot be used."""
+    """The environment, or a keyword of `create_app`, has a value that cannot be used."""
 
     def __init__(self, messages: dict[str, Any]) -> None:
         self.messages = messages
@@ -32,15 +33,13 @@ class BadSettings(FeedsvcError):
 
 
 class NotFound(FeedsvcError):
-    """What was asked for does not exist, or is hidden from the caller."""
+    """The object does not exist, or is hidden from the caller."""
 
     status = 404
     title = "Not found"
 
-    def __init__(self, what: str, ident: object) -> None:
-        self.what = what
-        self.ident = ident
-        super().__init__(f"There is no {what} {ident}.")
+    def __init__(self, kind: str, ident: object) -> None:
+        super().__init__(f"There is no {kind} {ident}.")
 
 
 class Forbidden(FeedsvcError):
@@ -51,20 +50,21 @@ class Forbidden(FeedsvcError):
 
 
 class Conflict(FeedsvcError):
-    """The request fights with another one, or with the state of the service."""
+    """The request is in conflict with another one, or with the state of the service."""
 
     status = 409
     title = "Conflict"
 
 
 class Refused(Conflict):
-    """A guardrail forbids this change. `broken`: each limit that it would break, with the numbers."""
+    """Guardrails forbid this change. `broken` lists each broken limit with its numbers."""
 
     def __init__(self, broken: list[dict[str, Any]]) -> None:
         self.broken = broken
-        what = "; ".join(each["detail"] for each in broken)
+        reasons = "; ".join(each["detail"] for each in broken)
         super().__init__(
-            f"The guardrails refuse this change: {what}. Change less, or force it and give the reason."
+            f"The guardrails refuse this change: {reasons}. "
+            "Change less, or force it and give the reason."
         )
 
 
@@ -74,15 +74,15 @@ class StaleVersion(FeedsvcError):
     status = 412
     title = "Precondition failed"
 
-    def __init__(self, current: int, what: str = "threshold has") -> None:
-        self.current = current
+    def __init__(self, current: int, subject: str = "threshold has") -> None:
         super().__init__(
-            f'The {what} changed: its version is now {current}. Read it again and send If-Match: "{current}".'
+            f"The {subject} changed: the version is now {current}. "
+            f'Read it again and send If-Match: "{current}".'
         )
 
 
 class Invalid(FeedsvcError):
-    """A value is understood and not acceptable. `errors` is `{location: {field: [message]}}`."""
+    """A value is readable and not acceptable. `errors` is `{location: {field: [message]}}`."""
 
     status = 422
     title = "Unprocessable content"
@@ -93,21 +93,22 @@ class Invalid(FeedsvcError):
 
 
 class BadCursor(FeedsvcError):
-    """A cursor that this list did not hand out."""
+    """A cursor that is damaged, or that belongs to another list."""
 
     status = 400
     title = "Bad request"
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(
-            f"The cursor cannot be read: {why}. Leave it out to start from the top of the list."
+            f"The cursor cannot be read: {reason}. Leave it out to start from the top of the list."
         )
 
 
 class StoreUnavailable(FeedsvcError):
-    """A store that the answer needs is down, or too slow; the same request works once it is back.
+    """A store that the answer needs is down, or too slow. The same request works once it is back.
 
-    A store that went down in the middle may have committed what was asked: so may the answer's message not deny it.
+    A store that went down during the request may have committed the change, so the message must not
+    say that the change failed.
     """
 
     status = 503
@@ -117,5 +118,6 @@ class StoreUnavailable(FeedsvcError):
     def __init__(self, store: str) -> None:
         self.store = store
         super().__init__(
-            f"The {store} cannot be reached. Try again in a moment: that is safe, for an upload with its Idempotency-Key."
+            f"The {store} cannot be reached. Try again in a moment. "
+            "A repeat is safe; repeat an upload with its Idempotency-Key."
         )

@@ -1,4 +1,4 @@
-"""How ids, times and numbers are written for people and for JSON, and percentiles. Pure."""
+"""Formats of ids, times and numbers for people and for JSON, and percentiles. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TIMES = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
 
 
 def parse_id(text: Any) -> int | None:
-    """Return an account or post id written in decimal; None if the text is not an id."""
+    """Parse an account or post id in decimal digits. Return None if the text is not an id."""
     if not isinstance(text, str) or not _DECIMAL_ID.fullmatch(text):
         return None
     number = int(text)
@@ -29,23 +29,23 @@ def parse_id(text: Any) -> int | None:
 
 
 def rfc3339(time: dt.datetime) -> str:
-    """Return an aware time as RFC 3339 in UTC, to the millisecond."""
+    """Format an aware time by RFC 3339 in UTC, to the millisecond."""
     return time.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def rfc3339_ms(ms_since_1970: int) -> str:
-    """Return milliseconds since 1970 as RFC 3339 in UTC."""
+    """Format milliseconds since 1970 by RFC 3339 in UTC."""
     second = dt.datetime.fromtimestamp(ms_since_1970 // 1000, dt.UTC)
     return rfc3339(second.replace(microsecond=ms_since_1970 % 1000 * 1000))
 
 
 def moment(time: dt.datetime | None) -> str:
-    """Return a time to the minute, in UTC."""
+    """Format a time in UTC, to the minute."""
     return UNKNOWN if time is None else f"{time.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def number(value: float | None) -> str:
-    """Return whole numbers in full up to a million; larger numbers and fractions to three digits."""
+    """Format a number: in full if whole and below a million, else to three digits."""
     if value is None:
         return UNKNOWN
     for unit, name in _THOUSANDS:
@@ -55,17 +55,17 @@ def number(value: float | None) -> str:
 
 
 def whole(value: float) -> str:
-    """Return a number without its fraction, with commas between thousands."""
+    """Format a number without its fraction, with commas between thousands."""
     return f"{value:,.0f}"
 
 
 def amount(value: float) -> str:
-    """Return a number to the unit from 100 on, to three digits below."""
+    """Format a number: to the unit from 100 on, to three digits below 100."""
     return whole(value) if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 -- three digits
 
 
 def size(value: float | None) -> str:
-    """Return bytes in decimal units, to three digits."""
+    """Format bytes in decimal units, to three digits."""
     if value is None:
         return UNKNOWN
     for unit, name in _BYTES:
@@ -75,7 +75,7 @@ def size(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds in the largest unit that gives at least one, to three digits."""
+    """Format seconds to three digits, in the largest unit that gives at least 1."""
     if seconds is None:
         return UNKNOWN
     if seconds == 0:
@@ -85,31 +85,34 @@ def duration(seconds: float | None) -> str:
 
 
 def seconds_or_ms(seconds: float) -> str:
-    """Return seconds, or milliseconds below one second."""
+    """Format seconds, or milliseconds below one second."""
     return f"{amount(seconds)} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
 
 
 def signed(value: float, spell: Callable[[float | None], str] = number) -> str:
-    """Return a difference with its sign; the minus is the typographic one."""
+    """Format a difference with its sign, a typographic minus."""
     return "no change" if value == 0 else f"{'+' if value > 0 else '−'}{spell(abs(value))}"  # noqa: RUF001 -- typography
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
-    """Return a count with its noun: `1 account`, `12 accounts`."""
+    """Format a count with its noun: `1 account`, `12 accounts`."""
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
 
 
 def percentile(ascending: Sequence[float], per_cent: float) -> float | None:
-    """Return the smallest value that `per_cent` of the values do not exceed (nearest rank); None without values."""
+    """Return the smallest value that `per_cent` of the values do not exceed (nearest rank).
+
+    None without values.
+    """
     return weighted_percentile(((value, 1) for value in ascending), len(ascending), per_cent)
 
 
 def weighted_percentile(
     ascending: Iterable[tuple[float, float]], total: float, per_cent: float
 ) -> float | None:
-    """Return the smallest value that `per_cent` of the weight does not exceed; None without weight.
+    """Return the smallest value that `per_cent` of the weight does not exceed. None without weight.
 
-    `ascending`: pairs of a value and its weight, by value. `total`: the sum of the weights.
+    `ascending` has pairs of a value and its weight, sorted by value. `total` is the sum of weights.
     """
     reached, last = 0.0, None
     for value, weight in ascending:
@@ -120,10 +123,6 @@ def weighted_percentile(
 
 
 def _three_digits(value: float) -> str:
-    text = f"{value:,.{max(0, 2 - _magnitude(value))}f}"
+    magnitude = int(f"{value:e}".partition("e")[2])  # 0 for 1 … 9.99, -1 for 0.1 … 0.999
+    text = f"{value:,.{max(0, 2 - magnitude)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _magnitude(value: float) -> int:
-    """Return 0 for 1 … 9.99, 1 for 10 … 99.9, -1 for 0.1 … 0.999."""
-    return int(f"{value:e}".partition("e")[2])

@@ -1,4 +1,4 @@
-"""Logging: one JSON object a line, on stderr; events have fixed names and fields."""
+"""Logging: one JSON object a line, on stderr. Events have fixed names and fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import structlog
 
 
 class _Stderr:
-    """Whatever `sys.stderr` is when something is logged: loggers outlive a stream that was put in its place for a while."""
+    """Write to the `sys.stderr` of the moment.
+
+    A logger outlives a stream that replaces `sys.stderr` for a while, as a test runner does.
+    """
 
     def write(self, text: str) -> int:
         return sys.stderr.write(text)
@@ -20,7 +23,7 @@ class _Stderr:
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Set up once a process; later calls change nothing."""
+    """Set up logging for this process. Later calls change nothing."""
     if structlog.is_configured():
         return
     structlog.configure(

@@ -12,16 +12,16 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 
 class Metrics:
-    """The counters of one process's service, in a registry of their own."""
+    """The counters of one process, in a registry of their own."""
 
     def __init__(self) -> None:
-        """All at zero."""
         self.registry = CollectorRegistry()
-        self.http_requests = Counter(
-            "feedsvc_http_requests",
+        self.http_requests = self._counter(
+            "http_requests",
             "Requests answered, by method, route and status.",
-            ("method", "route", "status"),
-            registry=self.registry,
+            "method",
+            "route",
+            "status",
         )
         self.posts_published = self._counter(
             "posts_published", "Posts uploaded; replays are not counted."
@@ -34,19 +34,19 @@ class Metrics:
             "audit_missing", "Posts that the audit found missing from a feed."
         )
         self.audit_extra = self._counter(
-            "audit_extra", "Posts that the audit found in a feed that they do not belong to."
+            "audit_extra", "Posts that the audit found in a feed in which they do not belong."
         )
         self.audit_twice = self._counter(
             "audit_twice", "Ids that the audit found more than once in a stored feed."
         )
 
     def exposition(self) -> bytes:
-        """All counts in the Prometheus text format."""
+        """Return all counts in the Prometheus text format."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self.registry)
-        everyone = CollectorRegistry()
-        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
-        return generate_latest(everyone)
+        all_processes = CollectorRegistry()
+        MultiProcessCollector(all_processes)  # type: ignore[no-untyped-call]
+        return generate_latest(all_processes)
 
-    def _counter(self, name: str, counts: str) -> Counter:
-        return Counter(f"feedsvc_{name}", counts, registry=self.registry)
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        return Counter(f"feedsvc_{name}", description, labels, registry=self.registry)

@@ -1,7 +1,8 @@
-"""Pages and their cursors. Pure: a cursor is a position, spelled so that a client cannot mistake it for another list's.
+"""Pages of lists and their cursors. Pure.
 
-A cursor holds the list's kind, a direction, the position, and for a list of posts that is walked upwards the ids above the
-position that were already shown. It holds no secret and survives restarts; its checksum catches what was cut or mistyped.
+A cursor holds the kind of its list, a direction and a position. A cursor that walks a list of posts
+upwards also holds the ids above the position that were already shown. A cursor holds no secret and
+survives restarts. Its checksum detects a damaged or mistyped cursor, its kind one of another list.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from feedsvc.formats import MAX_ID
 
 T = TypeVar("T")
 
-# Items on a page where a client names no limit.
+# The number of items on a page if the client names no limit.
 DEFAULT_LIMIT = 20
 
 _VERSION = 1
@@ -28,7 +29,7 @@ _MAX_LENGTH = 8_192
 
 
 class Kind(enum.IntEnum):
-    """The lists that hand out cursors; the numbers are part of every cursor out there."""
+    """The lists that have cursors. The numbers are part of cursors that clients have stored."""
 
     FEED = 1
     PROFILE = 2
@@ -42,14 +43,14 @@ class Kind(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Older:
-    """Go on downwards: what is strictly below `position`."""
+    """Continue downwards: the items strictly below `position`."""
 
     position: int
 
 
 @dataclass(frozen=True)
 class Newer:
-    """Go back up: what is strictly above `position` and not in `shown`, the nearest first."""
+    """Continue upwards: the items strictly above `position` and not in `shown`, nearest first."""
 
     position: int
     shown: tuple[int, ...] = ()
@@ -68,7 +69,7 @@ class Page(Generic[T]):
 
 
 def encode(kind: Kind, cursor: Cursor) -> str:
-    """The cursor as text of URL-safe characters."""
+    """Encode a cursor as URL-safe text."""
     if isinstance(cursor, Older):
         numbers = [0, cursor.position]
     else:
@@ -82,10 +83,10 @@ def encode(kind: Kind, cursor: Cursor) -> str:
 
 
 def decode(kind: Kind, text: str) -> Cursor:
-    """The cursor that `encode` made for this kind of list. Raises `BadCursor` for anything else."""
-    raw = _unarmour(text)
+    """Decode a cursor that `encode` made for this kind of list. Raises `BadCursor`."""
+    raw = _from_base64(text)
     checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
-    if len(body) < 2 or _checksum(body) != checksum or body[0] != _VERSION:  # noqa: PLR2004 -- version and kind
+    if len(body) < 2 or _checksum(body) != checksum or body[0] != _VERSION:  # noqa: PLR2004 -- two bytes: version and kind
         raise BadCursor("it is damaged or cut short")
     if body[1] != kind:
         raise BadCursor("it belongs to another list")
@@ -93,11 +94,11 @@ def decode(kind: Kind, text: str) -> Cursor:
     position, *shown = accumulate(steps or [MAX_ID + 2])
     lowest, highest = (1, MAX_ID + 1) if direction == 0 else (0, MAX_ID)
     if position < lowest or max(position, *shown, 0) > highest:
-        raise BadCursor("it is not one of ours")
+        raise BadCursor("its position is out of range")
     return Older(position) if direction == 0 else Newer(position, tuple(shown))
 
 
-def _unarmour(text: str) -> bytes:
+def _from_base64(text: str) -> bytes:
     if not text:
         raise BadCursor("it is empty")
     if len(text) > _MAX_LENGTH:
@@ -105,7 +106,7 @@ def _unarmour(text: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise BadCursor("it is not one of ours") from None
+        raise BadCursor("it is not base64") from None
 
 
 def _checksum(body: bytes) -> bytes:
@@ -114,7 +115,7 @@ def _checksum(body: bytes) -> bytes:
 
 def _varint(number: int) -> bytes:
     out = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 -- seven bits a byte, the eighth says that more follow
+    while number > 0x7F:  # noqa: PLR2004 -- seven bits a byte; the eighth bit means that another byte follows
         out.append(number & 0x7F | 0x80)
         number >>= 7
     return bytes([*out, number])

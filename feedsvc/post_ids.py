@@ -16,43 +16,47 @@ EPOCH_MS = 1_704_067_200_000
 _BITS_BELOW_MS = 12
 _NUMBERS = (1 << _BITS_BELOW_MS) - 1
 
-# An upload that takes longer than this from drawing its id to its commit is given up.
+# An upload is aborted if it takes longer than this from drawing its id to its commit.
 GIVE_UP_SECONDS = 2.0
-# What a commit may take after the last check, and what clocks may differ by.
+# The time that a commit may take after the last check, plus the largest difference of clocks.
 _MARGIN_SECONDS = 3.0
 
-# Ids that one process draws within a millisecond ascend. Two processes may draw the same id: the insert tells.
+# The ids that one process draws within a millisecond ascend. Two processes may draw the same id; the
+# second one finds at its insert that the id is taken, and draws again.
 _sequence = itertools.count(secrets.randbelow(_NUMBERS))
 
 
 def draw(ms_since_1970: int) -> int:
-    """Return an id of this millisecond with this process's next number. Another process may have taken it."""
+    """Return an id of this millisecond with the next number of this process.
+
+    Another process may have taken the id already.
+    """
     return make(ms_since_1970, next(_sequence))
 
 
 def make(ms_since_1970: int, number: int) -> int:
-    """Return the id of a millisecond with a number, of which the low 12 bits count."""
+    """Return the id that has this millisecond and the low 12 bits of `number`."""
     return (ms_since_1970 - EPOCH_MS) << _BITS_BELOW_MS | number & _NUMBERS
 
 
 def lowest_of(ms_since_1970: int) -> int:
-    """Return the lowest id of a millisecond: posts made before it have lower ids."""
+    """Return the lowest id of a millisecond. Posts made before it have lower ids."""
     return max(0, make(ms_since_1970, 0))
 
 
 def ms_of(post_id: int) -> int:
-    """Return when a post was made, in milliseconds since 1970."""
+    """Return the time of a post in milliseconds since 1970."""
     return (post_id >> _BITS_BELOW_MS) + EPOCH_MS
 
 
 def seconds_of(post_id: int) -> float:
-    """Return when a post was made, in seconds since 1970."""
+    """Return the time of a post in seconds since 1970."""
     return ms_of(post_id) / 1000
 
 
 def watermark() -> int:
-    """Return the id below which every upload is settled. Call it before reading anything.
+    """Return the id below which every upload has committed or was aborted.
 
-    Uploads that drew a lower id have committed, or were given up.
+    Call it before reading anything else: a read after it finds every post below the watermark.
     """
     return lowest_of(int((time.time() - GIVE_UP_SECONDS - _MARGIN_SECONDS) * 1000))

@@ -1,4 +1,4 @@
-"""Everything that a process of the service works with, opened in one place from the settings."""
+"""The services of one process: the stores, the queue and the counters, opened from the settings."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ if TYPE_CHECKING:
     from feedsvc.settings import Settings
 
 
-class SchemaMissing(FeedsvcError):
-    """The database that was named is not at the newest revision."""
+class SchemaOutdated(FeedsvcError):
+    """A database that the settings name is not at the newest revision."""
 
     def __init__(self, found: str | None, head: str) -> None:
         super().__init__(
-            f"the database is at revision {found or 'none'}, {head} is needed: run python -m feedsvc db upgrade"
+            f"the database is at revision {found or 'none'}, and {head} is needed: "
+            "run python -m feedsvc db upgrade"
         )
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the parts are."""
+    """The URLs of the database, of Redis and of the broker."""
 
     database: str
     redis: str
@@ -46,7 +47,7 @@ class Addresses:
 
 @dataclass(frozen=True)
 class Services:
-    """One process's service."""
+    """The opened services of one process. `valkey` is None where a setting names the server."""
 
     settings: Settings
     stores: Stores
@@ -57,7 +58,7 @@ class Services:
     valkey: EmbeddedValkey | None
 
     def close(self) -> None:
-        """Give everything back; an embedded server that this process has started ends."""
+        """Close every connection, and stop the embedded server if this process started it."""
         self.celery.close()
         self.stores.close()
         if self.valkey is not None:
@@ -65,9 +66,10 @@ class Services:
 
 
 def open_services(settings: Settings, *, check_schema: bool = True) -> Services:
-    """Open the service. An embedded database is migrated by itself; one that was named has to be at the newest revision.
+    """Open the services.
 
-    Raises `FeedsvcError` in words for the operator.
+    An embedded database is migrated here. A database that the settings name must be at the newest
+    revision, unless `check_schema` is false. Raises `FeedsvcError` with a message for the operator.
     """
     folder = datadir.prepare(settings.data_dir)
     valkey = attach_or_start(folder) if settings.redis_url is None else None
@@ -76,7 +78,9 @@ def open_services(settings: Settings, *, check_schema: bool = True) -> Services:
     if settings.database_url is None:
         migrate.upgrade(stores.sql)
     elif check_schema:
-        _require_schema(stores)
+        found, head = migrate.revisions(stores.sql)
+        if found != head:
+            raise SchemaOutdated(found, head)
     metrics = Metrics()
     celery = make_celery(stores, at.broker, metrics)
     secret = settings.jwt_secret or datadir.secret(folder)
@@ -84,59 +88,62 @@ def open_services(settings: Settings, *, check_schema: bool = True) -> Services:
 
 
 def addresses(settings: Settings, folder: Path, valkey: EmbeddedValkey | None) -> Addresses:
-    """Where the parts are: as the settings say, else in the data folder. Raises `BadSettings`."""
+    """Return the URLs that the settings name, else those in the data folder.
+
+    Raises `BadSettings`.
+    """
     database = database_url(settings, folder)
     if valkey is not None:
         return Addresses(database, valkey.url(), settings.broker_url or valkey.broker_url())
-    assert settings.redis_url is not None, "without an embedded server there is one that was named"
+    assert settings.redis_url is not None, "without an embedded server a setting names one"
     try:
         check_url(settings.redis_url)
-        return Addresses(
-            database, settings.redis_url, settings.broker_url or _next_database(settings.redis_url)
-        )
+        broker = settings.broker_url or _next_database(settings.redis_url)
     except ValueError:
-        accepted = "redis://host:6379/0, rediss://host, unix:///path or redis+cluster://host:port,host:port"
+        accepted = (
+            "redis://host:6379/0, rediss://host, unix:///path "
+            "or redis+cluster://host:port,host:port"
+        )
         raise BadSettings({"redis_url": [f"is not a Redis URL, like {accepted}"]}) from None
+    return Addresses(database, settings.redis_url, broker)
 
 
 def database_url(settings: Settings, folder: Path) -> str:
-    """Where the database is: as the setting says, else in the data folder. Raises `BadSettings`."""
+    """Return the database URL that the settings name, else the one of the data folder.
+
+    A PostgreSQL URL without a driver gets psycopg. Raises `BadSettings`.
+    """
     if settings.database_url is None:
         return URL.create("sqlite", database=str(folder / "feedsvc.db")).render_as_string()
     try:
         url = make_url(settings.database_url)
     except (ArgumentError, ValueError):
-        raise BadSettings(
-            {"database_url": ["is not a database URL, like postgresql+psycopg://user@host/name"]}
+        raise _bad_database(
+            "is not a database URL, like postgresql+psycopg://user@host/name"
         ) from None
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise BadSettings({"database_url": ["must be of SQLite or PostgreSQL"]})
+        raise _bad_database("must be of SQLite or PostgreSQL")
     try:
         url.get_dialect().import_dbapi()
     except (ImportError, NoSuchModuleError):
-        raise BadSettings(
-            {
-                "database_url": [
-                    f"needs a driver that is not installed: {url.drivername}; use postgresql+psycopg"
-                ]
-            }
+        raise _bad_database(
+            f"needs a driver that is not installed: {url.drivername}; use postgresql+psycopg"
         ) from None
     return url.render_as_string(hide_password=False)
 
 
+def _bad_database(message: str) -> BadSettings:
+    return BadSettings({"database_url": [message]})
+
+
 def _next_database(redis_url: str) -> str:
-    """The broker's default place: the same server, the next database."""
+    """Return the default URL of the broker: the next database of the same server."""
     url = make_url(redis_url)
     if url.drivername == "unix":
         number = int(str(url.query.get("db", 0))) + 1
-        return f"redis+socket://{redis_url.removeprefix('unix://').partition('?')[0]}?virtual_host={number}"
+        socket = redis_url.removeprefix("unix://").partition("?")[0]
+        return f"redis+socket://{socket}?virtual_host={number}"
     number = int(url.database or url.query.get("db", 0) or 0) + 1  # type: ignore[arg-type]
     return url.set(database=str(number), query={}).render_as_string(hide_password=False)
-
-
-def _require_schema(stores: Stores) -> None:
-    found, head = migrate.revisions(stores.sql)
-    if found != head:
-        raise SchemaMissing(found, head)

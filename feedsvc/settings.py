@@ -1,7 +1,7 @@
-"""Every setting of the service, read from the environment in one place.
+"""The settings of the service, read from the environment in one place.
 
-A variable `FEEDSVC_FEED_CAP` is the field `feed_cap` here and the keyword `feed_cap` of `create_app`.
-`docs/settings.md` documents each of them; a test fails when one is missing there.
+The variable `FEEDSVC_FEED_CAP` is the field `feed_cap` here and the keyword `feed_cap` of
+`create_app`. `docs/settings.md` documents each setting; a test fails when one is missing there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _AT_LEAST_ONE = validate.Range(min=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of one process. `None` means: use the embedded part, or what the data folder holds."""
+    """The settings of one process. None means the embedded part, or the key of the data folder."""
 
     data_dir: Path = Path(".feedsvc")
     database_url: str | None = None
@@ -52,7 +52,7 @@ class Settings:
 
     @property
     def longest_list(self) -> int:
-        """The number of ids at which a list is trimmed to `feed_cap`."""
+        """Return the number of ids at which a list is trimmed to `feed_cap`."""
         return self.feed_cap + self.feed_slack
 
 
@@ -87,7 +87,7 @@ class _SettingsSchema(Schema):
     cors_origins = _CommaSeparated()
 
     @validates_schema
-    def _judge_together(self, data: dict[str, Any], **_: Any) -> None:
+    def _check_pairs(self, data: dict[str, Any], **_: Any) -> None:
         promote_at = data.get("promote_at", Settings.promote_at)
         demote_at = data.get("demote_at", min(Settings.demote_at, promote_at))
         if promote_at < demote_at:
@@ -98,22 +98,19 @@ class _SettingsSchema(Schema):
 
     @post_load
     def _build(self, data: dict[str, Any], **_: Any) -> Settings:
-        data.setdefault("feed_slack", default_slack(data.get("feed_cap", Settings.feed_cap)))
+        # A list grows by an eighth of the cap, at least by one entry, before it is trimmed.
+        data.setdefault("feed_slack", max(1, data.get("feed_cap", Settings.feed_cap) // 8))
         data.setdefault(
             "demote_at", min(Settings.demote_at, data.get("promote_at", Settings.promote_at))
         )
         return Settings(**data)
 
 
-def default_slack(cap: int) -> int:
-    """How many entries beyond `cap` a list may grow before it is trimmed: an eighth, at least one."""
-    return max(1, cap // 8)
-
-
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """The settings of `environ` (default: the process's), with `overrides` on top; an empty variable is unset.
+    """Return the settings of `environ`, by default the process's environment, and of `overrides`.
 
-    Raises `BadSettings`, which names every bad one in one line.
+    An override wins over a variable. An empty variable counts as unset. Raises `BadSettings`, which
+    names every bad setting in one line.
     """
     environ = os.environ if environ is None else environ
     given: dict[str, Any] = {
