@@ -1,4 +1,4 @@
-"""Commands: thin, one line when something is wrong, JSON when asked."""
+"""Commands print an answer, JSON with --json, and one line for an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from feedsvc.posts import publish
 
 @pytest.fixture
 def run(settings, monkeypatch, capsys):
-    """Runs a command on this test's stores; returns exit code, output and error output."""
+    """Return a function that runs a command and returns its exit code, output and error output."""
     for name, value in settings.items():
         monkeypatch.setenv(f"FEEDSVC_{name.upper()}", str(value))
 
@@ -124,7 +124,7 @@ def test_a_failure_is_one_line_and_exit_1(run, words):
     assert json.loads(err)["error"]
 
 
-def test_bad_settings_are_named(run, monkeypatch):
+def test_every_bad_setting_is_named(run, monkeypatch):
     monkeypatch.setenv("FEEDSVC_FEED_CAP", "0")
     monkeypatch.setenv("FEEDSVC_DEMOTE_AT", "many")
     code, _, err = run("graph", "stats")
@@ -148,7 +148,7 @@ def test_bad_settings_are_named(run, monkeypatch):
         ("database_url", "postgresql://host:port/name"),
     ],
 )
-def test_an_address_that_cannot_be_read_is_named(run, monkeypatch, name, url):
+def test_a_setting_with_a_bad_address_is_named(run, monkeypatch, name, url):
     monkeypatch.setenv(f"FEEDSVC_{name.upper()}", url)
     if "cluster" not in url:
         monkeypatch.delenv("FEEDSVC_BROKER_URL", raising=False)
@@ -225,7 +225,7 @@ def test_the_threshold_is_shown_set_listed_and_rolled_back(run):
     assert "a test" in run("threshold", "history")[1]
 
 
-def test_guardrails_are_set_one_by_one_and_taken_away(run):
+def test_guardrails_are_set_one_by_one_and_removed(run):
     def limits(*words):
         code, out, _ = run("threshold", "guardrails", *words, "--json")
         assert code == 0
@@ -269,13 +269,13 @@ def test_a_feed_is_rebuilt_audited_and_repaired(run, post, stores, everything_is
         "posts": 1,
         "floor": "0",
     }
-    assert run("feed", "audit")[:2] == (0, "1 accounts, 1 stored feeds, 0 differences\n")
+    assert run("feed", "audit")[:2] == (0, "1 account, 1 stored feed, 0 differences\n")
     stores.redis.lrem(stores.keys.homefeed(9), 0, str(post))
     code, out, _ = run("feed", "audit", "--sample", "5")
     assert code == 1
     assert (
-        f"account 9 lacks post {post} (author 9, route push, policy version 1, fan-out done, batch 1)"
-        in out
+        f"account 9 lacks post {post} "
+        "(author 9, route push, policy version 1, fan-out done, batch 1)" in out
     )
     assert "account 9: repaired" in out
     run("feed", "rebuild", "9")
@@ -292,7 +292,7 @@ def test_a_feed_is_rebuilt_audited_and_repaired(run, post, stores, everything_is
     assert (code, json.loads(out)) == (0, clean)
 
 
-def test_an_audit_passes_repeats_and_names_differences_in_json(
+def test_an_audit_repairs_repeats_and_lists_differences_in_json(
     run, post, stores, everything_is_settled
 ):
     from feedsvc.fanout import chain
@@ -302,14 +302,17 @@ def test_an_audit_passes_repeats_and_names_differences_in_json(
     code, out, _ = run("feed", "audit")
     assert (code, out.splitlines()[1:]) == (
         0,
-        ["1 ids held more than once", "account 9: repaired, its next read makes the feed again"],
+        [
+            "1 id is stored more than once",
+            "account 9: repaired; its next read builds the feed again",
+        ],
     )
     run("feed", "rebuild", "9")
     stores.redis.lrem(stores.keys.homefeed(9), 0, str(post))
     code, out, _ = run("feed", "audit", "--json")
-    hole = {"account": "9", "post_id": str(post), "kind": "missing", "author_id": "9"}
-    hole |= {"route": "push", "policy_version": 1, "state": "done", "batch": 1}
-    assert (code, json.loads(out)["missing"], json.loads(out)["repaired"]) == (1, [hole], ["9"])
+    missing = {"account": "9", "post_id": str(post), "kind": "missing", "author_id": "9"}
+    missing |= {"route": "push", "policy_version": 1, "state": "done", "batch": 1}
+    assert (code, json.loads(out)["missing"], json.loads(out)["repaired"]) == (1, [missing], ["9"])
 
 
 def test_the_database_is_migrated(run):
@@ -349,7 +352,7 @@ def test_a_database_that_was_never_migrated_is_named(run, monkeypatch, tmp_path)
         ("up",),
     ],
 )
-def test_help_says_what_there_is(run, group):
+def test_help_is_printed_for_every_group(run, group):
     code, out, _ = run(*group, "--help")
     assert code == 0
     assert out.startswith("Usage: python -m feedsvc")
@@ -362,7 +365,7 @@ def test_a_link_to_the_console_is_printed(run):
     assert run("console", "--account", "0")[0] == 2
 
 
-def test_thresholds_are_compared_and_the_same_seed_says_the_same(run):
+def test_a_simulation_compares_thresholds_and_repeats_with_the_same_seed(run):
     run("graph", "generate", "--accounts", "300")
     words = (
         "threshold",
@@ -401,7 +404,7 @@ def test_thresholds_are_compared_and_the_same_seed_says_the_same(run):
     assert "1,000 (today)" in out
 
 
-def test_a_recording_is_replayed_and_a_bad_one_is_misuse(run, tmp_path, post, world):
+def test_a_recording_is_replayed_and_a_malformed_recording_is_misuse(run, tmp_path, post, world):
     world.crowd(9, [1])
     good, bad = tmp_path / "good.txt", tmp_path / "bad.txt"
     good.write_text("0 post 9\n1 read 1\n60 read 1\n60 read 404\n")

@@ -1,4 +1,4 @@
-"""`graph`: importing, generating and describing follow graphs."""
+"""`graph`: import, generate and describe the follow graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from feedsvc.graph.stats import GraphStats, graph_stats
 
 @click.group()
 def graph() -> None:
-    """The follow graph."""
+    """Import, generate and describe the follow graph."""
 
 
 @graph.command(name="import")
@@ -26,11 +26,14 @@ def graph() -> None:
     type=click.Choice(["stop", "skip"]),
     default="stop",
     show_default=True,
-    help="What malformed lines do.",
+    help="stop: import nothing if a line is malformed; skip: leave such lines out.",
 )
 @json_option
 def import_command(file: Path, on_error: str, as_json: bool) -> None:
-    """Import a follow graph: lines `follower followee`, .gz too."""
+    """Import a follow graph from a file.
+
+    Each line is `follower followee`. The file may be gzipped (.gz).
+    """
     try:
         size = file.stat().st_size
     except OSError as error:
@@ -51,7 +54,9 @@ def import_command(file: Path, on_error: str, as_json: bool) -> None:
 
 
 @graph.command()
-@click.option("--accounts", required=True, type=click.IntRange(2, 10**8), help="How many accounts.")
+@click.option(
+    "--accounts", required=True, type=click.IntRange(2, 10**8), help="Accounts to create."
+)
 @click.option(
     "--seed", default=1, show_default=True, type=int, help="The same seed makes the same graph."
 )
@@ -71,7 +76,7 @@ def generate(accounts: int, seed: int, as_json: bool) -> None:
 @graph.command()
 @json_option
 def stats(as_json: bool) -> None:
-    """The follower distribution."""
+    """Show the distribution of followers."""
     with opened() as services:
         found = graph_stats(services.stores)
     show(asdict(found), as_json, lambda: _stats_lines(found))
@@ -80,11 +85,12 @@ def stats(as_json: bool) -> None:
 def _import_lines(report: ImportReport) -> list[str]:
     lines = [
         f"{report.lines:,} lines, {report.edges:,} edges in {report.seconds:.1f} s",
-        f"{report.accounts_created:,} accounts and {report.follows_created:,} follows created, {report.repeats:,} repeats",
+        f"created {report.accounts_created:,} accounts and {report.follows_created:,} follows",
+        f"{report.repeats:,} repeats",
     ]
     if report.refused:
         lines.append(
-            f"{report.refused:,} left out: one of the two blocks the other, or is being deleted"
+            f"{report.refused:,} edges left out: one account blocks the other or is being deleted"
         )
     if report.malformed:
         lines.append(
@@ -98,7 +104,8 @@ def _stats_lines(found: GraphStats) -> list[str]:
     lines = [
         f"{found.accounts:,} accounts, {found.follows:,} follows, mean {found.mean}",
         f"followers: {percentiles}, largest {found.largest:,}",
-        f"{found.above_20:,} accounts have more than 20; {found.pulled:,} reach promote_at {found.promote_at:,}",
+        f"accounts with more than 20 followers: {found.above_20:,}",
+        f"accounts with promote_at ({found.promote_at:,}) followers or more: {found.pulled:,}",
     ]
     widest = max(found.by_decade.values(), default=1) or 1
     return lines + [

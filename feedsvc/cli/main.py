@@ -1,22 +1,22 @@
-"""The command line. Every command is thin: it opens the services, calls a feature, and prints."""
+"""Gather the commands, run one, and turn its failure into one line and an exit code."""
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
 
 import click
 
 from feedsvc import logs
 from feedsvc.cli import planning
-from feedsvc.cli.console import console
-from feedsvc.cli.db import db
-from feedsvc.cli.fanout import fanout
-from feedsvc.cli.feed import feed
+from feedsvc.cli.access import console, token
+from feedsvc.cli.feeds import fanout, feed
 from feedsvc.cli.graph import graph
-from feedsvc.cli.output import run
+from feedsvc.cli.serve import db, up
 from feedsvc.cli.threshold import threshold
-from feedsvc.cli.token import token
-from feedsvc.cli.up import up
+from feedsvc.errors import FeedsvcError
+from feedsvc.store.redis.client import UNAVAILABLE
 from feedsvc.version import __version__
 
 
@@ -34,5 +34,31 @@ for command in planning.COMMANDS:
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code."""
-    run(commands)
+    """Run the command line and exit: 0 for success, 1 for a failure, 2 for misuse.
+
+    Every failure is one line on stderr.
+    """
+    try:
+        sys.exit(commands.main(standalone_mode=False, prog_name="python -m feedsvc") or 0)
+    except click.exceptions.NoArgsIsHelpError as error:  # its message is the whole help
+        _fail(f"Missing command. (see {error.ctx.command_path} --help)", 2)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "python -m feedsvc"
+        _fail(f"{error.format_message()} (see {where} --help)", 2)
+    except click.Abort:
+        _fail("interrupted", 130)
+    except click.ClickException as error:
+        _fail(error.format_message(), 1)
+    except FeedsvcError as error:
+        _fail(error.detail, 1)
+    except UNAVAILABLE as error:
+        _fail(f"Redis cannot be reached: {error} (check FEEDSVC_REDIS_URL)", 1)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def _fail(message: str, code: int) -> None:
+    """Print the error in one line, as JSON if the command was given --json, and exit."""
+    text = " ".join(message.split())
+    click.echo(json.dumps({"error": text}) if "--json" in sys.argv else f"error: {text}", err=True)
+    sys.exit(code)

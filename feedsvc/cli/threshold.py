@@ -1,77 +1,80 @@
-"""`threshold`: the same as the HTTP calls."""
+"""`threshold` and `threshold guardrails`: show and change them, as the HTTP calls do."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
-from marshmallow import ValidationError
 
 from feedsvc.api.schemas import RollbackBody
-from feedsvc.api.threshold_schemas import ThresholdAnswer
-from feedsvc.cli.guardrails import guardrails_group
-from feedsvc.cli.output import json_option, opened, show
+from feedsvc.api.threshold_schemas import GuardrailsAnswer, GuardrailsBody, ThresholdAnswer
+from feedsvc.cli.output import accepted_by, json_option, opened, show
 from feedsvc.cli.replay import simulate_command
+from feedsvc.errors import Invalid
 from feedsvc.formats import MAX_ID
 from feedsvc.planning import change
-from feedsvc.routing import versions
+from feedsvc.routing import guardrails, load_shedding, versions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from feedsvc.routing.guardrails import GuardrailsInfo
     from feedsvc.routing.versions import PolicyInfo
+    from feedsvc.store import Stores
 
 _COMMAND_LINE = "command line"
+_NO_LIMIT = "none"
+_PAGE = 100
+_LIMITS = {name: field for name, field in GuardrailsBody().fields.items() if name != "reason"}
 _count = click.IntRange(1, MAX_ID)
-
-
-def _as_over_http(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """The value, if the HTTP calls take it; else misuse."""
-    try:
-        return RollbackBody().fields[str(param.name)].deserialize(value)
-    except ValidationError as error:
-        raise click.BadParameter(" ".join(error.messages), ctx, param) from None
-
-
+_limit_value = accepted_by(GuardrailsBody())
 _reason = click.option(
-    "--reason", required=True, callback=_as_over_http, help="Why; kept in the record."
+    "--reason",
+    required=True,
+    callback=accepted_by(RollbackBody()),
+    help="Why; stored with the change.",
 )
 
 
 @click.group()
 def threshold() -> None:
-    """The celebrity threshold."""
+    """Show, change and plan the celebrity threshold."""
 
 
-threshold.add_command(guardrails_group)
 threshold.add_command(simulate_command)
 
 
 @threshold.command(name="show")
 @json_option
 def show_command(as_json: bool) -> None:
-    """The version that holds."""
+    """Show the current threshold."""
     with opened() as services:
         _show(versions.current(services.stores), as_json)
 
 
 @threshold.command(name="set")
 @click.option(
-    "--promote-at", required=True, type=_count, help="Followers from which on an account is pulled."
+    "--promote-at",
+    required=True,
+    type=_count,
+    help="Pull accounts with this many followers or more.",
 )
 @click.option(
-    "--demote-at", required=True, type=_count, help="Followers below which an account is pushed."
+    "--demote-at", required=True, type=_count, help="Push accounts with fewer followers than this."
 )
 @click.option(
     "--rollout-percent",
     default=100,
     show_default=True,
     type=click.IntRange(0, 100),
-    help="Share of accounts that follow it.",
+    help="Per cent of accounts that it applies to.",
 )
-@click.option("--force", is_flag=True, help="Change it although a guardrail refuses.")
+@click.option("--force", is_flag=True, help="Set it even if a guardrail refuses.")
 @_reason
 @json_option
 def set_command(as_json: bool, **values: Any) -> None:
-    """Set a new version."""
+    """Set the threshold."""
     with opened() as services:
         _show(
             change.change(services.stores, **values, changed_by=_COMMAND_LINE, if_match=None),
@@ -82,18 +85,23 @@ def set_command(as_json: bool, **values: Any) -> None:
 @threshold.command()
 @json_option
 def history(as_json: bool) -> None:
-    """Every version, newest first."""
+    """List all versions, newest first."""
     with opened() as services:
-        versions = [_dumped(info) for info in _all(services.stores)]
-    show({"versions": versions}, as_json, lambda: [_line(version) for version in versions])
+        page = versions.history(services.stores, None, _PAGE)
+        infos = list(page.items)
+        while page.next_cursor is not None:
+            page = versions.history(services.stores, page.next_cursor, _PAGE)
+            infos += page.items
+    answers = [ThresholdAnswer().dump(info) for info in infos]
+    show({"versions": answers}, as_json, lambda: [_line(answer) for answer in answers])
 
 
 @threshold.command()
-@click.argument("version", type=int, callback=_as_over_http)
+@click.argument("version", type=int, callback=accepted_by(RollbackBody()))
 @_reason
 @json_option
 def rollback(version: int, reason: str, as_json: bool) -> None:
-    """Set a new version equal to an old one."""
+    """Go back to an earlier version, as a new version."""
     with opened() as services:
         info = change.rollback(
             services.stores, version=version, reason=reason, changed_by=_COMMAND_LINE, if_match=None
@@ -101,44 +109,103 @@ def rollback(version: int, reason: str, as_json: bool) -> None:
     _show(info, as_json)
 
 
-def _all(stores: Any) -> list[PolicyInfo]:
-    infos, cursor = [], None
-    while True:
-        page = versions.history(stores, cursor, 100)
-        infos += page.items
-        if page.next_cursor is None:
-            return infos
-        cursor = page.next_cursor
+@threshold.group(name="guardrails")
+def guardrails_group() -> None:
+    """Show and set the limits on changes of the threshold."""
 
 
-def _dumped(info: PolicyInfo) -> dict[str, Any]:
-    dumped: dict[str, Any] = ThresholdAnswer().dump(info)
-    return dumped
+@guardrails_group.command(name="show")
+@json_option
+def show_guardrails(as_json: bool) -> None:
+    """Show the limits. A limit that was never set does not apply."""
+    with opened() as services:
+        show(_guardrails_answer(services.stores, guardrails.current(services.stores)), as_json)
+
+
+def _limit(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    return value if value in (None, _NO_LIMIT) else _limit_value(ctx, param, _number(value))
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
+    for name, field in reversed(_LIMITS.items()):
+        option = click.option(
+            f"--{name.replace('_', '-')}",
+            callback=_limit,
+            metavar="NUMBER|none",
+            help=field.metadata["description"],
+        )
+        command = option(command)
+    return command
+
+
+@guardrails_group.command(name="set")
+@_limit_options
+@_reason
+@json_option
+def set_guardrails(as_json: bool, reason: str, **given: Any) -> None:
+    """Set the named limits. `none` removes a limit; limits without an option stay."""
+    named = {
+        name: None if value == _NO_LIMIT else value
+        for name, value in given.items()
+        if value is not None
+    }
+    if not named:
+        raise click.UsageError("Name a limit to set.")
+    with opened() as services:
+        current = guardrails.current(services.stores)
+        wanted = replace(current.guardrails, **named)
+        messages = GuardrailsBody().validate({**vars(wanted), "reason": reason})
+        for field, message in messages.items():
+            raise Invalid("json", field, " ".join(message))
+        info = guardrails.change(
+            services.stores,
+            wanted,
+            reason=reason,
+            changed_by=_COMMAND_LINE,
+            if_match=current.version,
+        )
+        show(_guardrails_answer(services.stores, info), as_json)
+
+
+def _guardrails_answer(stores: Stores, info: GuardrailsInfo) -> dict[str, Any]:
+    shown = {**vars(info), **vars(info.guardrails), "relief": load_shedding.current(stores)}
+    answer: dict[str, Any] = GuardrailsAnswer().dump(shown)
+    return answer
 
 
 def _show(info: PolicyInfo, as_json: bool) -> None:
-    version = _dumped(info)
-    show(version if as_json else _for_people(version), as_json)
+    version: dict[str, Any] = ThresholdAnswer().dump(info)
+    show(version if as_json else _in_words(version), as_json)
 
 
-def _for_people(version: dict[str, Any]) -> dict[str, Any]:
-    """What there is of a version, each part in words."""
-    told = {name: value for name, value in version.items() if value is not None}
-    if "predicted" in told:
-        told["predicted"] = " ".join(told["predicted"]["words"])
+def _in_words(version: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that have a value, each with its parts in one line of words."""
+    fields = {name: value for name, value in version.items() if value is not None}
+    if "predicted" in fields:
+        fields["predicted"] = " ".join(fields["predicted"]["words"])
     for name in ("from", "watch", "measured"):
-        if name in told:
-            told[name] = ", ".join(
+        if name in fields:
+            fields[name] = ", ".join(
                 f"{part.replace('_', ' ')} {value}"
-                for part, value in told[name].items()
+                for part, value in fields[name].items()
                 if value is not None
             )
-    return told
+    return fields
 
 
 def _line(version: dict[str, Any]) -> str:
-    lines = "promote_at {promote_at}  demote_at {demote_at}  {rollout_percent} %".format(**version)
     forced = ", forced" if version["forced"] else ""
-    return "{version:>4}  {changed_at}  {lines}  {changed_by}{forced}: {reason}".format(
-        **{**version, "lines": lines, "forced": forced}
+    return (
+        f"{version['version']:>4}  {version['changed_at']}  promote_at {version['promote_at']}  "
+        f"demote_at {version['demote_at']}  {version['rollout_percent']} %  "
+        f"{version['changed_by']}{forced}: {version['reason']}"
     )

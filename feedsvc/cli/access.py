@@ -1,0 +1,83 @@
+"""`token` and `console`: print what signs a person or a program in."""
+
+from __future__ import annotations
+
+import time
+
+import click
+import jwt
+
+from feedsvc.api.auth import SCOPES
+from feedsvc.cli.output import IdParameter, json_option, opened, show
+from feedsvc.console import codes
+from feedsvc.embedded import datadir
+from feedsvc.errors import FeedsvcError
+from feedsvc.settings import load_settings
+
+
+class SignedElsewhere(FeedsvcError):
+    """The settings name a key set, so this service only verifies tokens."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "FEEDSVC_JWT_JWKS is set, so this service cannot sign tokens; "
+            "get one from the service that owns those keys"
+        )
+
+
+@click.command()
+@click.option("--account", required=True, type=IdParameter(), help="The token's account.")
+@click.option("--scope", default="feed", show_default=True, help="Scopes, separated by spaces.")
+@click.option(
+    "--ttl",
+    default=3600,
+    show_default=True,
+    type=click.IntRange(1, 10**9),
+    help="Seconds until it expires.",
+)
+@json_option
+def token(account: int, scope: str, ttl: int, as_json: bool) -> None:
+    """Print a token signed with the service's key."""
+    scopes = scope.split()
+    if not scopes or not set(scopes) <= set(SCOPES):
+        raise click.BadParameter(f"must be of {', '.join(SCOPES)}", param_hint="--scope")
+    settings = load_settings()
+    if settings.jwt_jwks is not None:
+        raise SignedElsewhere
+    secret = settings.jwt_secret or datadir.secret(datadir.prepare(settings.data_dir))
+    issued_at = int(time.time())
+    claims = {
+        "sub": str(account),
+        "scope": " ".join(scopes),
+        "iat": issued_at,
+        "exp": issued_at + ttl,
+    }
+    signed = jwt.encode(claims, secret, "HS256")
+    show({"token": signed}, as_json, lambda: [signed])
+
+
+@click.command()
+@click.option(
+    "--account",
+    default="1",
+    show_default=True,
+    type=IdParameter(),
+    help="The account that changes are recorded under.",
+)
+@click.option("--read-only", is_flag=True, help="Allow reading only, no changes.")
+@click.option(
+    "--url",
+    default="http://127.0.0.1:8000",
+    show_default=True,
+    help="The address of the running service.",
+)
+@json_option
+def console(account: int, read_only: bool, url: str, as_json: bool) -> None:
+    """Print a sign-in link for the console.
+
+    It signs one person in, once, within an hour.
+    """
+    scopes = ["admin:read"] if read_only else ["admin:read", "admin:write"]
+    with opened() as services:
+        link = codes.link(services.stores, url.rstrip("/"), account, scopes)
+    show({"link": link}, as_json, lambda: [link])
