@@ -1,18 +1,20 @@
-"""How Celery runs for this service. The broker's address comes from the settings (`feedsvc.tasks`).
+"""How Celery runs for this service. `feedsvc.tasks` adds the address of the broker.
 
-Every task may run twice and may be lost: the cursor in Redis makes the first harmless, the sweep the second.
+Every task may run twice and may be lost. The cursor in Redis makes a repeat harmless, and the sweep
+makes up for a loss.
 """
 
-# A task is acknowledged after it ran; a killed worker's task goes back to the queue.
+# A task is acknowledged after it ran. The task of a killed worker goes back to the queue.
 task_acks_late = True
 task_reject_on_worker_lost = True
-# One at a time: a worker holds no tasks that an idle one could run.
+# A worker takes one task at a time, so that it does not hold tasks that an idle worker could run.
 worker_prefetch_multiplier = 1
-# Nobody waits for a result.
+# No caller waits for a result.
 task_ignore_result = True
 task_serializer = "json"
 accept_content = ["json"]
-# Fan-outs of small accounts never wait behind a large one's; the sweep waits behind neither.
+# A small account's fan-out never waits behind a large one's. The sweep never waits behind a
+# fan-out.
 task_queues = None
 task_default_queue = "feedsvc.fanout"
 task_create_missing_queues = True
@@ -25,12 +27,13 @@ task_routes = {
         "feedsvc.planning.survey.aggregates",
     )
 }
-# What was not started by the time the next is due is superseded by that one.
+# A task that has not started when the next one is due expires: the next one does the same work.
 beat_schedule = {
     "sweep": {"task": "feedsvc.sweep", "schedule": 1.0, "options": {"expires": 1.0}},
     "audit": {"task": "feedsvc.audit", "schedule": 60.0, "options": {"expires": 60.0}},
     "guard": {"task": "feedsvc.guard", "schedule": 10.0, "options": {"expires": 10.0}},
-    # Does nothing while the last look is younger than ten minutes: so the first one comes soon after the start.
+    # Does nothing while the last survey is younger than ten minutes. So the first survey comes soon
+    # after the start.
     "threshold inputs": {
         "task": "feedsvc.planning.survey.aggregates",
         "schedule": 20.0,
@@ -38,8 +41,9 @@ beat_schedule = {
     },
 }
 beat_max_loop_interval = 1
-# A publisher whose connection is dead connects once more: without that it goes on sending into nothing, and says nothing, also when
-# the broker is long back. If that fails it gives up: an upload does not wait, the sweep sends again.
+# A publisher whose connection is dead connects once more. Without this it would go on sending into
+# the dead connection without an error, even after the broker is back. If the second try fails it
+# gives up: an upload does not wait, and the sweep sends the message again.
 task_publish_retry = True
 task_publish_retry_policy = {
     "max_retries": 1,
@@ -52,11 +56,11 @@ broker_connection_retry_on_startup = True
 broker_transport_options = {
     "socket_timeout": 5,
     "socket_connect_timeout": 2,
-    # Redis hands a lost worker's task out again after this long; the sweep is faster.
+    # Redis hands out the task of a lost worker again after this many seconds. The sweep is faster.
     "visibility_timeout": 300,
     "queue_order_strategy": "round_robin",
 }
-# What we log is a line of JSON, and stays one.
+# Log lines are JSON: Celery must not reformat them.
 worker_hijack_root_logger = False
 worker_redirect_stdouts = False
 worker_cancel_long_running_tasks_on_connection_loss = True

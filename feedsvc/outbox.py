@@ -1,11 +1,11 @@
 """The transactional outbox: the effects that a committed change still has to have on Redis.
 
-A transaction stores its effects as rows of the table `changes`. They are applied after its commit and
-before the answer leaves. This includes the answer to a repeated request that changed no row. A sweep
-applies the rows that a crash left behind.
+A transaction stores its effects as rows of the table `changes`. They are applied after its commit
+and before the answer leaves. This includes the answer to a repeated request that changed no row. A
+sweep applies the rows that a crash left behind.
 
-An effect may be applied several times. All effects delete cached views, except that a new post is put on
-its author's celebrity list.
+An effect may be applied several times. All effects delete cached views, except that a new post is
+put on its author's celebrity list.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ _DUE = (
 class Effect(ABC):
     """An effect of a committed change on Redis."""
 
-    # How the row names the effect. Two releases may run at once, so a kind keeps its name and its ids.
+    # How the row names the effect. Two releases may run at once, so a kind keeps its name and its
+    # ids.
     kind: ClassVar[str]
 
     @property
@@ -66,7 +67,7 @@ class Effect(ABC):
         """Apply the effect after the commit. Raises if Redis is down."""
 
     def repeat(self, stores: Stores) -> None:
-        """Apply the effect later, when other changes may have followed. Raises if a store is down."""
+        """Apply the effect later, after other changes. Raises if a store is down."""
         self.apply(stores)
 
 
@@ -91,7 +92,7 @@ class PostPublished(Effect):
 
 @dataclass(frozen=True)
 class PostRepeated(PostPublished):
-    """A repeated upload with the same idempotency key: the first one may have died before its effect."""
+    """A repeated upload with an earlier idempotency key. The first may have died half-way."""
 
     kind = "posted again"
 
@@ -133,7 +134,7 @@ class PostsDeleted(Effect):
 
 @dataclass(frozen=True)
 class Followed(Effect):
-    """A new followee: the rebuild of the follower's home feed is the backfill of the followee's older posts."""
+    """A new followee. The rebuild of the follower's home feed brings the followee's older posts."""
 
     kind = "followed"
     follower: int
@@ -192,7 +193,7 @@ class Transaction:
     effects: list[Effect] = field(default_factory=list)
 
     def add(self, effect: Effect) -> None:
-        """Add an effect, which is applied after the commit even if the transaction changed no row."""
+        """Add an effect. It is applied after the commit even if no row has changed."""
         self.effects.append(effect)
 
 
@@ -229,7 +230,7 @@ class Pending:
 
 
 def pending(stores: Stores) -> Pending:
-    """Return the accounts and posts whose effects are being applied now, or were left behind by a crash."""
+    """Return the accounts and posts whose effects are not applied yet, or were lost in a crash."""
     with stores.sql.reading() as connection:
         rows = list(connection.scalars(select(OutboxRow.ids)))
     return Pending(frozenset(ident for ids in rows for ident in ids), concerns_all=[] in rows)
@@ -285,19 +286,23 @@ def _repeat_each(stores: Stores, rows: Sequence[Row[int, str, list[int]]]) -> in
     try:
         for row in rows:
             if _repeat(stores, row):
-                applied.append(row.id)  # noqa: PERF401 -- the rows applied so far are deleted even if a store goes down
+                # Appended one by one: the applied rows are deleted even if a store goes down.
+                applied.append(row.id)  # noqa: PERF401
     finally:
         _delete(stores, applied)
     return len(applied)
 
 
 def _repeat(stores: Stores, row: Row[int, str, list[int]]) -> bool:
-    """Apply one row. Returns False if that is impossible: a newer version of the service may have written it."""
+    """Apply one row. Returns False if that is impossible.
+
+    For instance, a newer version of the service may have written it.
+    """
     try:
         _effect_of(row).repeat(stores)
     except (*UNAVAILABLE, StoreUnavailable):
         raise
-    except Exception as error:  # noqa: BLE001 -- one row must not stop the others, whatever is wrong with it
+    except Exception as error:  # noqa: BLE001 -- no fault of one row may stop the others
         if row.id not in stores.unappliable_changes:
             stores.unappliable_changes.add(row.id)
             _log.error("changes.not_applied", change_id=row.id, kind=row.kind, error=repr(error))
@@ -312,5 +317,5 @@ def _effect_of(row: Row[int, str, list[int]]) -> Effect:
 
 
 def _drop_cached_absence(stores: Stores, post_id: int) -> None:
-    """Drop what a reader stored that asked for the id before it was a post: that there is no such post."""
+    """Drop a cached absence: a reader may have asked for the id before the post existed."""
     stores.redis.delete(keys.post(post_id))

@@ -11,18 +11,19 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from feedsvc.embedded import datadir
 from feedsvc.embedded.valkey import EmbeddedValkey, attach_or_start
 from feedsvc.errors import BadSettings, FeedsvcError
+from feedsvc.fanout.queues import enqueuer
 from feedsvc.metrics import Metrics
 from feedsvc.store import Stores, open_stores
 from feedsvc.store.redis.client import check_url
 from feedsvc.store.sql import migrate
-from feedsvc.tasks import enqueuer, make_celery
+from feedsvc.tasks import make_celery
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from celery import Celery
 
-    from feedsvc.fanout.chain import Enqueue
+    from feedsvc.fanout.queues import Enqueue
     from feedsvc.settings import Settings
 
 

@@ -1,4 +1,4 @@
-"""Errors to plant in the write path: slices, cursors, and what is promised after a crash. See tests/planted.py."""
+"""Errors to plant in the write path: slices, cursors, and recovery. See tests/planted.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ LUA = "feedsvc/store/redis/lua"
 DELIVERY = "feedsvc/store/redis/delivery.py"
 CHAIN = "feedsvc/fanout/chain.py"
 DONE = "feedsvc/fanout/done.py"
-BUCKETS = "feedsvc/fanout/slices.py"
+SLICES = "feedsvc/fanout/slices.py"
 
 FANOUT = [
     Planted(
@@ -53,10 +53,12 @@ FANOUT = [
                 "local cursor = call('HGET', keys[1], 'cursor') or ARGV[1]",
             ),
         ),
-        ("tests/test_fanout.py::test_redis_lost_in_the_middle_of_a_chain_starts_it_again",),
+        (
+            "tests/test_fanout.py::test_a_redis_lost_in_the_middle_of_a_chain_starts_the_chain_again",
+        ),
     ),
     Planted(
-        "write `done` without a look at the cursor",
+        "write `done` without reading the cursor",
         (
             Edit(
                 DONE,
@@ -64,7 +66,9 @@ FANOUT = [
                 "for each in () if each.cursor != END]",
             ),
         ),
-        ("tests/test_fanout.py::test_redis_lost_before_done_is_written_starts_the_fan_out_again",),
+        (
+            "tests/test_fanout.py::test_a_redis_lost_before_done_is_written_starts_the_fan_out_again",
+        ),
     ),
     Planted(
         "one progress key for two lanes",
@@ -81,8 +85,8 @@ FANOUT = [
     ),
     Planted(
         "leave the cursor of a bucket without followers behind",
-        (Edit(BUCKETS, " if is_only else range(keys.buckets)\n", "\n"),),
-        ("tests/test_buckets.py::test_a_batch_moves_the_cursor_of_buckets_without_followers_too",),
+        (Edit(SLICES, " if is_only else range(keys.buckets)\n", "\n"),),
+        ("tests/test_buckets.py::test_a_batch_also_moves_the_cursor_of_buckets_without_followers",),
     ),
     Planted(
         "page followers by offset",
@@ -93,9 +97,11 @@ FANOUT = [
                 '        Follow.followee_id == bindparam("followee")\n    ).offset(bindparam("after"))\n',
             ),
             Edit(CHAIN, "else ids[count - 1]", "else str(int(cursor) + count)"),
-            Edit(BUCKETS, "else part[-1]\n", "else str(int(start) + len(part))\n"),
+            Edit(SLICES, "else part[-1]\n", "else str(int(start) + len(part))\n"),
         ),
-        ("tests/test_fanout.py::test_followers_who_come_and_go_meanwhile_have_what_they_should",),
+        (
+            "tests/test_fanout.py::test_followers_that_come_and_go_during_a_fan_out_have_exact_feeds",
+        ),
     ),
     Planted(
         "take a post off the celebrity list before its last batch",
@@ -143,7 +149,7 @@ PROMISES = [
     Planted(
         "no sweep of the outbox",
         (Edit("feedsvc/fanout/sweep.py", "applied = outbox.sweep(stores)", "applied = 0"),),
-        ("tests/test_fanout.py::test_a_crash_between_commit_and_put_is_mended_by_the_sweep",),
+        ("tests/test_fanout.py::test_the_sweep_mends_a_crash_between_commit_and_put",),
     ),
     Planted(
         "trust a Valkey whose run id changed",

@@ -1,6 +1,7 @@
-"""A RabbitMQ node of the tests' own, from the system's package: on free ports, in a folder of its own, to be killed at will.
+"""A RabbitMQ node for one test process, from the package of the system.
 
-No two test processes share one: their workers would take each other's messages.
+It has free ports and its own folder, and a test may kill it. Two test processes never share a node,
+because their workers would take each other's messages.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from tests.engines import die_with_parent, free_port, wait_until
 
-# Debian's command of this name changes the user first; the script behind it runs as whoever starts it.
+# Debian's command of this name changes the user. The script behind it runs as the current user.
 _PLACES = ["/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"]
 _START_SECONDS = 60
 
@@ -42,9 +43,11 @@ class RabbitMQ:
         self.start()
 
     def start(self) -> None:
-        """Start the node and wait until it takes connections; durable queues are as they were."""
+        """Start the node and wait until it accepts connections. It finds its durable queues."""
         command = next((found for place in _PLACES if (found := shutil.which(place))), None)
-        assert command, "RabbitMQ was asked for and is not installed"
+        assert command, (
+            "RabbitMQ is not installed: install it, or choose another broker for the tests"
+        )
         self.process = subprocess.Popen(
             [command],
             env=self._environment,
@@ -56,20 +59,20 @@ class RabbitMQ:
         wait_until(self._listens, _START_SECONDS)
 
     def kill(self) -> None:
-        """End it at once, as a power cut would."""
+        """Kill the node, as a power cut would."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        wait_until(lambda: not self._takes_connections())  # the node is a child of what we started
+        wait_until(lambda: not self._accepts_connections())  # the node is a child of this process
 
     def close(self) -> None:
-        """End it and remove its folder."""
+        """Kill the node and remove its folder."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _listens(self) -> bool:
         assert self.process.poll() is None, "RabbitMQ ended at its start"
-        return self._takes_connections()
+        return self._accepts_connections()
 
-    def _takes_connections(self) -> bool:
+    def _accepts_connections(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0

@@ -91,7 +91,7 @@ class Served:
         chain.run_link(self.worker, self.enqueue, *link)
 
     def run_round(self):
-        micro_batches.run_round(self.worker)
+        micro_batches.run(self.worker)
 
     def sweep(self):
         """A sweep to which everything is due."""

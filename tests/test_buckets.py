@@ -1,4 +1,4 @@
-"""Cutting a batch into slices, bucket by bucket: every follower once, and every bucket led to where the batch ends."""
+"""Cutting a batch into slices, bucket by bucket."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from feedsvc.fanout.slices import Batch, slices
+from feedsvc.fanout import slices
+from feedsvc.fanout.slices import Batch
 from feedsvc.store.redis.delivery import END, START, WHOLE, Lane, earliest, position
 from feedsvc.store.redis.keys import CLUSTER_BUCKETS, Keys
 
@@ -19,7 +20,7 @@ ONE = Keys()
 def cut(batch, keys=ONE, author=999, reached=None, size=2, lane=WHOLE):
     return [
         (part.start, part.end, list(part.followers))
-        for part in slices(batch, lane, keys, author, reached or {}, size)
+        for part in slices.cut(batch, lane, keys, author, reached or {}, size)
     ]
 
 
@@ -33,7 +34,7 @@ def test_a_batch_is_cut_into_slices_that_join():
     assert cut(Batch("7", END, [])) == [("7", END, [])]
 
 
-def test_each_bucket_has_slices_of_its_own_that_lead_to_the_end_of_the_batch():
+def test_each_bucket_has_its_own_slices_up_to_the_end_of_the_batch():
     assert cut(Batch("1", "6", ["2", "3", "4", "6"]), Keys(2)) == [
         ("1", "4", ["2", "4"]),
         ("4", "6", ["6"]),
@@ -41,7 +42,7 @@ def test_each_bucket_has_slices_of_its_own_that_lead_to_the_end_of_the_batch():
     ]
 
 
-def test_a_batch_moves_the_cursor_of_buckets_without_followers_too():
+def test_a_batch_also_moves_the_cursor_of_buckets_without_followers():
     assert cut(Batch("1", "6", ["6"]), Keys(3)) == [
         ("1", "6", ["6"]),
         ("1", "6", []),
@@ -49,7 +50,7 @@ def test_a_batch_moves_the_cursor_of_buckets_without_followers_too():
     ]
 
 
-def test_a_fan_out_of_one_batch_touches_the_buckets_of_followers_and_author_only():
+def test_a_fan_out_of_one_batch_touches_only_the_buckets_of_followers_and_author():
     assert cut(Batch(START, END, ["3"]), Keys(3), author=4) == [
         (START, END, ["3"]),
         (START, END, []),
@@ -57,14 +58,14 @@ def test_a_fan_out_of_one_batch_touches_the_buckets_of_followers_and_author_only
 
 
 def test_a_lane_of_one_batch_touches_every_bucket():
-    """Whoever ends another lane looks at the cursors of this one, and cannot know its followers."""
+    """The link that ends another lane reads these cursors and does not know the followers."""
     assert cut(Batch(START, END, ["3"]), Keys(3), author=4, lane=Lane(0, START, 9)) == [
         (START, END, ["3"]),
         *2 * [(START, END, [])],
     ]
 
 
-def test_a_bucket_that_is_ahead_goes_on_from_where_it_is():
+def test_a_bucket_that_is_ahead_goes_on_from_its_own_cursor():
     batch = Batch("0", "8", ["1", "2", "3", "4", "5", "8"])
     assert cut(batch, Keys(2), reached={1: "3"}, size=9) == [
         ("0", "8", ["2", "4", "8"]),
@@ -78,7 +79,7 @@ def test_a_bucket_that_is_ahead_goes_on_from_where_it_is():
 def test_every_follower_is_in_one_slice_of_its_bucket(followers, buckets, size, last):
     names = [str(follower) for follower in followers]
     keys = Keys(buckets)
-    parts = slices(
+    parts = slices.cut(
         Batch("0", END if last or not names else names[-1], names), WHOLE, keys, 7, {}, size
     )
     assert sorted((name for part in parts for name in part.followers), key=int) == names

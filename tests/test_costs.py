@@ -9,7 +9,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedsvc.fanout import micro_batches
+from feedsvc.fanout import micro_batches, queues
 from feedsvc.planning import rates
 from feedsvc.planning.calibrated import DEFAULT_COSTS, DEFAULTS
 from feedsvc.planning.costs import (
@@ -138,7 +138,7 @@ def test_the_more_is_uploaded_the_more_goes_in_a_round_and_a_round_takes_what_ca
     if less < micro_batches.MAX_POSTS:
         rate = min(one, other)
         gathered, while_one_ran = (
-            1 + rate * micro_batches.GATHER_SECONDS,
+            1 + rate * queues.GATHER_SECONDS,
             rate / 2 * (DEFAULT_COSTS.round_us / 1e6 + less * each),
         )
         assert close(less, gathered) or (less > gathered and close(less, while_one_ran))

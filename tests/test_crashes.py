@@ -1,4 +1,4 @@
-"""A process that dies between any two steps leaves nothing that a sweep and a read do not mend."""
+"""A sweep and a read mend whatever a process leaves that dies between two steps."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests import steps
 
 
 class Killed(BaseException):
-    """Nothing of ours catches this."""
+    """The death of a process. The service does not catch it."""
 
 
 @pytest.fixture
 def dies_before(monkeypatch):
-    """Makes a step the one before which the process dies, once."""
+    """Return a function that makes the process die, once, before a step."""
 
     def arrange(module, name):
         real = getattr(module, name)
@@ -40,7 +40,7 @@ def dies_before(monkeypatch):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """The sweep waits for nobody."""
+    """The sweep applies outbox rows of any age."""
     monkeypatch.setattr(outbox, "_GRACE", -outbox._GRACE)
 
 
@@ -63,10 +63,10 @@ UPLOAD = [(lists, "put"), (celebrities, "put"), (lists, "finish"), (outbox, "_de
 
 
 @pytest.mark.parametrize(("module", "name"), UPLOAD)
-def test_an_upload_cut_short_after_its_commit_is_mended_by_the_sweep(
+def test_the_sweep_mends_an_upload_that_was_cut_short_after_its_commit(
     world, dies_before, at_once, module, name
 ):
-    world.crowd(9, range(1, 5))
+    world.add_followers(9, range(1, 5))
     world.is_exact(*range(1, 5))
     dies_before(module, name)
     with pytest.raises(Killed):
@@ -91,10 +91,10 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=["follow", "unfollow", "mute", "block", "delete"])
-def test_a_change_cut_short_after_its_commit_is_applied_by_the_sweep(
+def test_the_sweep_applies_a_change_that_was_cut_short_after_its_commit(
     world, monkeypatch, at_once, change
 ):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     world.people(8)
     world.first = world.post(9)
     world.post(8)
@@ -114,8 +114,8 @@ REBUILD = [(lists, "open_to_build"), (lists, "finish")]
 
 
 @pytest.mark.parametrize(("module", "name"), REBUILD)
-def test_a_rebuild_cut_short_is_taken_over_by_the_next_reader(world, dies_before, module, name):
-    world.crowd(9, [1])
+def test_the_next_reader_takes_over_a_rebuild_that_was_cut_short(world, dies_before, module, name):
+    world.add_followers(9, [1])
     world.post(9)
     dies_before(module, name)
     with pytest.raises(Killed):
@@ -136,10 +136,8 @@ def test_a_rebuild_cut_short_is_taken_over_by_the_next_reader(world, dies_before
         (celebrity_lists, "_from_sql"),
     ],
 )
-def test_a_view_cut_short_while_it_is_filled_is_filled_by_the_next_reader(
-    world, dies_before, module, name
-):
-    world.crowd(9, [1])
+def test_the_next_reader_fills_a_view_whose_filling_was_cut_short(world, dies_before, module, name):
+    world.add_followers(9, [1])
     world.post(9)
     world.stores.redis.flushdb()
     dies_before(module, name)
@@ -153,10 +151,8 @@ LINK = [(chain, "_read_batch"), (delivery, "deliver"), (chain, "_note_progress")
 
 @pytest.mark.parametrize(("module", "name"), LINK)
 @pytest.mark.parametrize("nth", [0, 1, 2])
-def test_a_link_cut_short_anywhere_is_carried_on_by_the_sweep(
-    world, dies_before, module, name, nth
-):
-    world.crowd(9, range(1, 8))
+def test_the_sweep_carries_on_a_link_that_was_cut_short(world, dies_before, module, name, nth):
+    world.add_followers(9, range(1, 8))
     world.is_exact(*range(1, 8))
     post = world.post(9)
     for _ in range(nth):
@@ -177,9 +173,9 @@ def test_a_link_cut_short_anywhere_is_carried_on_by_the_sweep(
 def test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_once(
     world, monkeypatch
 ):
-    everybody = range(1, 10)
-    world.crowd(9, range(1, 9))
-    world.is_exact(*everybody)
+    viewers = range(1, 10)
+    world.add_followers(9, range(1, 9))
+    world.is_exact(*viewers)
     with steps.visible(monkeypatch):
         for after in range(100):
             post = world.post(9)
@@ -187,7 +183,7 @@ def test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_onc
             world.sweep()
             world.drain()
             assert [
-                follower for follower in everybody if _pushed(world, follower).count(post) != 1
+                follower for follower in viewers if _pushed(world, follower).count(post) != 1
             ] == [], f"dead before step {after}"
             if answer:
                 break
@@ -199,7 +195,7 @@ def _pushed(world, follower):
 
 
 class Broken(Exception):
-    """A fault of one outbox row."""
+    """A fault that only one outbox row has."""
 
 
 @pytest.fixture
@@ -213,7 +209,7 @@ def logged(monkeypatch):
 
 
 def store_row(stores, kind, *ids):
-    """Leave an outbox row behind, as a crash or a newer version of the service does; returns its id."""
+    """Store an outbox row, as a crash or a newer version of the service leaves it. Return its id."""
     row = {"kind": kind, "ids": list(ids), "made_at": now()}
     with stores.sql.writing() as connection:
         return connection.scalar(sa.insert(OutboxRow).returning(OutboxRow.id), row)
@@ -227,7 +223,7 @@ def stored_rows(stores):
 def test_a_row_of_an_unknown_kind_is_kept_and_logged_once_and_stops_no_other(
     world, at_once, logged, dies_before
 ):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     world.is_exact(1)
     newer = store_row(world.stores, "made by a newer version", 9, 9)
     dies_before(lists, "put")
@@ -243,7 +239,7 @@ def test_a_row_of_an_unknown_kind_is_kept_and_logged_once_and_stops_no_other(
 def test_a_row_that_fails_is_kept_and_logged_once_and_stops_no_other(
     world, monkeypatch, at_once, logged
 ):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     first, second = store_row(world.stores, "relations", 9), store_row(world.stores, "relations", 1)
     applied = []
 
@@ -287,7 +283,7 @@ def test_a_store_that_is_down_ends_the_sweep_and_keeps_every_row_that_was_not_ap
     assert first not in stored_rows(world.stores)
 
 
-def test_an_account_is_deleted_beside_a_row_that_cannot_be_applied(world, at_once, logged):
+def test_an_account_with_a_row_that_cannot_be_applied_is_deleted(world, at_once, logged):
     world.people(9)
     newer = store_row(world.stores, "made by a newer version", 9)
     accounts.delete(world.stores, 9)

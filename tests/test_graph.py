@@ -85,7 +85,7 @@ def test_counts_are_exact_with_many_clients_at_once(world, make_stores):
 
 
 def test_lists_come_in_pages_by_id_descending_and_back(world):
-    world.crowd(9, [3, BIG, 5, 7, 4])
+    world.add_followers(9, [3, BIG, 5, 7, 4])
     first = follows.followers(world.stores, 9, None, 2)
     second = follows.followers(world.stores, 9, first.next_cursor, 2)
     third = follows.followers(world.stores, 9, second.next_cursor, 2)
@@ -132,7 +132,7 @@ def test_a_file_is_imported_with_its_comments_repeats_and_blanks(world, tmp_path
 
 
 def test_an_import_joins_what_is_there_and_shows_in_feeds_that_were_read_before(world, tmp_path):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     world.people(2)
     world.post(9)
     assert world.is_exact(1, 2)
@@ -281,7 +281,7 @@ def test_a_sample_is_drawn_without_scanning_the_accounts(world, stores):
 def test_a_deletion_that_is_asked_for_again_has_hidden_everything_when_it_is_answered(
     world, monkeypatch, failing
 ):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     post = world.post(9)
     assert (world.read(1), world.read(9)) == ([post], [post])
 
@@ -307,7 +307,7 @@ def test_a_deletion_that_is_asked_for_again_has_hidden_everything_when_it_is_ans
 
 
 def test_an_account_of_many_posts_is_deleted_in_steps_not_post_by_post(world, monkeypatch):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     for _ in range(30):
         world.post(9)
     asked, real = [], type(world.stores.sql).reading

@@ -1,4 +1,7 @@
-"""The real follow graph (256,491 accounts, the largest with 14,060 followers), where its file is there; CI always has it."""
+"""The real Higgs follow graph: 256,491 accounts, of which the largest has 14,060 followers.
+
+The test is skipped if the file of the graph is absent. CI always has the file.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,11 @@ LARGEST = 88
 
 @pytest.mark.skipif(
     not os.environ.get("CI") and not GRAPH.exists(),
-    reason="the Higgs graph is not here; set FEEDSVC_HIGGS_GRAPH to its file",
+    reason="the file of the Higgs graph is absent; set FEEDSVC_HIGGS_GRAPH to its path",
 )
-def test_an_upload_reaches_14060_feeds_in_two_links_and_in_none_when_pulled(make_stores):
+def test_a_pushed_upload_reaches_14060_feeds_in_two_links_and_a_pulled_one_needs_no_link(
+    make_stores,
+):
     stores = make_stores(
         feed_cap=800,
         feed_slack=100,

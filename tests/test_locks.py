@@ -73,7 +73,7 @@ def count(stores, table):
 
 
 def test_an_account_is_deleted_with_the_upload_that_was_under_way(world, meets):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     world.post(9)
     deletion = meets(publish, "_serialised", lambda: accounts.delete(world.stores, 9))
     world.post(9)
@@ -89,8 +89,8 @@ def test_an_account_is_deleted_with_the_upload_that_was_under_way(world, meets):
 
 
 def test_an_account_deleted_twice_at_once_is_counted_off_once(world, meets):
-    world.crowd(9, [1, 2])
-    world.crowd(8, [1, 2])
+    world.add_followers(9, [1, 2])
+    world.add_followers(8, [1, 2])
     again = meets(accounts, "_take_one_off", lambda: accounts.delete(world.stores, 9))
     accounts.delete(world.stores, 9)
     again.ends()
@@ -166,7 +166,7 @@ def test_an_upload_does_not_wait_while_an_import_adds_follows(world, meets):
     ids=["link", "account"],
 )
 def test_a_post_is_deleted_while_its_fan_out_ends_or_its_account_goes(world, meets, beside):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     world.read(1)
     post = world.post(9)
     other = meets(edit, "now", lambda: beside(world), nth=2)

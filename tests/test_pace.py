@@ -1,4 +1,4 @@
-"""How a fan-out shares the store with readers."""
+"""An older fan-out leaves the store to readers between small slices."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ import time
 
 import pytest
 
-from feedsvc.fanout import micro_batches, pace
-from feedsvc.fanout.pace import YOUNG_SECONDS, is_young, slice_of
+from feedsvc.fanout import micro_batches, slices
+from feedsvc.fanout.slices import YOUNG_SECONDS, is_young, size_now
 from feedsvc.post_ids import lowest_of
 from feedsvc.store.redis import delivery
 
 
-def made(seconds_ago):
+def post_id(seconds_ago):
     return lowest_of(int((time.time() - seconds_ago) * 1000))
 
 
 def test_a_young_post_is_pushed_in_whole_slices():
-    assert (is_young(made(0)), slice_of(made(0), 250)) == (True, 250)
-    assert (is_young(made(-60)), slice_of(made(-60), 250)) == (True, 250), "clocks differ"
+    assert (is_young(post_id(0)), size_now(post_id(0), 250)) == (True, 250)
+    assert (is_young(post_id(-60)), size_now(post_id(-60), 250)) == (True, 250), (
+        "a clock that is behind makes no post old"
+    )
 
 
-def test_one_that_has_waited_is_pushed_in_small_slices():
-    assert (is_young(made(YOUNG_SECONDS + 60)), slice_of(made(YOUNG_SECONDS + 60), 250)) == (
+def test_a_post_that_has_waited_is_pushed_in_small_slices():
+    assert (is_young(post_id(YOUNG_SECONDS + 60)), size_now(post_id(YOUNG_SECONDS + 60), 250)) == (
         False,
         62,
     )
-    assert slice_of(made(YOUNG_SECONDS + 60), 2) == 1
+    assert size_now(post_id(YOUNG_SECONDS + 60), 2) == 1
 
 
 @pytest.fixture
 def trips(monkeypatch):
-    """How many slices each round trip of pushes has."""
+    """The number of slices in each round trip of pushes."""
     found, real = [], delivery.streamed
 
     def counted(redis, script, calls):
@@ -44,33 +46,33 @@ def trips(monkeypatch):
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(60.0, [2]), (0.0, [1, 1, 1])])
-def test_slices_of_a_batch_share_a_trip_only_while_the_post_is_young(
+def test_slices_of_a_batch_share_a_round_trip_only_while_the_post_is_young(
     world, trips, monkeypatch, seconds, expected
 ):
-    monkeypatch.setattr(pace, "YOUNG_SECONDS", seconds)
-    world.crowd(9, [1 + 23 * number for number in range(3)])
+    monkeypatch.setattr(slices, "YOUNG_SECONDS", seconds)
+    world.add_followers(9, [1 + 23 * number for number in range(3)])
     world.post(9)
     world.run_link()
     assert trips == expected
 
 
-def test_a_link_that_finds_its_cursor_elsewhere_stops(world, trips, monkeypatch):
-    monkeypatch.setattr(pace, "YOUNG_SECONDS", 0.0)
-    world.crowd(9, [1 + 23 * number for number in range(5)])
+def test_a_repeated_link_stops_after_one_slice(world, trips, monkeypatch):
+    monkeypatch.setattr(slices, "YOUNG_SECONDS", 0.0)
+    world.add_followers(9, [1 + 23 * number for number in range(5)])
     world.post(9)
     world.run_link(keep=True)
     trips.clear()
     world.run_link()
-    assert trips == [1], "to see that its batch is delivered"
+    assert trips == [1], "this one finds that the cursor has moved on"
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(60.0, [2]), (0.0, [1, 1])])
-def test_small_posts_share_a_trip_only_while_they_are_young(
+def test_small_fan_outs_share_a_round_trip_only_while_their_posts_are_young(
     world, trips, monkeypatch, seconds, expected
 ):
-    monkeypatch.setattr(pace, "YOUNG_SECONDS", seconds)
+    monkeypatch.setattr(slices, "YOUNG_SECONDS", seconds)
     for author in (9, 32):
-        world.crowd(author, [author + 23])
+        world.add_followers(author, [author + 23])
         world.post(author)
-    micro_batches.run_round(world.stores)
+    micro_batches.run(world.stores)
     assert trips == expected

@@ -155,7 +155,7 @@ def test_several_posts_come_in_the_order_asked(author):
 
 
 def test_a_deleted_account_is_gone_with_its_posts_and_edges(world):
-    world.crowd(9, [1, 2, 3])
+    world.add_followers(9, [1, 2, 3])
     world.people(8)
     world.follow(9, 8)
     post = world.post(9)
@@ -177,7 +177,7 @@ def test_a_deleted_account_is_gone_with_its_posts_and_edges(world):
 
 
 def test_a_deletion_that_was_cut_short_can_be_asked_for_again(world, monkeypatch):
-    world.crowd(9, [1, 2])
+    world.add_followers(9, [1, 2])
     world.post(9)
     monkeypatch.setattr(accounts, "_remove_edges", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -193,7 +193,7 @@ def test_a_deletion_that_was_cut_short_can_be_asked_for_again(world, monkeypatch
 
 
 def test_a_fan_out_that_ended_before_its_post_was_deleted_still_says_when(world):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     post = world.post(9)
     world.drain()
     before = status.status(world.stores, post)

@@ -1,4 +1,8 @@
-"""RabbitMQ restarts. Found by `make chaos`: beat went on sending into a dead connection, and fan-outs stood still for ever."""
+"""RabbitMQ restarts.
+
+Found by `make chaos`: beat went on sending into a dead connection, and fan-outs stood still for
+ever.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +13,25 @@ from tests.engines import wait_until
 
 
 def messages(services, queue):
-    """How many wait in a queue; 0 while it, or the broker, is not there."""
+    """Return how many messages wait in a queue, or 0 without the queue or the broker."""
     with suppress(Exception), services.celery.connection_for_write() as connection:
         return connection.default_channel.queue_declare(queue, passive=True).message_count
     return 0
 
 
-def test_uploads_are_enqueued_again_once_a_broker_is_back(app, rabbitmq):
+def test_links_are_enqueued_again_after_the_broker_is_back(app, rabbitmq):
     services = app.extensions["feedsvc"]
     services.enqueue(1, 0, "0", 0)
     rabbitmq.kill()
     rabbitmq.start()
     before = messages(services, "feedsvc.fanout")
     with suppress(Exception):
-        services.enqueue(2, 0, "0", 0)  # may go into the connection that is dead
+        services.enqueue(2, 0, "0", 0)  # may go into the dead connection
     services.enqueue(3, 0, "0", 0)
     wait_until(lambda: messages(services, "feedsvc.fanout") > before)
 
 
-def test_sweeps_go_on_once_a_broker_is_back(app, settings, rabbitmq):
+def test_beat_sends_sweeps_again_after_the_broker_is_back(app, settings, rabbitmq):
     services = app.extensions["feedsvc"]
     with workers.processes(settings, "beat"):
         wait_until(lambda: messages(services, "feedsvc.sweep"), 30)

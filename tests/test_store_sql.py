@@ -1,4 +1,4 @@
-"""The database: tables and migrations agree, times keep their zone, and a writer that waits gets its turn."""
+"""The database: migrations, times, and concurrent writers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from feedsvc.store.sql.tables import Account, Base, Follow, OutboxRow
 
 
-def test_the_migrations_make_the_tables_that_the_code_knows(stores):
+def test_the_migrations_create_the_tables_of_the_code(stores):
     with stores.sql.writing() as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": False}
@@ -21,7 +21,7 @@ def test_the_migrations_make_the_tables_that_the_code_knows(stores):
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_a_time_comes_back_as_the_same_moment_in_utc(stores):
+def test_a_stored_time_is_read_as_the_same_moment_in_utc(stores):
     moment = dt.datetime(
         2026, 11, 24, 1, 2, 3, 456789, tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30))
     )
@@ -34,8 +34,8 @@ def test_a_time_comes_back_as_the_same_moment_in_utc(stores):
     assert found.utcoffset() == dt.timedelta(0)
 
 
-def test_writers_at_once_each_get_their_turn(make_stores):
-    """Each reads and then writes what it read plus one: none is lost, and none fails."""
+def test_concurrent_writers_take_turns(make_stores):
+    """Each writer reads a count and writes it plus one: no step is lost, and no writer fails."""
     with make_stores().sql.writing() as connection:
         connection.execute(sa.insert(Account), {"id": 1})
     errors = []
@@ -44,10 +44,10 @@ def test_writers_at_once_each_get_their_turn(make_stores):
         try:
             for _ in range(20):
                 with stores.sql.writing() as connection:
-                    held = (
+                    locked = (
                         sa.select(Account.follower_count).where(Account.id == 1).with_for_update()
                     )
-                    found = connection.scalar(held)
+                    found = connection.scalar(locked)
                     connection.execute(sa.update(Account).values(follower_count=found + 1))
         except BaseException as error:  # noqa: BLE001 -- reported below
             errors.append(error)

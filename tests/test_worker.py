@@ -1,4 +1,4 @@
-"""What a worker knows of its broker."""
+"""What a worker sends to its broker and counts there."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import datetime as dt
 import pytest
 
 from feedsvc import tasks
-from feedsvc.fanout import micro_batches
+from feedsvc.fanout import queues
 from tests.engines import wait_until
 
 
 @pytest.fixture
 def celery(app):
-    """With empty queues, before and after: other tests use the same broker."""
+    """An application with empty queues. Other tests use the same broker."""
     made = app.extensions["feedsvc"].celery
     _empty(made)
     yield made
     _empty(made)
 
 
-def test_messages_of_fan_outs_that_wait_are_counted(celery, app, world):
+def test_waiting_fan_out_messages_are_counted(celery, app, world):
     assert tasks._queued(celery) == 0
     for post_id in range(3):
         app.extensions["feedsvc"].enqueue(post_id, 1, "0", 20_000 * post_id)
     wait_until(lambda: tasks._queued(celery) == 3)
 
 
-def test_small_posts_of_the_same_half_second_ask_for_one_round_that_begins_after_it(
+def test_small_posts_of_the_same_half_second_request_one_micro_batch_that_begins_after_it(
     celery, app, world
 ):
     before = dt.datetime.now(dt.UTC)
@@ -36,10 +36,10 @@ def test_small_posts_of_the_same_half_second_ask_for_one_round_that_begins_after
     wait_until(lambda: tasks._queued(celery) == 1)
     with (
         celery.connection_for_read() as connection,
-        connection.SimpleQueue(tasks.FANOUT_QUEUE) as queue,
+        connection.SimpleQueue(queues.FANOUT_QUEUE) as queue,
     ):
         begins = dt.datetime.fromisoformat(queue.get(timeout=5).headers["eta"])
-    assert begins >= before + dt.timedelta(seconds=micro_batches.GATHER_SECONDS)
+    assert begins >= before + dt.timedelta(seconds=queues.GATHER_SECONDS)
 
 
 def _empty(celery):

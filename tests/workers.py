@@ -1,4 +1,4 @@
-"""Real Celery workers for tests: processes on the test's own stores and broker."""
+"""Real Celery workers for tests, on the stores and the broker of the test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def environment(settings):
-    """The settings of `create_app` as a process takes them."""
+    """Return the settings of `create_app` as environment variables."""
     return {
         **os.environ,
         **{f"FEEDSVC_{name.upper()}": str(value) for name, value in settings.items()},
@@ -23,7 +23,7 @@ def environment(settings):
 
 @contextmanager
 def processes(settings, *roles):
-    """Processes in these roles (`worker NAME`, `beat`), ended at the end of the block."""
+    """Run processes in these roles (`worker NAME`, `beat`). Kill them at the end of the block."""
     started = [start(settings, *role.split()) for role in roles]
     try:
         yield started
@@ -37,9 +37,9 @@ def start(settings, *role):
     return start_module(settings, "feedsvc.supervise.celery_process", *role)
 
 
-def start_module(settings, *words):
+def start_module(settings, *arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", *words],
+        [sys.executable, "-m", *arguments],
         cwd=ROOT,
         env=environment(settings),
         stdout=subprocess.DEVNULL,

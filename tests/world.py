@@ -1,6 +1,6 @@
-"""A small world for tests: accounts that post, follow and read through the features, beside an oracle told the same.
+"""A small world for tests: accounts that post, follow and read. An oracle gets the same changes.
 
-The queue is a list in hand, so that a test decides which link runs when, twice, or never.
+The queue is a list, so that a test decides which link runs when, twice, or never.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout
 from tests.oracle import Oracle
 
-# As tiny as the limits: a list of ten is longer than its head.
+# Tiny, as the limits are: a list of ten ids is longer than its head.
 tail_hint.PAGE, tail_hint.READ, tail_hint.FIRST = 2, 8, 4
 
 
@@ -36,11 +36,13 @@ class World:
         for account in ids:
             accounts.create(self.stores, account)
 
-    def crowd(self, followee, followers):
-        """Accounts that all follow one."""
+    def add_followers(self, followee, followers):
+        """Create an account, and accounts that follow it."""
         self.people(followee, *followers)
         for follower in followers:
             self.follow(follower, followee)
+
+    crowd = add_followers
 
     def post(self, author):
         made = publish.publish(
@@ -90,7 +92,7 @@ class World:
             self.run_link()
 
     def time_passes(self):
-        """Everything that the sweep waits for is due now."""
+        """Make due whatever the sweep waits for."""
         with self.stores.sql.writing() as connection:
             connection.execute(
                 sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now())
@@ -101,13 +103,13 @@ class World:
         return sweep.sweep(self.stores, self.enqueue)
 
     def read(self, viewer, limit=3):
-        """The ids of a whole walk from the top."""
+        """Return the ids of a whole walk from the top."""
         ids, cursor = [], None
         while True:
             page = reader.home_page(self.stores, viewer, cursor, limit)
             ids += map(post_id, page.items)
             assert page.next_cursor is None or len(page.items) == limit, (
-                "every page but the last is full"
+                "only the last page may be short"
             )
             if page.next_cursor is None:
                 return ids

@@ -12,6 +12,7 @@ from feedsvc.cli.output import json_option, opened, show
 from feedsvc.cli.replay_events import Events, Wanted, bar, events
 from feedsvc.cli.replay_table import table
 from feedsvc.fanout import done, lanes
+from feedsvc.fanout.queues import LARGE
 from feedsvc.formats import MAX_ID
 from feedsvc.planning import calibrated as calibration_store
 from feedsvc.planning.replay import loading as crowds
@@ -21,7 +22,6 @@ from feedsvc.planning.replay.generated import READS_A_POST, Rates
 from feedsvc.planning.replay.recorded import RecordingMalformed, RecordingUnreadable
 from feedsvc.planning.replay.simulation import simulate
 from feedsvc.routing import next_route
-from feedsvc.tasks import LARGE
 
 if TYPE_CHECKING:
     from feedsvc.planning.costs import UnitCosts

@@ -1,18 +1,19 @@
-"""One link of a fan-out's chain: a batch of followers, delivered in slices; then the next link, or done.
+"""The chain of a fan-out: each link delivers a batch of followers and enqueues the next link.
 
-A link may run twice, late, or beside another of the same post: the cursor in Redis moves only in the step that pushes, and a link
-that finds it elsewhere goes on from there. The fan-out of a large account is several chains, one for each lane.
+A link may run twice, late, or at the same time as another link of the same post. The cursor in
+Redis moves only in the atomic step that pushes. A link that finds the cursor elsewhere goes on from
+there. The fan-out of a large account is several chains, one for each lane.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import bindparam, func, select, update
 
-from feedsvc.fanout import done, lanes, pace, slices
+from feedsvc.fanout import done, lanes, slices
 from feedsvc.fanout.slices import Batch
 from feedsvc.graph import followers
 from feedsvc.store.redis import delivery
@@ -25,15 +26,16 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
+    from feedsvc.fanout.queues import Enqueue
     from feedsvc.store import Stores
     from feedsvc.store.redis.delivery import Lane, Slice
 
 _log = structlog.get_logger()
 
-# A chain that has not moved for so long is looked at by the sweep.
-LOOK_AFTER = dt.timedelta(seconds=10)
-# While the look is further off than this, a link that moves need not put it off again: a write less for most links.
-_LOOK_IS_NEAR = dt.timedelta(seconds=5)
+# The sweep re-drives a fan-out that has made no progress for this long.
+STALLED_AFTER = dt.timedelta(seconds=10)
+# A link postpones the sweep's check only when less than this is left. So most links save one write.
+_POSTPONE_BELOW = dt.timedelta(seconds=5)
 
 _COLUMNS = (
     Fanout.author_id,
@@ -46,40 +48,34 @@ _COLUMNS = (
 _ROW = select(*_COLUMNS).where(Fanout.post_id == bindparam("post"))
 
 
-class Enqueue(Protocol):
-    """Sends the link of a fan-out that starts at a cursor to the workers."""
-
-    def __call__(self, post_id: int, generation: int, cursor: str, followers: int) -> None:
-        """Raises what the broker raises when it is down."""
-
-
 def run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cursor: str) -> None:
-    """Deliver one batch from `cursor`, then enqueue the next link or write `done`. A fan-out that is done, or gone, is a success.
+    """Deliver one batch from `cursor`, then enqueue the next link or write `done`.
 
-    A link of an older generation still delivers its batch, so that a long queue makes headway whatever the sweep sent after it,
-    but enqueues nothing: the younger one carries on. Nor does it divide a fan-out into lanes.
+    A fan-out that is done or gone counts as a success. A link of an older generation still delivers
+    its batch, so that a long queue makes progress whatever the sweep has sent since. It enqueues
+    nothing, because the younger link goes on. Nor does it divide the fan-out into lanes.
     """
     started = now()
     row = _read(stores, post_id)
     if row is None or row.state == "done":
         return
     is_current = generation >= row.generation
-    bounds = row.lane_bounds  # drawn for good, also if the size of a batch was changed since
+    bounds = row.lane_bounds  # chosen once: a later change of the batch size does not move them
     if bounds is None and lanes.count(row.followers, stores.limits.fanout_batch) == 1:
         bounds = []
-    is_noted = (
+    is_postponed = (
         row.state == "running"
         and row.next_look_at is not None
-        and row.next_look_at - now() > _LOOK_IS_NEAR
+        and row.next_look_at - now() > _POSTPONE_BELOW
     )
     if bounds is None and is_current:
         bounds = _divide(stores, enqueue, post_id, generation, row)
-        is_noted = True
+        is_postponed = True
     if bounds is None:
         return
     left = _run(stores, post_id, row.author_id, bounds, cursor, started)
     if left and is_current:
-        if not is_noted:
+        if not is_postponed:
             _note_progress(stores, post_id, started)
         for each in left:
             enqueue(post_id, generation, each, row.followers)
@@ -94,23 +90,23 @@ def _read(stores: Stores, post_id: int) -> Row[*tuple[Any, ...]] | None:
 def _divide(
     stores: Stores, enqueue: Enqueue, post_id: int, generation: int, row: Row[*tuple[Any, ...]]
 ) -> list[int] | None:
-    """Draw the bounds of the lanes and send the first link of each but the first, whose this one is; None if another link did.
+    """Choose the bounds of the lanes and enqueue the first link of every lane but the first.
 
-    A chain that began undivided, when batches were larger, stays so.
+    The link that calls this is the first link of the first lane. Returns None if another link has
+    chosen the bounds. A chain that began undivided, when batches were larger, stays undivided.
     """
     [whole] = done.progress(stores, {post_id: ()}, {})[post_id]
     count = 1 if whole.batches else lanes.count(row.followers, stores.limits.fanout_batch)
     with stores.sql.reading() as connection:
         bounds = followers.dividing(connection, row.author_id, row.followers, count)
-    drawn = update(Fanout).where(
-        Fanout.post_id == post_id, Fanout.lane_bounds.is_(None), Fanout.state != "done"
+    choose = (
+        update(Fanout)
+        .where(Fanout.post_id == post_id, Fanout.lane_bounds.is_(None), Fanout.state != "done")
+        .values(lane_bounds=bounds, **_under_way(now()))
     )
     with stores.sql.writing() as connection:
-        is_first = (
-            connection.execute(drawn.values(lane_bounds=bounds, **_under_way(now()))).rowcount == 1
-        )
-    if not is_first:
-        return None
+        if connection.execute(choose).rowcount == 0:
+            return None
     for lane in lanes.between(bounds)[1:]:
         enqueue(post_id, generation, lane.start, row.followers)
     return bounds
@@ -119,36 +115,34 @@ def _divide(
 def _run(
     stores: Stores, post_id: int, author: int, bounds: list[int], cursor: str, started: dt.datetime
 ) -> list[str]:
-    """Deliver a batch; returns where to go on. A lane that is at its end goes on nowhere, and the last of them writes `done`."""
-    touched: dict[int, Collection[int]] = {}
-    if cursor != END:
-        lane = lanes.at(bounds, cursor)
-        reached = _deliver_batch(stores, post_id, author, lane, cursor)
-        at = earliest(reached.values())
-        if at != END:
-            return [at]
-        touched = {} if bounds else {post_id: reached}
+    """Deliver a batch. Returns the cursors to go on from: none if the lane has reached its end.
+
+    The last lane that reaches its end writes `done`. A link at END only tries to write it.
+    """
+    if cursor == END:
+        return done.write(stores, {post_id: bounds}, started, {})[post_id]
+    lane = lanes.at(bounds, cursor)
+    reached = _deliver_batch(stores, post_id, author, lane, cursor)
+    at = earliest(reached.values())
+    if at != END:
+        return [at]
+    touched: dict[int, Collection[int]] = {} if bounds else {post_id: reached}
     left = done.write(stores, {post_id: bounds}, started, touched)[post_id]
-    if cursor != END:
-        left = [each for each in left if lanes.at(bounds, each) == lane]
-    return left
+    return [each for each in left if lanes.at(bounds, each) == lane]
 
 
 def _deliver_batch(
     stores: Stores, post_id: int, author: int, lane: Lane, cursor: str
 ) -> dict[int, str]:
-    """Deliver one whole batch, from wherever the lane really is; returns the cursor reached in each bucket that it touches."""
+    """Deliver one whole batch from the lane's real cursor.
+
+    Returns the cursor reached in each bucket that the batch touches.
+    """
     reached: dict[int, str] = {}
     while cursor != END:
         batch = _read_batch(stores, author, lane, cursor)
-        parts = slices.slices(
-            batch,
-            lane,
-            stores.keys,
-            author,
-            reached,
-            pace.slice_of(post_id, stores.limits.fanout_slice),
-        )
+        size = slices.size_now(post_id, stores.limits.fanout_slice)
+        parts = slices.cut(batch, lane, stores.keys, author, reached, size)
         reached |= _deliver(stores, post_id, author, parts, lane)
         at = earliest(reached.values())
         if at == batch.end:
@@ -161,8 +155,12 @@ def _deliver_batch(
 def _deliver(
     stores: Stores, post_id: int, author: int, parts: Sequence[Slice], lane: Lane
 ) -> dict[int, str]:
-    """What `delivery.deliver` does; slice by slice, if the post has waited, as far as each bucket is where they start."""
-    if pace.is_young(post_id):
+    """Deliver slices and return the cursor reached in each bucket.
+
+    The slices of an older post go one by one. A slice is left out if its bucket is not where the
+    slice starts.
+    """
+    if slices.is_young(post_id):
         return delivery.deliver(stores, post_id, author, parts, lane)
     reached: dict[int, str] = {}
     for part in parts:
@@ -192,5 +190,5 @@ def _under_way(started: dt.datetime) -> dict[str, Any]:
         "state": "running",
         "stalls": 0,
         "started_at": func.coalesce(Fanout.started_at, started),
-        "next_look_at": now() + LOOK_AFTER,
+        "next_look_at": now() + STALLED_AFTER,
     }

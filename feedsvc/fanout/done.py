@@ -1,9 +1,9 @@
-"""The end of a fan-out: `done`, written only after a look at the cursors themselves."""
+"""The end of a fan-out: `done` is written only after the cursors themselves have been read."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import bindparam, func, select, update
@@ -19,87 +19,27 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
-    # Post -> the buckets of its followers, if they are fewer than all: a fan-out of one batch touches no others.
+    # Post -> the buckets of its followers. A post that is absent touches all buckets. Only a
+    # fan-out of one batch touches fewer.
     Touched = Mapping[int, Collection[int]]
 
 _log = structlog.get_logger()
 
-# A pushed post stays on the celebrity list a little longer: reads that are under way finish on it.
+# A pushed post stays on the celebrity list for this long, so that a read that has begun finds it
+# there.
 TAKE_OFF_AFTER = dt.timedelta(seconds=3)
 
 _POSTS = Post.id.in_(bindparam("posts", expanding=True))
-# Posts before their fan-outs and in one order, as deletions hold them: nobody waits for one who waits.
+# Locks posts before their fan-outs and in ascending order, as a deletion does. So there is no
+# deadlock.
 _UNFINISHED = (
     select(Post.id)
     .where(_POSTS, Post.pushed_at.is_(None), Post.deleted_at.is_(None))
     .order_by(Post.id)
     .with_for_update()
 )
-_PUSHED = update(Post).where(_POSTS).values(pushed_at=bindparam("at"))
-
-
-def progress(
-    stores: Stores, fanouts: Mapping[int, Sequence[int]], touched: Touched
-) -> dict[int, list[Progress]]:
-    """The progress of every lane of these fan-outs in the buckets that they touch. `fanouts`: post -> the bounds of its lanes."""
-    everywhere = range(stores.keys.buckets)
-    wanted = [
-        (post_id, lane, touched.get(post_id, everywhere))
-        for post_id, bounds in fanouts.items()
-        for lane in lanes.between(bounds)
-    ]
-    found: dict[int, list[Progress]] = {post_id: [] for post_id in fanouts}
-    for (post_id, _, _), reached in zip(wanted, delivery.progress(stores, wanted), strict=True):
-        found[post_id].append(reached)
-    return found
-
-
-def total(reached: Sequence[Progress]) -> Progress:
-    """The lanes of one fan-out together: the counts added up; END if all are there, else the first cursor that is not."""
-    cursor = next((each.cursor for each in reached if each.cursor != END), END)
-    return Progress(
-        cursor, *(sum(counts) for counts in zip(*(each[1:] for each in reached), strict=True))
-    )
-
-
-def write(
-    stores: Stores, fanouts: Mapping[int, Sequence[int]], started: dt.datetime, touched: Touched
-) -> dict[int, list[str]]:
-    """Write `done` for those of these fan-outs whose lanes are all at their end; returns the cursors of the lanes that are not.
-
-    A Redis that was lost meanwhile has lost the pushes as well: so the cursors are looked at here, and nobody's word is taken.
-    """
-    reached = progress(stores, fanouts, touched)
-    left = {
-        post_id: [each.cursor for each in lanes_reached if each.cursor != END]
-        for post_id, lanes_reached in reached.items()
-    }
-    ended = {post_id: total(reached[post_id]) for post_id, cursors in left.items() if not cursors}
-    if ended:
-        _write(stores, ended, started)
-    return left
-
-
-def _write(stores: Stores, ended: Mapping[int, Progress], started: dt.datetime) -> None:
-    with stores.sql.writing() as connection:
-        first = list(connection.scalars(_UNFINISHED, {"posts": list(ended)}))
-        if first:
-            connection.execute(
-                _FINISHED, [_values(post_id, ended[post_id], started) for post_id in first]
-            )
-            connection.execute(_PUSHED, {"posts": first, "at": now()})
-    for post_id in first:
-        reached = ended[post_id]
-        _log.info(
-            "fanout.done",
-            post_id=post_id,
-            delivered=reached.delivered,
-            skipped=reached.skipped,
-            batches=reached.batches,
-        )
-
-
-_FINISHED = (
+_MARK_PUSHED = update(Post).where(_POSTS).values(pushed_at=bindparam("at"))
+_MARK_DONE = (
     update(Fanout)
     .where(Fanout.post_id == bindparam("post"))
     .values(
@@ -115,14 +55,78 @@ _FINISHED = (
 )
 
 
-def _values(post_id: int, reached: Progress, started: dt.datetime) -> dict[str, Any]:
-    return {
-        "post": post_id,
-        "of": reached.delivered + reached.skipped,
-        "delivered": reached.delivered,
-        "skipped": reached.skipped,
-        "batches": reached.batches,
-        "started": started,
-        "finished": now(),
-        "look": now() + TAKE_OFF_AFTER,
+def progress(
+    stores: Stores, fanouts: Mapping[int, Sequence[int]], touched: Touched
+) -> dict[int, list[Progress]]:
+    """Return the progress of every lane of these fan-outs, in one round trip.
+
+    `fanouts` maps a post to the bounds of its lanes.
+    """
+    all_buckets = range(stores.keys.buckets)
+    wanted = [
+        (post_id, lane, touched.get(post_id, all_buckets))
+        for post_id, bounds in fanouts.items()
+        for lane in lanes.between(bounds)
+    ]
+    found: dict[int, list[Progress]] = {post_id: [] for post_id in fanouts}
+    for (post_id, _, _), reached in zip(wanted, delivery.progress(stores, wanted), strict=True):
+        found[post_id].append(reached)
+    return found
+
+
+def total(reached: Sequence[Progress]) -> Progress:
+    """Return the sums of all lanes, with the first cursor that is not END, else END."""
+    cursor = next((each.cursor for each in reached if each.cursor != END), END)
+    return Progress(
+        cursor, *(sum(counts) for counts in zip(*(each[1:] for each in reached), strict=True))
+    )
+
+
+def write(
+    stores: Stores, fanouts: Mapping[int, Sequence[int]], started: dt.datetime, touched: Touched
+) -> dict[int, list[str]]:
+    """Write `done` for each fan-out whose lanes have all reached their end.
+
+    Returns, for each fan-out, the cursors of the lanes that have not. The cursors are read here,
+    whatever a link reports: a Redis that lost its data meanwhile has lost the pushes as well.
+    """
+    reached = progress(stores, fanouts, touched)
+    left = {
+        post_id: [each.cursor for each in lanes_reached if each.cursor != END]
+        for post_id, lanes_reached in reached.items()
     }
+    ended = {post_id: total(reached[post_id]) for post_id, cursors in left.items() if not cursors}
+    if ended:
+        _write(stores, ended, started)
+    return left
+
+
+def _write(stores: Stores, ended: Mapping[int, Progress], started: dt.datetime) -> None:
+    with stores.sql.writing() as connection:
+        posts = list(connection.scalars(_UNFINISHED, {"posts": list(ended)}))
+        if posts:
+            at = now()
+            rows = [
+                {
+                    "post": post_id,
+                    "of": ended[post_id].delivered + ended[post_id].skipped,
+                    "delivered": ended[post_id].delivered,
+                    "skipped": ended[post_id].skipped,
+                    "batches": ended[post_id].batches,
+                    "started": started,
+                    "finished": at,
+                    "look": at + TAKE_OFF_AFTER,
+                }
+                for post_id in posts
+            ]
+            connection.execute(_MARK_DONE, rows)
+            connection.execute(_MARK_PUSHED, {"posts": posts, "at": at})
+    for post_id in posts:
+        reached = ended[post_id]
+        _log.info(
+            "fanout.done",
+            post_id=post_id,
+            delivered=reached.delivered,
+            skipped=reached.skipped,
+            batches=reached.batches,
+        )

@@ -1,7 +1,8 @@
-"""Lanes: a large account's fan-out is split into ranges of follower ids, each a chain of its own, which workers share. Pure.
+"""Lanes: the fan-out of a large account is split into ranges of follower ids. Pure.
 
-One chain leaves the store idle between its links; with lanes another one's slices run meanwhile. The bounds are drawn once, by
-the first link, and kept on the fan-out's row: a lane is where its cursor is.
+Each lane is a chain of its own, so that workers share a large fan-out. A single chain leaves the
+store idle between its links, while lanes keep it busy. The first link chooses the bounds once and
+stores them on the fan-out's row. A cursor therefore says which lane it belongs to.
 """
 
 from __future__ import annotations
@@ -14,18 +15,22 @@ from feedsvc.store.redis.delivery import END, START, WHOLE, Lane
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A lane is worth its own progress key and last look from two links on; more lanes than workers only keep more cursors.
+# From two links on, a lane is worth its own progress key and its check of the cursors at the end.
 BATCHES_A_LANE = 2
+# More lanes than workers only add cursors.
 MOST = 8
 
 
 def count(followers: int, batch: int) -> int:
-    """How many lanes a fan-out to so many followers has, in batches of this size."""
+    """Return the number of lanes of a fan-out to `followers` followers, in batches of `batch`."""
     return max(1, min(MOST, followers // (BATCHES_A_LANE * batch)))
 
 
 def between(bounds: Sequence[int]) -> list[Lane]:
-    """The lanes between these follower ids, ascending, each of which is the last of its lane; the last lane has no bound."""
+    """Return the lanes between these ascending follower ids.
+
+    Each id is the last follower of its lane. The last lane has no bound.
+    """
     if not bounds:
         return [WHOLE]
     starts = (START, *map(str, bounds))
@@ -36,11 +41,11 @@ def between(bounds: Sequence[int]) -> list[Lane]:
 
 
 def at(bounds: Sequence[int], cursor: str) -> Lane:
-    """The lane that goes on from a cursor."""
-    assert cursor != END, "a lane that is at its end goes on nowhere"
+    """Return the lane that goes on from a cursor."""
+    assert cursor != END, "a lane that has reached its end does not go on"
     return between(bounds)[bisect_right(bounds, int(cursor))]
 
 
 def carrying(bounds: Sequence[int], follower: int) -> Lane:
-    """The lane that delivers to a follower."""
+    """Return the lane that delivers to a follower."""
     return between(bounds)[bisect_left(bounds, follower)]

@@ -1,16 +1,19 @@
-"""Cutting a batch of followers into slices, bucket by bucket. Pure.
+"""Cutting a batch of followers into slices, bucket by bucket, and choosing the size of a slice.
 
-On a cluster each bucket has a progress of its own, in the slot of its feeds, and moves on by itself. A batch touches every bucket, if
-only to move its cursor, so that the buckets agree on where the batch ended; but the fan-out of one single batch touches no more than
-the buckets that have followers, and the author's own.
+On a cluster each bucket has its own progress, in the slot of its feeds, and moves on independently.
+A batch moves the cursor of every bucket, also of a bucket without followers, so that all buckets
+agree on where the batch ended. A fan-out of one single batch touches only the buckets that have
+followers, and the author's own.
 """
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from feedsvc import post_ids
 from feedsvc.store.redis.delivery import END, START, WHOLE, Slice, position
 
 if TYPE_CHECKING:
@@ -19,20 +22,44 @@ if TYPE_CHECKING:
     from feedsvc.store.redis.delivery import Lane
     from feedsvc.store.redis.keys import Keys
 
+# A post is in every feed before it is pushed: pushing only makes later reads cheaper. So a young
+# fan-out is pushed at full speed. An older one has waited because the workers are overloaded. It
+# goes in smaller slices, one round trip each, and readers are served in between.
+# docs/decisions/0013 has the gain and the cost.
+YOUNG_SECONDS = 1.0
+_OLD_SLICE_DIVISOR = 4
+
 
 @dataclass(frozen=True)
 class Batch:
-    """The followers behind the cursor `start`, ascending, as decimal strings; `end` is the last of them, or END."""
+    """The followers after the cursor `start`, ascending, as decimal strings.
+
+    `end` is the last follower, or END if no follower comes after it.
+    """
 
     start: str
     end: str
     followers: Sequence[str]
 
 
-def slices(
+def is_young(post_id: int) -> bool:
+    """Return whether the post is so young that its pushes go before reads."""
+    return time.time() - post_ids.seconds_of(post_id) < YOUNG_SECONDS
+
+
+def size_now(post_id: int, longest: int) -> int:
+    """Return how many followers a slice of this post has now, at most `longest`."""
+    return longest if is_young(post_id) else max(1, longest // _OLD_SLICE_DIVISOR)
+
+
+def cut(
     batch: Batch, lane: Lane, keys: Keys, author: int, reached: Mapping[int, str], size: int
 ) -> list[Slice]:
-    """The batch in slices of at most `size`; a bucket that has `reached` another cursor than the batch's start goes on from there."""
+    """Cut the batch into slices of at most `size` followers.
+
+    `reached` maps a bucket to its cursor if that is not the batch's start: the bucket goes on from
+    there.
+    """
     followers = keys.by_bucket(batch.followers)
     is_only = lane == WHOLE and (batch.start, batch.end) == (START, END)
     touched = sorted({*followers, keys.bucket(author)}) if is_only else range(keys.buckets)
@@ -48,7 +75,7 @@ def slices(
 def _of_bucket(
     bucket: int, followers: Sequence[str], start: str, batch: Batch, size: int
 ) -> Iterator[Slice]:
-    """Slices of which each starts where the one before ends; an empty one, if there are no followers."""
+    """Yield slices, each from the end of the one before. Without followers, yield an empty one."""
     if start != batch.start:
         if position(start) >= position(batch.end):
             return

@@ -1,4 +1,4 @@
-"""A fan-out as people see it: the hash in Redis while it runs, the row once it is done."""
+"""The status of one fan-out: read from Redis while it runs, and from its row once it is done."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from feedsvc.errors import NotFound
 from feedsvc.fanout import done
+from feedsvc.store.redis.delivery import END, Progress
 from feedsvc.store.sql.tables import Fanout, Post
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FanoutStatus:
-    """`followers` is an estimate until it is done, then `delivered + skipped`."""
+    """`followers` is an estimate until the fan-out is done. Then it is `delivered + skipped`."""
 
     post_id: int
     route: str
@@ -34,28 +35,26 @@ class FanoutStatus:
 
 
 def status(stores: Stores, post_id: int) -> FanoutStatus:
-    """The fan-out of one post. Raises `NotFound`."""
+    """Return the status of the fan-out of one post. Raises `NotFound`."""
+    columns = (Post.route, Post.policy_version, *Fanout.__table__.columns)
+    query = select(*columns).join(Post, Post.id == Fanout.post_id).where(Fanout.post_id == post_id)
     with stores.sql.reading() as connection:
-        columns = (Post.route, Post.policy_version, *Fanout.__table__.columns)
-        row = connection.execute(
-            select(*columns).join(Post, Post.id == Fanout.post_id).where(Fanout.post_id == post_id)
-        ).first()
+        row = connection.execute(query).first()
     if row is None:
         raise NotFound("fan-out of post", post_id)
-    counted = (
-        row
-        if row.state == "done"
-        else done.total(done.progress(stores, {post_id: row.lane_bounds or ()}, {})[post_id])
-    )
+    if row.state == "done":
+        counts = Progress(END, row.delivered, row.skipped, row.batches)
+    else:
+        counts = done.total(done.progress(stores, {post_id: row.lane_bounds or ()}, {})[post_id])
     return FanoutStatus(
         post_id,
         row.route,
         row.policy_version,
         row.state,
         row.followers,
-        counted.delivered,
-        counted.skipped,
-        counted.batches,
+        counts.delivered,
+        counts.skipped,
+        counts.batches,
         row.started_at,
         row.finished_at,
     )

@@ -1,6 +1,8 @@
-"""The sweep: every second it applies what a crash left owing, re-drives fan-outs that stalled, and takes pushed posts off their lists.
+"""The sweep: every second it mends what crashes and lost messages left behind.
 
-Any number of sweeps may run at once: a fan-out is claimed by compare-and-set, and everything else may happen twice.
+It applies outbox rows, re-drives fan-outs that stalled, and takes pushed posts off their celebrity
+lists. Any number of sweeps may run at once: a fan-out is claimed by compare-and-set, and every
+other step may happen twice.
 """
 
 from __future__ import annotations
@@ -24,18 +26,20 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row, Select
 
-    from feedsvc.fanout.chain import Enqueue
+    from feedsvc.fanout.queues import Enqueue
     from feedsvc.store import Stores
 
 _log = structlog.get_logger()
 
 _ROWS = 1_000
 
-# How many messages a sweep fills the queues up to with fan-outs that it re-drives, the longest overdue first, and how long each then
-# has. A few that stalled go on within 30 s (the first look included); into a long queue, where most likely nothing was lost, it
-# sends nothing: repeats that workers cannot keep up with would never end (docs/decisions/0005).
+# A sweep re-drives fan-outs, the longest overdue first, until this many messages are in the queues.
+# A few that stalled go on within 30 s, the first check included. Into a long queue the sweep sends
+# nothing: most likely no message was lost, and repeats that workers cannot keep up with would never
+# end (docs/decisions/0005).
 QUEUED = 200
-_LOOK_AGAIN_AFTER = dt.timedelta(seconds=15)
+# How long a re-driven fan-out has until it is re-driven again.
+_REDRIVE_AGAIN_AFTER = dt.timedelta(seconds=15)
 
 _COLUMNS = (
     Fanout.post_id,
@@ -52,7 +56,7 @@ _DUE = (
 )
 _STALLED = _DUE.where(Fanout.state != "done")
 _FINISHED = _DUE.where(Fanout.state == "done")
-_SETTLED = (
+_MARK_TAKEN_OFF = (
     update(Fanout)
     .where(Fanout.post_id.in_(bindparam("posts", expanding=True)), Fanout.state == "done")
     .values(next_look_at=None)
@@ -61,7 +65,7 @@ _SETTLED = (
 
 @dataclass(frozen=True)
 class Swept:
-    """What one sweep has done."""
+    """How many outbox rows, fan-outs and celebrity-list posts one sweep has dealt with."""
 
     changes: int
     redriven: int
@@ -69,13 +73,12 @@ class Swept:
 
 
 def sweep(stores: Stores, enqueue: Enqueue, queued: Callable[[], int] = lambda: 0) -> Swept:
-    """Sweep once. `queued` says how many links wait for a worker already."""
+    """Sweep once. `queued` returns how many links are waiting for a worker already."""
     applied = outbox.sweep(stores)
     stalled = _due(stores, _STALLED, QUEUED)
     room = max(0, QUEUED - queued()) if stalled else 0
     redriven = sum(_redrive(stores, enqueue, row) for row in stalled[:room])
-    taken_off = _take_off(stores)
-    swept = Swept(applied, redriven, taken_off)
+    swept = Swept(applied, redriven, _take_off(stores))
     if any(asdict(swept).values()):
         _log.info("fanout.swept", **asdict(swept))
     return swept
@@ -89,7 +92,11 @@ def _due(
 
 
 def _redrive(stores: Stores, enqueue: Enqueue, row: Row[*tuple[Any, ...]]) -> bool:
-    """Claim a stalled fan-out and send a link for each of its lanes. False if another sweep, or a chain, was faster."""
+    """Claim a stalled fan-out and enqueue a link for each of its lanes.
+
+    Returns False if another sweep claimed it first, or if its chain went on meanwhile.
+    """
+    generation = row.generation + 1
     claim = (
         update(Fanout)
         .where(
@@ -99,29 +106,27 @@ def _redrive(stores: Stores, enqueue: Enqueue, row: Row[*tuple[Any, ...]]) -> bo
             Fanout.state != "done",
         )
         .values(
-            generation=row.generation + 1,
+            generation=generation,
             stalls=Fanout.stalls + 1,
-            next_look_at=now() + _LOOK_AGAIN_AFTER,
+            next_look_at=now() + _REDRIVE_AGAIN_AFTER,
         )
     )
     with stores.sql.writing() as connection:
-        claimed = connection.execute(claim).rowcount == 1
-    if claimed:
-        reached = done.progress(stores, {row.post_id: row.lane_bounds or ()}, {})[row.post_id]
-        for cursor in [lane.cursor for lane in reached if lane.cursor != END] or [END]:
-            _log.warning(
-                "fanout.redriven", post_id=row.post_id, generation=row.generation + 1, cursor=cursor
-            )
-            enqueue(row.post_id, row.generation + 1, cursor, row.followers)
-    return claimed
+        if connection.execute(claim).rowcount == 0:
+            return False
+    reached = done.progress(stores, {row.post_id: row.lane_bounds or ()}, {})[row.post_id]
+    for cursor in [lane.cursor for lane in reached if lane.cursor != END] or [END]:
+        _log.warning("fanout.redriven", post_id=row.post_id, generation=generation, cursor=cursor)
+        enqueue(row.post_id, generation, cursor, row.followers)
+    return True
 
 
 def _take_off(stores: Stores) -> int:
-    """How many pushed posts were taken off their lists: all that are due, so many at a time."""
+    """Take the pushed posts that are due off their celebrity lists. Returns how many there were."""
     count = 0
     while finished := _due(stores, _FINISHED, _ROWS):
         celebrity_lists.take_off(stores, {row.post_id: row.author_id for row in finished})
         with stores.sql.writing() as connection:
-            connection.execute(_SETTLED, {"posts": [row.post_id for row in finished]})
+            connection.execute(_MARK_TAKEN_OFF, {"posts": [row.post_id for row in finished]})
         count += len(finished)
     return count

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-from feedsvc.fanout.micro_batches import GATHER_SECONDS, MAX_POSTS
+from feedsvc.fanout.micro_batches import MAX_POSTS
+from feedsvc.fanout.queues import GATHER_SECONDS
 from feedsvc.paging import DEFAULT_LIMIT
 
 

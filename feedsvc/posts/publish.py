@@ -15,7 +15,7 @@ import structlog
 from feedsvc import outbox, post_ids
 from feedsvc.cache import post_bodies
 from feedsvc.errors import NotFound, StoreUnavailable
-from feedsvc.fanout.chain import LOOK_AFTER
+from feedsvc.fanout.chain import STALLED_AFTER
 from feedsvc.graph.accounts import insert_if_absent
 from feedsvc.outbox import PostPublished, PostRepeated
 from feedsvc.posts import idempotency
@@ -27,7 +27,7 @@ from feedsvc.store.sql.tables import Account, Fanout, Post
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
-    from feedsvc.fanout.chain import Enqueue
+    from feedsvc.fanout.queues import Enqueue
     from feedsvc.outbox import Transaction
     from feedsvc.routing.policy import Decision
     from feedsvc.store import Stores
@@ -134,7 +134,7 @@ def _insert(
         "author_id": upload.author,
         "state": "pending" if pushed else "done",
         "followers": account.follower_count,
-        "next_look_at": now() + LOOK_AFTER if pushed else None,
+        "next_look_at": now() + STALLED_AFTER if pushed else None,
         "finished_at": None if pushed else now(),
     }
     connection.execute(_FANOUT, fanout)

@@ -205,7 +205,7 @@ def _fanouts(stage: FixtureAccounts, meter: Meter) -> Times:
 
     def round_of(posts: int) -> float:
         stage.upload(stage.small, posts)
-        return meter.us(lambda: [micro_batches.run_round(stores) for _ in spaced((1,))], 1)
+        return meter.us(lambda: [micro_batches.run(stores) for _ in spaced((1,))], 1)
 
     times = {
         "link": meter.us(run_links, _POSTS),

@@ -14,7 +14,7 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
 
-from feedsvc.fanout.micro_batches import GATHER_SECONDS
+from feedsvc.fanout.queues import GATHER_SECONDS
 from feedsvc.planning.replay.jobs import Link, Round
 
 if TYPE_CHECKING:
