@@ -12,10 +12,10 @@ from benchmarks.service import WORKERS, opened
 from feedsvc.cli.replay import deployment_of
 from feedsvc.graph import generate
 from feedsvc.planning import calibrated
-from feedsvc.planning.replay import generated, routes
-from feedsvc.planning.replay import loading as crowds
-from feedsvc.planning.replay.generated import Rates
-from feedsvc.planning.replay.simulation import simulate
+from feedsvc.planning.replay import follow_graph
+from feedsvc.planning.replay.simulation import pulled_accounts, simulate
+from feedsvc.planning.replay.workload import Rates
+from feedsvc.planning.replay.workload import generate as generate_events
 from feedsvc.routing.policy import Thresholds
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 def _round(stores: Stores, events: int, seed: int) -> dict[str, float]:
     took: dict[str, float] = {}
-    plant = deployment_of(stores.limits, WORKERS, calibrated.DEFAULT_COSTS)
+    deployment = deployment_of(stores.limits, WORKERS, calibrated.DEFAULT_COSTS)
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
         started = time.perf_counter()
@@ -67,13 +67,13 @@ def _round(stores: Stores, events: int, seed: int) -> dict[str, float]:
         took[name] = time.perf_counter() - started
         return answer
 
-    crowd = timed("graph", lambda: crowds.load(stores))
-    workload = timed("events", lambda: generated.generate(crowd, events, _RATES, seed))
+    graph = timed("graph", lambda: follow_graph.load(stores))
+    workload = timed("events", lambda: generate_events(graph, events, _RATES, seed))
     for promote_at in _THRESHOLDS:
         lines = Thresholds(1, promote_at, promote_at)
-        pulled = routes.pulled(crowd, lines, lines, {})
+        pulled = pulled_accounts(graph, lines, lines, {})
         timed(
             f"replay at {promote_at:,}",
-            lambda pulled=pulled: simulate(crowd, workload, pulled, plant),
+            lambda pulled=pulled: simulate(graph, workload, pulled, deployment),
         )
     return took

@@ -1,4 +1,4 @@
-"""The inputs of a replay: recordings, the database's own posts, its graph."""
+"""The inputs of a replay: recordings, recent posts and reads, and the follow graph."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections import Counter
 
 import pytest
 
-from feedsvc.planning.replay import loading as crowds
-from feedsvc.planning.replay import recent_days, recorded
-from feedsvc.planning.replay.follow_graph import follow_graph_of
+from feedsvc.planning.replay import recent_days as recent
+from feedsvc.planning.replay import recorded
+from feedsvc.planning.replay.follow_graph import NoAccounts, follow_graph_of, load
+from feedsvc.planning.replay.recent_days import recent_days
 from feedsvc.store.redis import read_counts
 
-CROWD = follow_graph_of(
+GRAPH = follow_graph_of(
     [1, 2, 2**63 - 1], [(1, [2])], last_routes=[None] * 3, posts=array("I", [5, 0, 0])
 )
 
@@ -21,15 +22,18 @@ CROWD = follow_graph_of(
 def read(tmp_path, text):
     path = tmp_path / "events.txt"
     path.write_bytes(text)
-    return recorded.read(path, CROWD)
+    return recorded.read(path, GRAPH)
 
 
 def test_a_recording_is_read(tmp_path):
-    text = b"# seconds what account\n\n0 post 1\n0.25\tread 2\n1.5 read 9223372036854775807\n1.5 read 77\n"
+    text = (
+        b"# seconds what account\n\n0 post 1\n0.25\tread 2\n"
+        b"1.5 read 9223372036854775807\n1.5 read 77\n"
+    )
     found = read(tmp_path, text)
     work = found.workload
     assert (list(work.post_seconds), list(work.authors)) == ([0], [0])
-    assert (list(work.read_seconds), list(work.readers)) == ([0.25, 1.5], [1, 2])
+    assert (list(work.read_seconds), list(work.viewers)) == ([0.25, 1.5], [1, 2])
     assert (found.unknown, list(work.has_feed), list(work.posts_before)) == (
         1,
         [0, 1, 1],
@@ -58,18 +62,18 @@ def test_an_empty_recording_has_no_events(tmp_path):
         (b"0.5 read 1", "0.5 is before the line above"),
     ],
 )
-def test_a_malformed_line_is_named_by_its_number(tmp_path, line, why):
-    with pytest.raises(recorded.RecordingMalformed, match="line 3: ") as raised:
+def test_an_error_names_a_malformed_line_by_its_number(tmp_path, line, why):
+    with pytest.raises(recorded.BadRecording, match="line 3: ") as raised:
         read(tmp_path, b"# here\n1 read 1\n" + line + b"\n3 read 1\n")
     assert why in raised.value.detail
     assert raised.value.detail.endswith("nothing was simulated")
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(recorded.RecordingUnreadable, match="No such file"):
-        recorded.read(tmp_path / "none", CROWD)
+def test_an_error_names_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(recorded.BadRecording, match="No such file"):
+        recorded.read(tmp_path / "none", GRAPH)
     whole = gzip.compress(b"1 read 1\n" * 1000)
-    with pytest.raises(recorded.RecordingUnreadable, match="end-of-stream"):
+    with pytest.raises(recorded.BadRecording, match="end-of-stream"):
         read(tmp_path, whole[:-9])
 
 
@@ -79,7 +83,7 @@ def test_the_graph_of_the_database_is_loaded(world, stores):
     world.post(9)
     world.delete(9, world.post(9))
     progress = []
-    found = crowds.load(stores, lambda *counts: progress.append(counts))
+    found = load(stores, lambda *counts: progress.append(counts))
     numbers = {ident: number for number, ident in enumerate(found.ids)}
     assert list(numbers) == [1, 2, 5, 9]
     assert {found.ids[follower] for follower in found.followers(numbers[9])} == {1, 2, 5}
@@ -91,40 +95,40 @@ def test_the_graph_of_the_database_is_loaded(world, stores):
     assert progress == [(1, 4), (4, 4)]
 
 
-def test_without_accounts_there_is_nothing_to_simulate(stores):
-    with pytest.raises(crowds.NoAccounts, match="graph generate"):
-        crowds.load(stores)
+def test_a_replay_needs_accounts(stores):
+    with pytest.raises(NoAccounts, match="graph generate"):
+        load(stores)
 
 
-def test_the_posts_of_the_last_days_are_told_by_their_ids(world, stores):
+def test_recent_posts_keep_their_times_and_deleted_posts_count(world, stores):
     world.people(3, 4)
-    made = [world.post(3), world.post(4)]
-    world.delete(4, made[1])
-    times, authors = recent_days._posted(stores, 60)
-    assert list(authors) == [3, 4]
+    world.post(3)
+    world.delete(4, world.post(4))
+    numbers = {3: 0, 4: 1}
+    times, authors = recent._posts(stores, numbers, 60)
+    assert list(authors) == [0, 1]
     assert 50 < times[0] <= times[1] <= 60
-    assert recent_days._posted(stores, 0) == (array("d"), array("q"))
+    assert list(recent._posts(stores, {4: 1}, 60)[1]) == [1], "account 3 is not in the graph"
+    assert recent._posts(stores, numbers, 0) == (array("d"), array("I"))
 
 
-def test_the_last_days_are_replayed_with_the_reads_that_were_counted(world, stores, monkeypatch):
+def test_recent_days_have_the_reads_that_were_counted(world, stores, monkeypatch):
     world.crowd(9, range(100, 130))
     world.post(9)
     by_viewer = Counter({viewer: viewer - 99 for viewer in range(100, 125)}) + Counter({4040: 9})
     monkeypatch.setattr(read_counts, "counted", lambda _: read_counts.Reads(by_viewer, 7_200))
-    found = recent_days.lately(stores, crowds.load(stores), 72, seed=1)
+    found = recent_days(stores, load(stores), 72, seed=1)
     assert not found.reads_are_assumed
     assert len(found.workload.authors) == 1
-    assert len(found.workload.readers) == round(16 * by_viewer.total() / 100)
-    assert set(found.workload.readers) <= set(range(1, 26)), "accounts 100 to 124, by number"
+    assert len(found.workload.viewers) == round(16 * by_viewer.total() / 100)
+    assert set(found.workload.viewers) <= set(range(1, 26)), "accounts 100 to 124, by number"
 
 
-def test_where_too_few_reads_were_counted_those_of_the_mix_are_assumed(world, stores):
+def test_a_hundred_reads_for_each_post_are_assumed_if_too_few_were_counted(world, stores):
     world.crowd(9, [1])
     world.post(9)
     progress = []
-    found = recent_days.lately(
-        stores, crowds.load(stores), 60, 1, lambda *counts: progress.append(counts)
-    )
+    found = recent_days(stores, load(stores), 60, 1, lambda *counts: progress.append(counts))
     assert found.reads_are_assumed
-    assert (len(found.workload.authors), len(found.workload.readers)) == (1, 100)
+    assert (len(found.workload.authors), len(found.workload.viewers)) == (1, 100)
     assert progress == [(100, 100)]

@@ -1,39 +1,40 @@
-"""`threshold simulate`: what posts and reads would meet under other thresholds, before any change."""
+"""`threshold simulate`: replay posts and reads against other thresholds, before any change."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from tqdm import tqdm
 
 from feedsvc.cli.output import json_option, opened, show
-from feedsvc.cli.replay_events import Events, Wanted, bar, events
 from feedsvc.cli.replay_table import table
 from feedsvc.fanout import done, lanes
 from feedsvc.fanout.queues import LARGE
 from feedsvc.formats import MAX_ID
 from feedsvc.planning import calibrated as calibration_store
-from feedsvc.planning.replay import loading as crowds
-from feedsvc.planning.replay import routes
-from feedsvc.planning.replay.deployment import Deployment
-from feedsvc.planning.replay.generated import READS_A_POST, Rates
-from feedsvc.planning.replay.recorded import RecordingMalformed, RecordingUnreadable
-from feedsvc.planning.replay.simulation import simulate
+from feedsvc.planning.replay import follow_graph, recorded
+from feedsvc.planning.replay.recent_days import recent_days
+from feedsvc.planning.replay.simulation import pulled_accounts, simulate
+from feedsvc.planning.replay.workload import READS_PER_POST, Rates, generate
+from feedsvc.planning.replay.write_path import Deployment
 from feedsvc.routing import next_route
+from feedsvc.routing.policy import Thresholds, demote_at_in_ratio
 
 if TYPE_CHECKING:
     from feedsvc.planning.costs import UnitCosts
     from feedsvc.planning.replay.follow_graph import FollowGraph
-    from feedsvc.routing.policy import Thresholds
+    from feedsvc.planning.replay.workload import Workload
     from feedsvc.settings import Settings
     from feedsvc.store import Stores
 
 _EVENTS = 1_000_000
 _DAY_SECONDS = 86_400
-# A post that is done leaves its author's list at the next sweep: half a second later, on average.
-_KEPT_SECONDS = done.TAKE_OFF_AFTER.total_seconds() + 0.5
+# The sweep takes a delivered post off its author's list half a second late, on average.
+_TAKE_OFF_SECONDS = done.TAKE_OFF_AFTER.total_seconds() + 0.5
 _rate = click.FloatRange(0, 1e6, min_open=True)
 
 
@@ -46,6 +47,7 @@ _rate = click.FloatRange(0, 1e6, min_open=True)
 )
 @click.option(
     "--recorded",
+    "recording",
     type=click.Path(path_type=Path),
     help="Replay a file of lines `seconds post|read account`, .gz too.",
 )
@@ -56,7 +58,6 @@ _rate = click.FloatRange(0, 1e6, min_open=True)
 )
 @click.option(
     "--events",
-    "count",
     type=click.IntRange(1, 10**9),
     help=f"How many events to generate.  [default: {_EVENTS}]",
 )
@@ -64,7 +65,7 @@ _rate = click.FloatRange(0, 1e6, min_open=True)
 @click.option(
     "--reads-per-second",
     type=_rate,
-    help=f"Generated reads.  [default: {READS_A_POST:g} for each post]",
+    help=f"Generated reads.  [default: {READS_PER_POST:g} for each post]",
 )
 @click.option(
     "--workers", type=click.IntRange(1, 10_000), help="Fan-out workers.  [default: as calibrated]"
@@ -74,96 +75,121 @@ _rate = click.FloatRange(0, 1e6, min_open=True)
 )
 @json_option
 def simulate_command(
-    promote_at: tuple[int, ...], workers: int | None, as_json: bool, **wanted: Any
+    promote_at: tuple[int, ...],
+    recording: Path | None,
+    days: int | None,
+    events: int | None,
+    posts_per_second: float | None,
+    reads_per_second: float | None,
+    workers: int | None,
+    seed: int,
+    as_json: bool,
 ) -> None:
-    """Replay posts and reads against today's threshold and others, and compare delivery lag, reads and processor time."""
-    asked = _wanted(**wanted)
+    """Replay posts and reads against today's threshold and others.
+
+    Compares delivery lag, reads and processor time.
+    """
+    sources = [recording, days, events or posts_per_second or reads_per_second]
+    if sum(source is not None for source in sources) > 1:
+        raise click.UsageError(
+            "Give only one of --recorded, --days, and the options of generated events "
+            "(--events, --posts-per-second, --reads-per-second)."
+        )
+    posts = posts_per_second or 1.0
+    rates = Rates(posts, reads_per_second or posts * READS_PER_POST)
     with opened() as services:
         stores = services.stores
-        crowd = _crowd(stores)
-        try:
-            found = events(stores, crowd, asked)
-        except (RecordingMalformed, RecordingUnreadable) as error:
-            raise click.BadParameter(error.detail, param_hint="--recorded") from None
+        with _bar(" follows", "graph") as bar:
+            graph = follow_graph.load(stores, partial(_progress, bar))
+        if recording is not None:
+            workload, about = _recorded(recording, graph)
+        elif days is not None:
+            workload, about = _recent(stores, graph, days, seed)
+        else:
+            with _bar(" events", "events", events or _EVENTS) as bar:
+                workload = generate(graph, events or _EVENTS, rates, seed, bar.update)
+            about = {"source": "generated", "seed": seed}
         calibrated = calibration_store.calibrated(stores)
-        plant = deployment_of(stores.limits, workers or calibrated.workers, calibrated.costs)
-        rows = _compare(stores, crowd, found, plant, promote_at)
-    about = {**found.about, "workers": plant.workers, "costs_are_default": calibrated.is_default}
+        deployment = deployment_of(stores.limits, workers or calibrated.workers, calibrated.costs)
+        rows = _compare(stores, graph, workload, deployment, promote_at)
+    about = {
+        "accounts": len(graph),
+        "seconds": workload.end_seconds - workload.start_seconds,
+        **about,
+        "workers": deployment.workers,
+        "costs_are_default": calibrated.is_default,
+    }
     show({**about, "thresholds": rows}, as_json, lambda: table(about, rows))
 
 
-def _wanted(
-    recorded: Path | None,
-    days: int | None,
-    count: int | None,
-    posts_per_second: float | None,
-    reads_per_second: float | None,
-    seed: int,
-) -> Wanted:
-    """What was asked for; misuse if it contradicts itself."""
-    sources = [recorded, days, count or posts_per_second or reads_per_second]
-    if sum(source is not None for source in sources) > 1:
-        raise click.UsageError("Give one of --recorded, --days, or what is to be generated.")
-    posts = posts_per_second or 1.0
-    rates = Rates(posts, reads_per_second or posts * READS_A_POST)
-    return Wanted(recorded, days * _DAY_SECONDS if days else None, count or _EVENTS, rates, seed)
-
-
-def _crowd(stores: Stores) -> FollowGraph:
-    with bar(" follows", "graph") as shown:
-
-        def progress(done: int, of: int) -> None:
-            shown.total = of
-            shown.update(done - shown.n)
-
-        return crowds.load(stores, progress)
-
-
 def deployment_of(limits: Settings, workers: int, costs: UnitCosts) -> Deployment:
-    """The service as it is set up, with so many workers."""
+    """Return the deployment that the settings describe, with this number of workers."""
     return Deployment(
         workers=workers,
         batch=limits.fanout_batch,
         slice=limits.fanout_slice,
         large=LARGE,
         lanes=lambda followers: lanes.count(followers, limits.fanout_batch),
-        kept_seconds=_KEPT_SECONDS,
+        take_off_seconds=_TAKE_OFF_SECONDS,
         cap=limits.feed_cap,
         costs=costs,
     )
 
 
+def _recorded(path: Path, graph: FollowGraph) -> tuple[Workload, dict[str, Any]]:
+    size = path.stat().st_size if path.is_file() else None
+    with _bar("B", "events", size) as bar:
+        try:
+            recording = recorded.read(path, graph, lambda done: _progress(bar, done, size))
+        except recorded.BadRecording as error:
+            raise click.BadParameter(error.detail, param_hint="--recorded") from None
+    return recording.workload, {"source": "recorded", "of_unknown_accounts": recording.unknown}
+
+
+def _recent(
+    stores: Stores, graph: FollowGraph, days: int, seed: int
+) -> tuple[Workload, dict[str, Any]]:
+    with _bar(" reads", "events") as bar:
+        recent = recent_days(stores, graph, days * _DAY_SECONDS, seed, partial(_progress, bar))
+    assumed = {"reads_are_assumed": recent.reads_are_assumed}
+    return recent.workload, {"source": "database", "seed": seed, **assumed}
+
+
 def _compare(
     stores: Stores,
-    crowd: FollowGraph,
-    found: Events,
-    plant: Deployment,
+    graph: FollowGraph,
+    workload: Workload,
+    deployment: Deployment,
     promote_at: tuple[int, ...],
 ) -> list[dict[str, Any]]:
-    """An answer for each threshold, ascending, today's among them."""
+    """Return the result for each threshold in ascending order, today's among them."""
     with stores.sql.reading() as connection:
         latest, settled = next_route.latest_and_settled(stores, connection)
         pinned = next_route.pinned_routes(connection)
-    others = {
-        each: routes.lines_at(each, latest) for each in promote_at if each != latest.promote_at
-    }
-    pairs = sorted(
-        [(latest, settled), *((lines, lines) for lines in others.values())],
-        key=lambda pair: pair[0].promote_at,
-    )
+    pairs = {latest.promote_at: (latest, settled)}
+    for at in promote_at:
+        demote_at = demote_at_in_ratio(at, latest.promote_at, latest.demote_at)
+        other = Thresholds(latest.version, at, demote_at)
+        pairs.setdefault(at, (other, other))
     rows = []
-    with bar(" events", "replay", len(pairs) * len(found.workload)) as shown:
-        for lines, rest in pairs:
-            outcome = simulate(
-                crowd,
-                found.workload,
-                routes.pulled(crowd, lines, rest, pinned),
-                plant,
-                shown.update,
-            )
-            rows.append({**_about(lines, is_today=lines is latest), **asdict(outcome)})
+    with _bar(" events", "replay", len(pairs) * len(workload)) as bar:
+        for at, pair in sorted(pairs.items()):
+            pulled = pulled_accounts(graph, *pair, pinned)
+            result = simulate(graph, workload, pulled, deployment, bar.update)
+            about = {
+                "promote_at": at,
+                "demote_at": pair[0].demote_at,
+                "is_today": pair[0] is latest,
+            }
+            rows.append(about | asdict(result))
     return rows
 
 
-def _about(lines: Thresholds, *, is_today: bool) -> dict[str, Any]:
-    return {"promote_at": lines.promote_at, "demote_at": lines.demote_at, "is_today": is_today}
+def _bar(unit: str, what: str, total: int | None = None) -> tqdm[Any]:
+    """Return a progress bar, which shows on a terminal only."""
+    return tqdm(total=total, unit=unit, unit_scale=True, desc=what, disable=None, leave=False)
+
+
+def _progress(bar: tqdm[Any], done: int, total: int | None) -> None:
+    bar.total = total
+    bar.update(done - bar.n)

@@ -1,4 +1,7 @@
-"""Reads: each merges the celebrity lists, of whom it follows and its own, that hold anything at that moment. Pure."""
+"""The read path: each read merges the celebrity lists that hold a post at that moment. Pure.
+
+A read merges lists of the accounts that the viewer follows, and the viewer's own list.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ if TYPE_CHECKING:
     from feedsvc.planning.replay.follow_graph import FollowGraph
     from feedsvc.planning.replay.workload import Workload
 
-# What a reader would merge is one number, lists in its low bits and their entries above, so that a change is one addition.
+# Lists and entries that a viewer merges are one number, lists in its low bits and entries above.
+# A change is one addition.
 _LIST = 1
 _ENTRY = 1 << 24
-_REPORTED_READS = 100_000
+_PROGRESS_READS = 100_000
 
 
 class ListChange(NamedTuple):
@@ -29,66 +33,63 @@ class ListChange(NamedTuple):
 
 
 class MergedLists(NamedTuple):
-    """What a read merges: lists, and what it looks at of them together."""
+    """The lists that a read merges, and the entries that it takes from all of them together."""
 
     lists: int
     entries: int
 
 
 def merged_by_reads(
-    crowd: FollowGraph,
+    graph: FollowGraph,
     workload: Workload,
     listed: Sequence[int],
     changes: Iterable[ListChange],
     cap: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Counter[MergedLists]:
-    """How many reads merge how much.
+    """Count the reads by the lists and entries that they merge.
 
-    `listed`: how many posts each account has on its list before the first event; `changes` in the order of time. Of a list `cap`
-    posts count at most, of all that a reader has those of a page, and cutting the oldest off never empties a list. `progress` gets
-    how many more reads are done.
+    `listed`: the posts on each account's list before the first event. `changes` are in the order of
+    time. At most `cap` posts of a list count, and at most a page of entries for a read. `progress`
+    gets the number of reads done since its last call.
     """
-    standing = _standing(crowd, listed, cap)
-    found: Counter[int] = Counter()
-    done = reported = 0
-    for seconds, author, step in _steps(listed, changes, cap):
-        upto = bisect_left(workload.read_seconds, seconds, done)
-        found.update(map(standing.__getitem__, workload.readers[done:upto]))
-        done = upto
-        if done - reported >= _REPORTED_READS:
-            progress(done - reported)
-            reported = done
-        _add(standing, crowd, author, step)
-    found.update(map(standing.__getitem__, workload.readers[done:]))
-    progress(len(workload.readers) - reported)
-    # Reads whose lists hold more than a page differ in `found` and are alike here: add them up.
-    merged: Counter[MergedLists] = Counter()
-    for each, times in found.items():
-        lists = MergedLists(lists=each % _ENTRY, entries=min(PAGE_POSTS, each // _ENTRY))
-        merged[lists] += times
-    return merged
-
-
-def _standing(crowd: FollowGraph, listed: Sequence[int], cap: int) -> list[int]:
-    """What each account would merge before the first event."""
-    standing = [0] * len(crowd)
+    merged = [0] * len(graph)
     for author, posts in enumerate(listed):
         if posts:
-            _add(standing, crowd, author, _LIST + min(posts, cap) * _ENTRY)
-    return standing
+            _add(merged, graph, author, _LIST + min(posts, cap) * _ENTRY)
+    reads: Counter[int] = Counter()
+    done = reported = 0
+    for seconds, author, change in _merge_changes(listed, changes, cap):
+        upto = bisect_left(workload.read_seconds, seconds, done)
+        reads.update(map(merged.__getitem__, workload.viewers[done:upto]))
+        done = upto
+        if done - reported >= _PROGRESS_READS:
+            progress(done - reported)
+            reported = done
+        _add(merged, graph, author, change)
+    reads.update(map(merged.__getitem__, workload.viewers[done:]))
+    progress(len(workload.viewers) - reported)
+    # Several numbers become one key, because a page bounds the entries: add their reads up.
+    counts: Counter[MergedLists] = Counter()
+    for number, times in reads.items():
+        key = MergedLists(number % _ENTRY, min(PAGE_POSTS, number // _ENTRY))
+        counts[key] += times
+    return counts
 
 
-def _add(standing: list[int], crowd: FollowGraph, author: int, step: int) -> None:
-    standing[author] += step
-    for follower in crowd.followers(author):
-        standing[follower] += step
+def _add(merged: list[int], graph: FollowGraph, author: int, change: int) -> None:
+    merged[author] += change
+    for follower in graph.followers(author):
+        merged[follower] += change
 
 
-def _steps(
+def _merge_changes(
     listed: Sequence[int], changes: Iterable[ListChange], cap: int
 ) -> Iterator[tuple[float, int, int]]:
-    """When whose readers merge how much more, or less."""
+    """Yield by how much the merged lists and entries of an author's followers change, and when.
+
+    A list that is longer than `cap` never gets empty by losing its oldest posts.
+    """
     posts = list(listed)
     for seconds, author, change in changes:
         before = posts[author]

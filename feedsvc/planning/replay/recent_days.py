@@ -1,4 +1,4 @@
-"""The last days, to be replayed: posts as the database has them, reads as often as they were counted, by viewers like those counted."""
+"""The last days as a workload: the database's own posts, and reads at the counted rate."""
 
 from __future__ import annotations
 
@@ -10,56 +10,63 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from feedsvc import post_ids
-from feedsvc.planning.replay import generated
+from feedsvc.planning.replay import workload
+from feedsvc.planning.replay.workload import Workload
 from feedsvc.store.redis import read_counts
 from feedsvc.store.sql.database import clock_ms
 from feedsvc.store.sql.tables import Post
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from feedsvc.planning.replay.follow_graph import FollowGraph
-    from feedsvc.planning.replay.generated import Readers
-    from feedsvc.planning.replay.workload import Workload
     from feedsvc.store import Stores
-    from feedsvc.store.redis.read_counts import Reads
 
-# Fewer counted viewers, or a shorter time, say nothing about the rest: then reads are those of the mix.
+# Fewer counted viewers, or a shorter time, do not represent the rest. Then reads are assumed.
 _FEW_VIEWERS = 20
 _LEAST_SECONDS = 3_600.0
 _STREAMED_ROWS = 10_000
 
 
 @dataclass(frozen=True)
-class Lately:
-    """The workload, and whether its reads are assumed: a hundred for each post, by 70 % of the accounts."""
+class RecentDays:
+    """Recent posts and reads.
+
+    `reads_are_assumed`: the reads are a hundred for each post, by 70 % of the accounts.
+    """
 
     workload: Workload
     reads_are_assumed: bool
 
 
-def lately(
+def recent_days(
     stores: Stores,
-    crowd: FollowGraph,
+    graph: FollowGraph,
     seconds: float,
     seed: int,
     progress: Callable[[int, int], None] = lambda *_: None,
-) -> Lately:
-    """The last so many seconds; `progress` gets how many reads are drawn, and of how many."""
-    source = random.Random(seed)  # noqa: S311 -- a synthetic graph
-    numbers = {ident: number for number, ident in enumerate(crowd.ids)}
-    times, authors = _posts(stores, numbers, seconds)
+) -> RecentDays:
+    """Return the posts of the last `seconds`, and reads drawn at random over that time.
+
+    `progress` gets the number of reads drawn, and the number of all reads.
+    """
+    source = random.Random(seed)  # noqa: S311 -- a simulation
+    number_of = {ident: number for number, ident in enumerate(graph.ids)}
+    post_seconds, authors = _posts(stores, number_of, seconds)
     counted = read_counts.counted(stores)
-    by_number = {
-        numbers[viewer]: count for viewer, count in counted.by_viewer.items() if viewer in numbers
+    reads = {
+        number_of[viewer]: count
+        for viewer, count in counted.by_viewer.items()
+        if viewer in number_of
     }
-    is_assumed = len(by_number) < _FEW_VIEWERS or counted.seconds < _LEAST_SECONDS
-    readers = _readers(crowd, {} if is_assumed else by_number, source)
-    count = (
-        round(len(times) * generated.READS_A_POST)
-        if is_assumed
-        else round(_per_second(counted) * seconds)
-    )
+    is_assumed = len(reads) < _FEW_VIEWERS or counted.seconds < _LEAST_SECONDS
+    if is_assumed:
+        viewers = workload.active_viewers(len(graph), source)
+        count = round(len(authors) * workload.READS_PER_POST)
+    else:
+        viewers = workload.counted_viewers(len(graph), reads, read_counts.ONE_IN, source)
+        per_second = read_counts.ONE_IN * counted.by_viewer.total() / counted.seconds
+        count = round(per_second * seconds)
     drawn = 0
 
     def more(number: int) -> None:
@@ -67,37 +74,31 @@ def lately(
         drawn += number
         progress(drawn, count)
 
-    return Lately(
-        generated.beside_posts(crowd, times, authors, readers, count, seconds, source, more),
+    read_seconds, reading = workload.arrivals(
+        source, count / seconds, count, viewers.accounts, viewers.weights, more
+    )
+    return RecentDays(
+        Workload(
+            post_seconds=post_seconds,
+            authors=authors,
+            read_seconds=read_seconds,
+            viewers=reading,
+            has_feed=viewers.has_feed,
+            posts_before=graph.posts,
+        ),
         is_assumed,
     )
 
 
 def _posts(
-    stores: Stores, numbers: dict[int, int], seconds: float
+    stores: Stores, number_of: Mapping[int, int], seconds: float
 ) -> tuple[array[float], array[int]]:
-    """The posts of the accounts that still exist."""
+    """Read when which account posted, in seconds since the beginning of the time span.
+
+    Deleted posts count, because they were pushed like any other. Posts of accounts outside the
+    graph do not.
+    """
     times, authors = array("d"), array("I")
-    for at, author in zip(*_posted(stores, seconds), strict=True):
-        if author in numbers:
-            times.append(at)
-            authors.append(numbers[author])
-    return times, authors
-
-
-def _readers(crowd: FollowGraph, by_number: dict[int, int], source: random.Random) -> Readers:
-    if by_number:
-        return generated.as_counted(len(crowd), by_number, read_counts.ONE_IN, source)
-    return generated.active(len(crowd), source)
-
-
-def _per_second(counted: Reads) -> float:
-    return read_counts.ONE_IN * sum(counted.by_viewer.values()) / counted.seconds
-
-
-def _posted(stores: Stores, seconds: float) -> tuple[array[float], array[int]]:
-    """When (seconds since so long ago, ascending) which account has posted; deleted posts too, which were pushed like any other."""
-    times, authors = array("d"), array("q")
     with stores.sql.reading() as connection:
         since_ms = clock_ms(stores.sql, connection) - int(seconds * 1000)
         recent = (
@@ -105,9 +106,9 @@ def _posted(stores: Stores, seconds: float) -> tuple[array[float], array[int]]:
             .where(Post.id >= post_ids.lowest_of(since_ms))
             .order_by(Post.id)
         )
-        for post_id, author in connection.execution_options(yield_per=_STREAMED_ROWS).execute(
-            recent
-        ):
-            times.append((post_ids.ms_of(post_id) - since_ms) / 1000)
-            authors.append(author)
+        streamed = connection.execution_options(yield_per=_STREAMED_ROWS)
+        for post_id, author in streamed.execute(recent):
+            if author in number_of:
+                times.append((post_ids.ms_of(post_id) - since_ms) / 1000)
+                authors.append(number_of[author])
     return times, authors

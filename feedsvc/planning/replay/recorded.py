@@ -1,4 +1,7 @@
-"""A recording: a file of lines `seconds post|read account`, in the order of time. The format is in `docs/threshold.md`."""
+"""A recording: a file of lines `seconds post|read account` in the order of time.
+
+`docs/threshold.md` describes the format.
+"""
 
 from __future__ import annotations
 
@@ -15,108 +18,85 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from feedsvc.graph.column_file import Malformed
     from feedsvc.planning.replay.follow_graph import FollowGraph
 
 _SECONDS = re.compile(rb"[0-9]{1,12}(\.[0-9]{1,9})?")
 _COLUMNS = 3
 
 
-class RecordingUnreadable(FeedsvcError):
-    """The file cannot be read to its end."""
+class BadRecording(FeedsvcError):
+    """The file cannot be read to its end, or has lines that are no events."""
 
-    def __init__(self, path: Path, why: BaseException) -> None:
-        super().__init__(f"{path} cannot be read: {reason(why)}; nothing was simulated")
-
-
-class RecordingMalformed(FeedsvcError):
-    """The file has lines that are no events."""
-
-    def __init__(self, path: Path, malformed: Malformed) -> None:
-        self.malformed = malformed
-        super().__init__(f"{path}: {malformed}; nothing was simulated")
+    def __init__(self, path: Path, problem: object) -> None:
+        super().__init__(f"{path}: {problem}; nothing was simulated")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What a file holds. `unknown`: events of accounts that are not in the crowd, which are left out."""
+    """The events of a file. `unknown`: events left out, because the graph lacks their account."""
 
     workload: Workload
     unknown: int
 
 
 def read(
-    path: Path, crowd: FollowGraph, progress: Callable[[int], None] = lambda _: None
+    path: Path, graph: FollowGraph, progress: Callable[[int], None] = lambda _: None
 ) -> Recording:
-    """The recording; `progress` gets the bytes read so far. Raises `RecordingUnreadable` and `RecordingMalformed`.
+    """Read a recording. Raises `BadRecording`.
 
-    Feeds exist of the accounts that read in it.
+    An account has a home feed if it reads in the recording. `progress` gets the number of bytes
+    read so far.
     """
-    reading = _RecordingReader(path, crowd, progress)
+    lines = ColumnFile(path, progress)
+    number_of = {b"%d" % ident: number for number, ident in enumerate(graph.ids)}
+    events = {kind: (array("d"), array("I")) for kind in (b"post", b"read")}
+    unknown, last = 0, 0.0
     try:
-        reading.run()
-    except UNREADABLE as error:
-        raise RecordingUnreadable(path, error) from None
-    if reading.lines.malformed.count:
-        raise RecordingMalformed(path, reading.lines.malformed)
-    return Recording(reading.workload(), reading.unknown)
-
-
-class _RecordingReader:
-    """One pass over a file."""
-
-    def __init__(self, path: Path, crowd: FollowGraph, progress: Callable[[int], None]) -> None:
-        self.lines = ColumnFile(path, progress)
-        self.unknown = 0
-        self._crowd = crowd
-        self._number_of = {b"%d" % ident: number for number, ident in enumerate(crowd.ids)}
-        self._events = {kind: (array("d"), array("I")) for kind in (b"post", b"read")}
-
-    def run(self) -> None:
-        """Read the whole file."""
-        last = 0.0
-        for parts in self.lines.columns():
-            why = _wrong(parts)
-            if why is None and float(parts[0]) < last:
-                why = f"{parts[0].decode()} is before the line above; sort the file by its first column"
-            if why is not None:
-                self.lines.is_wrong(why)
+        for columns in lines.columns():
+            problem = _problem(columns, last)
+            if problem is not None:
+                lines.is_wrong(problem)
                 continue
-            last = float(parts[0])
-            self._keep(last, parts[1], parts[2])
-
-    def _keep(self, at: float, kind: bytes, account: bytes) -> None:
-        number = self._number_of.get(account)
-        if number is None:
-            self.unknown += 1
-            return
-        seconds, accounts = self._events[kind]
-        seconds.append(at)
-        accounts.append(number)
-
-    def workload(self) -> Workload:
-        """What was read."""
-        (post_seconds, authors), (read_seconds, readers) = self._events.values()
-        has_feed = bytearray(len(self._crowd))
-        for reader in readers:
-            has_feed[reader] = True
-        return Workload(
+            last = float(columns[0])
+            number = number_of.get(columns[2])
+            if number is None:
+                unknown += 1
+                continue
+            seconds, accounts = events[columns[1]]
+            seconds.append(last)
+            accounts.append(number)
+    except UNREADABLE as error:
+        raise BadRecording(path, f"cannot be read ({reason(error)})") from None
+    if lines.malformed.count:
+        raise BadRecording(path, lines.malformed)
+    (post_seconds, authors), (read_seconds, viewers) = events.values()
+    has_feed = bytearray(len(graph))
+    for viewer in viewers:
+        has_feed[viewer] = True
+    return Recording(
+        Workload(
             post_seconds=post_seconds,
             authors=authors,
             read_seconds=read_seconds,
-            readers=readers,
+            viewers=viewers,
             has_feed=has_feed,
-            posts_before=self._crowd.posts,
-        )
+            posts_before=graph.posts,
+        ),
+        unknown,
+    )
 
 
-def _wrong(parts: list[bytes]) -> str | None:
-    """What is wrong with a line, if anything is."""
-    if len(parts) != _COLUMNS:
-        return f"{len(parts)} columns instead of {_COLUMNS}"
-    seconds, kind, account = parts
+def _problem(columns: list[bytes], last_seconds: float) -> str | None:
+    """Return the error of a line; None if the line is an event at or after `last_seconds`."""
+    if len(columns) != _COLUMNS:
+        return f"{len(columns)} columns instead of {_COLUMNS}"
+    seconds, kind, account = columns
     if not _SECONDS.fullmatch(seconds):
-        return f"{seconds[:30].decode(errors='replace')!r} is not a time (seconds, with up to nine decimals)"
+        text = seconds[:30].decode(errors="replace")
+        return f"{text!r} is not a time (seconds, with up to nine decimals)"
     if kind not in (b"post", b"read"):
         return f"{kind[:30].decode(errors='replace')!r} is neither post nor read"
-    return wrong_id(account)
+    problem = wrong_id(account)
+    if problem is None and float(seconds) < last_seconds:
+        return f"{seconds.decode()} is before the line above; sort the file by its first column"
+    return problem

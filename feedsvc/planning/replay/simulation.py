@@ -1,7 +1,8 @@
-"""A replay: what posts and reads would have met, had these accounts been pulled and all others pushed. Pure; no chance in it.
+"""A replay: posts and reads simulated with some accounts pulled and all others pushed. Pure.
 
-The write path and the read path meet only in the celebrity lists. So the pushes are simulated first, which says when each post leaves
-its author's list, and the reads after, against lists that come and go.
+Nothing is random here. The write path and the read path meet only in the celebrity lists. So all
+pushes are simulated first, which says when each post leaves its author's list. Reads are simulated
+afterwards, against lists that change over time.
 """
 
 from __future__ import annotations
@@ -10,56 +11,85 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from feedsvc.planning.costs import PAGE_POSTS
-from feedsvc.planning.replay.deployment import Push
 from feedsvc.planning.replay.read_path import ListChange, merged_by_reads
-from feedsvc.planning.replay.result import Run, outcome
-from feedsvc.planning.replay.write_path import WritePath
+from feedsvc.planning.replay.result import result_of
+from feedsvc.planning.replay.write_path import Push, WritePath
+from feedsvc.routing.policy import decide, governing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from feedsvc.planning.replay.deployment import Deployment
     from feedsvc.planning.replay.follow_graph import FollowGraph
     from feedsvc.planning.replay.result import ReplayResult
     from feedsvc.planning.replay.workload import Workload
+    from feedsvc.planning.replay.write_path import Deployment
+    from feedsvc.routing.policy import Route, Thresholds
+
+
+def pulled_accounts(
+    graph: FollowGraph, latest: Thresholds, settled: Thresholds, pins: Mapping[int, Route]
+) -> bytearray:
+    """Return 1 for each account whose posts are pulled, by number.
+
+    `latest` and `settled` are the two policy versions of a rollout, see `governing`. `pins` maps an
+    account's id to its route.
+    """
+    lowest = min(latest.demote_at, settled.demote_at)
+    pulled = bytearray(len(graph))
+    for number, account in enumerate(graph.ids):
+        followers = graph.follower_count(number)
+        if followers >= lowest or account in pins:
+            policy = governing(account, latest, settled)
+            decision = decide(followers, graph.last_routes[number], policy, pins.get(account))
+            pulled[number] = decision.route == "pull"
+    return pulled
 
 
 def simulate(
-    crowd: FollowGraph,
+    graph: FollowGraph,
     workload: Workload,
     pulled: Sequence[int],
-    plant: Deployment,
+    deployment: Deployment,
     progress: Callable[[int], None] = lambda _: None,
 ) -> ReplayResult:
-    """Replay the workload with these accounts pulled (1) or pushed (0); `progress` gets how many more events are done."""
-    pushes = list(_pushes(crowd, workload, pulled))
-    path = WritePath(plant)
+    """Replay a workload. `pulled` is 1 for each account that is pulled, by number.
+
+    `progress` gets the number of events done since its last call.
+    """
+    pushes = list(_pushes(graph, workload, pulled))
+    path = WritePath(deployment)
     path.run(pushes)
     progress(len(workload.post_seconds))
     listed = [
         posts if is_pulled else 0
         for posts, is_pulled in zip(workload.posts_before, pulled, strict=True)
     ]
-    changes = _changes(workload, pushes, plant.kept_seconds)
-    merged = merged_by_reads(crowd, workload, listed, changes, min(plant.cap, PAGE_POSTS), progress)
-    return outcome(Run(workload, pulled, path, pushes, merged))
+    changes = _list_changes(workload, pushes, deployment.take_off_seconds)
+    cap = min(deployment.cap, PAGE_POSTS)
+    merged = merged_by_reads(graph, workload, listed, changes, cap, progress)
+    return result_of(workload, pulled, path, pushes, merged)
 
 
-def _pushes(crowd: FollowGraph, workload: Workload, pulled: Sequence[int]) -> Iterator[Push]:
+def _pushes(graph: FollowGraph, workload: Workload, pulled: Sequence[int]) -> Iterator[Push]:
     with_feed: dict[int, int] = {}
     for seconds, author in zip(workload.post_seconds, workload.authors, strict=True):
         if pulled[author]:
             continue
         if author not in with_feed:
-            with_feed[author] = sum(map(workload.has_feed.__getitem__, crowd.followers(author)))
-        yield Push(author, seconds, crowd.follower_count(author), with_feed[author])
+            with_feed[author] = sum(map(workload.has_feed.__getitem__, graph.followers(author)))
+        yield Push(author, seconds, graph.follower_count(author), with_feed[author])
 
 
-def _changes(workload: Workload, pushes: Sequence[Push], kept_seconds: float) -> list[ListChange]:
-    """Posts that go onto celebrity lists and off them, in the order of time; those of pulled accounts stay."""
-    on = (
+def _list_changes(
+    workload: Workload, pushes: Sequence[Push], take_off_seconds: float
+) -> list[ListChange]:
+    """Return when posts go onto celebrity lists and off them, in the order of time.
+
+    Posts of pulled accounts stay.
+    """
+    put = (
         ListChange(seconds, author, 1)
         for seconds, author in zip(workload.post_seconds, workload.authors, strict=True)
     )
-    off = (ListChange(push.done_at + kept_seconds, push.author, -1) for push in pushes)
-    return sorted(chain(on, off))
+    taken_off = (ListChange(push.done_at + take_off_seconds, push.author, -1) for push in pushes)
+    return sorted(chain(put, taken_off))
