@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 # Less than this share of what a threshold decides there is not judged: the noise of what it does not decide is as large.
 _JUDGED_SHARE = 0.1
 _JUDGED_LISTS = 0.1
-_CHART = "[The same as a chart](benchmarks/accuracy.svg), and [every round's figures](benchmarks/accuracy.json)."
+_CHART = (
+    "[The same as a chart](../benchmarks/accuracy.svg), "
+    "and [every round's figures](../benchmarks/accuracy.json)."
+)
 _HEAD = [
     "| | threshold | push, s | predicted | | pull, s | predicted | | lists/read | predicted | | total, s |",
     "|---|---|---|---|---|---|---|---|---|---|---|---|",
@@ -48,7 +51,7 @@ def result(found: Mapping[str, Found]) -> dict[str, Any]:
             "",
             _CHART,
         ],
-        "document": "threshold.md",
+        "document": "evidence/threshold.md",
         "server": next(iter(found.values())).server,
         "notes": [_NOTE],
     }

@@ -96,11 +96,13 @@ def test_the_largest_error_is_judged_and_the_table_goes_into_its_document(tmp_pa
     assert result["rows"]["G2 pull"] == pytest.approx([1])
     assert result["rows"]["G4 push"] == pytest.approx([0])
     assert result["rows"]["G4 recommended"][0] == pytest.approx(1.0, abs=0.01)
-    (tmp_path / "threshold.md").write_text(
+    document = tmp_path / "evidence/threshold.md"
+    document.parent.mkdir()
+    document.write_text(
         "a\n<!-- accuracy: written by make bench -->\nstale\n<!-- end of accuracy -->\nb\n"
     )
     summary.write_tables([result], tmp_path)
-    written = (tmp_path / "threshold.md").read_text()
+    written = document.read_text()
     assert "| G2 | **4** (recommended) | 0.02 | 0.02 | " in written
     assert "stale" not in written
     charts.draw(result, tmp_path / "accuracy.svg")

@@ -1,9 +1,10 @@
-"""What is not documented fails the build."""
+"""Compare the documentation with the code: settings, keys, metrics, rooms, paths, version."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,13 +13,33 @@ import pytest
 from feedsvc.metrics import Metrics
 from feedsvc.settings import PREFIX, Settings
 from feedsvc.store.redis import keys
+from feedsvc.version import __version__
 
 ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "CHANGELOG.md",
+        *ROOT.glob("docs/**/*.md"),
+    ]
+)
 SCRIPTS = sorted((ROOT / "feedsvc/store/redis/lua").glob("*.lua"))
+# The pages name a file by its path from one of these folders. The changelog speaks of the past.
+BASES = ("", "feedsvc", "feedsvc/store/redis/lua")
 
 
 def text(path):
     return (ROOT / path).read_text()
+
+
+def diagram(name):
+    """Return the text of one diagram of the architecture page."""
+    return re.search(rf"```{name}\n(.*?)```", text("docs/architecture.md"), re.DOTALL)[1]
+
+
+def rooms(diagram):
+    return re.findall(r"(?<![\w/])\w+(?:/|\.py)(?!\w)", diagram)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
@@ -82,16 +103,76 @@ def test_every_operation_is_in_the_openapi_document(client):
     )
 
 
-def test_the_readmes_commands_exist():
+def test_the_make_commands_of_the_readme_and_the_contributors_page_exist():
     targets = set(re.findall(r"^([a-z]+):", text("Makefile"), re.MULTILINE))
-    named = set(re.findall(r"`?make ([a-z]+)", text("README.md")))
-    assert {"run", "test"} <= named <= targets
+    named = set(
+        re.findall(
+            r"(?:`|^)make ([a-z]+)", text("README.md") + text("CONTRIBUTING.md"), re.MULTILINE
+        )
+    )
+    assert {"run", "test", "check"} <= named <= targets
 
 
-def test_links_between_documents_lead_somewhere():
-    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\((?!http|#)([^)#]+)", path.read_text()):
-            assert (path.parent / target).exists(), f"{path.name}: {target}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_to_a_file_and_a_heading(page):
+    for target, _, anchor in re.findall(r"\]\((?!http)([^)#]*)(#([^)]+))?\)", page.read_text()):
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        if anchor:
+            assert anchor in anchors(path.read_text()), f"{target}#{anchor}"
+
+
+def anchors(page):
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {
+        re.sub(r"[^\w -]", "", heading.strip().lower()).replace(" ", "-") for heading in headings
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_a_page_names_exists(page):
+    if page.name == "CHANGELOG.md":
+        return
+    named = re.findall(r"`([\w./-]+\.(?:py|lua|js|md|svg|toml|txt))`", page.read_text())
+    missing = {
+        name
+        for name in named
+        if not any((base / name).exists() for base in (page.parent, *(ROOT / b for b in BASES)))
+    }
+    assert missing == set()
+
+
+def test_the_diagram_of_the_rooms_has_every_folder_and_module_once():
+    drawn = rooms(diagram("rooms"))
+    there = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in (ROOT / "feedsvc").iterdir()
+        if (path.is_dir() or path.suffix == ".py") and not path.name.startswith("__")
+    }
+    assert sorted(drawn) == sorted(there)
+
+
+def test_the_diagram_of_the_rooms_is_the_checked_order_of_the_layers():
+    layers = tomllib.loads(text("pyproject.toml"))["tool"]["importlinter"]["contracts"][0]["layers"]
+    checked = [name.split(".")[1] for layer in layers for name in layer.split(" | ")]
+    drawn = [re.sub(r"/|\.py", "", room) for room in rooms(diagram("rooms"))]
+    assert drawn == checked
+
+
+def test_the_diagram_of_a_posts_life_names_rooms_of_the_repository():
+    assert set(rooms(diagram("life"))) <= set(rooms(diagram("rooms")))
+
+
+def test_the_version_is_the_same_everywhere():
+    assert tomllib.loads(text("pyproject.toml"))["project"]["version"] == __version__
+    assert f"## {__version__}" in text("CHANGELOG.md")
+
+
+def test_the_files_that_the_builds_script_names_exist():
+    named = re.findall(r"tests/\w+\.py", text(".ci/run"))
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_no_file_names_a_place_on_somebodys_machine():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _WORKERS = 2
 
 # Measured with `threshold calibrate` on 2 cores, x86_64, Python 3.11.7, Valkey 9.1.2 and SQLite, feeds of 800, 80,000 lists
-# (docs/threshold.md).
+# (docs/evidence/threshold.md).
 DEFAULT_COSTS = UnitCosts(
     upload_us=2_200,
     fanout_us=81,

@@ -1,4 +1,4 @@
-"""What pushing and pulling cost: the formulas of `docs/threshold.md`. Pure.
+"""What pushing and pulling cost: the formulas of `docs/evidence/threshold.md`. Pure.
 
 The trade is that of Silberstein, Terrace, Cooper and Ramakrishnan, *Feeding Frenzy: Selectively Materializing Users' Event Feeds*
 (SIGMOD 2010): a post is written into a feed, or it is looked for by every read. Costs are processor time of all parts together

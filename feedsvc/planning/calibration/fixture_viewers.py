@@ -40,7 +40,7 @@ VIEWERS = 400
 # fourth have a young feed, of three of those, which fills no page: so a page looks through its lists once more.
 SHORT, LONG, _PUSHED, _YOUNG, _FULL = 5, PAGE_POSTS, 30, 3, 4
 # Celebrities of a viewer of many, each with one post of the day. The more a read merges the less each costs; so many stand for all of them
-# (docs/threshold.md). Who follows many follows others, too, who have no list.
+# (docs/evidence/threshold.md). Who follows many follows others, too, who have no list.
 LISTS, _WITHOUT_LIST = 12, 30
 # The lists of a process that holds few.
 FEW = 1_000
