@@ -59,10 +59,10 @@ def test_tokens_are_told_apart(authenticator):
 
 
 def test_of_very_many_tokens_the_first_are_forgotten(authenticator, monkeypatch):
-    monkeypatch.setattr(auth, "_VERIFIED_TOKENS", 2)
+    monkeypatch.setattr(auth, "_CACHED_TOKENS", 2)
     for account in (7, 8, 9, 9, 8):
         authenticator.caller(bearer(account))
     assert len(authenticator.verified) == 3
     authenticator.caller(bearer(7))
     assert len(authenticator.verified) == 4
-    assert len(authenticator._verified._callers) == 2
+    assert len(authenticator._cache._callers) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from feedsvc.api.answers import answer_json, answer_nothing, answer_page
@@ -24,75 +25,67 @@ operations = Operations("Accounts")
 
 _FEED = ("feed", "service")
 _ACCOUNT = AccountAnswer()
-_DONE = {204: "Done, or done already"}
+
+_declare_change = partial(
+    operations.declare,
+    scopes=_FEED,
+    own_account=True,
+    answers={204: "Done, or done already"},
+    errors=(404,),
+)
+_declare_accounts = partial(operations.declare_list, of=AccountAnswer, scopes=_FEED, errors=(404,))
 
 
 @operations.declare(
     "PUT",
     "/accounts/{id}",
     scopes=_FEED,
-    own=True,
-    makes_account=False,
+    own_account=True,
+    creates_account=False,
     answers={201: AccountAnswer, 200: AccountAnswer},
     errors=(409,),
 )
 def put_account(call: Call) -> Response:
-    """Create an account, or find it there."""
-    made = accounts.create(call.services.stores, call.account)
-    return answer_json(
-        _ACCOUNT.dump(accounts.get(call.services.stores, call.account)), 201 if made else 200
-    )
+    """Create an account, or confirm that it exists."""
+    created = accounts.create(call.stores, call.account)
+    return _account(call, 201 if created else 200)
 
 
 @operations.declare(
     "GET", "/accounts/{id}", scopes=_FEED, answers={200: AccountAnswer}, errors=(404,)
 )
 def get_account(call: Call) -> Response:
-    """One account, with the route of its next post."""
-    _unless_blocked(call)
-    return answer_json(_ACCOUNT.dump(accounts.get(call.services.stores, call.account)))
+    """Get an account, with the route of its next post."""
+    _require_visible(call)
+    return _account(call)
 
 
 @operations.declare(
     "DELETE",
     "/accounts/{id}",
     scopes=_FEED,
-    own=True,
-    makes_account=False,
+    own_account=True,
+    creates_account=False,
     answers={202: "Out of every feed, for good"},
     errors=(404,),
 )
 def delete_account(call: Call) -> Response:
-    """Delete an account with its posts and edges."""
-    accounts.delete(call.services.stores, call.account)
+    """Delete an account with its posts and follows."""
+    accounts.delete(call.stores, call.account)
     return answer_nothing(202)
 
 
-@operations.declare(
-    "PUT",
-    "/accounts/{id}/following/{followee}",
-    scopes=_FEED,
-    own=True,
-    answers=_DONE,
-    errors=(404,),
-)
+@_declare_change("PUT", "/accounts/{id}/following/{followee}")
 def put_following(call: Call) -> Response:
     """Follow an account."""
-    follows.follow(call.services.stores, call.account, call.path["followee"])
+    follows.follow(call.stores, call.account, call.path["followee"])
     return answer_nothing()
 
 
-@operations.declare(
-    "DELETE",
-    "/accounts/{id}/following/{followee}",
-    scopes=_FEED,
-    own=True,
-    answers=_DONE,
-    errors=(404,),
-)
+@_declare_change("DELETE", "/accounts/{id}/following/{followee}")
 def delete_following(call: Call) -> Response:
     """Unfollow an account."""
-    follows.unfollow(call.services.stores, call.account, call.path["followee"])
+    follows.unfollow(call.stores, call.account, call.path["followee"])
     return answer_nothing()
 
 
@@ -100,99 +93,75 @@ def delete_following(call: Call) -> Response:
     "GET",
     "/accounts/{id}/following/{followee}",
     scopes=_FEED,
-    answers={204: "It does"},
+    answers={204: "The account follows the other one"},
     errors=(404,),
 )
 def get_following(call: Call) -> Response:
-    """Whether an account follows another."""
-    _unless_blocked(call)
-    if not follows.is_following(call.services.stores, call.account, call.path["followee"]):
+    """Check whether an account follows another."""
+    _require_visible(call)
+    if not follows.is_following(call.stores, call.account, call.path["followee"]):
         raise NotFound("follow of account", call.path["followee"])
     return answer_nothing()
 
 
-@operations.declare_list("/accounts/{id}/following", AccountAnswer, scopes=_FEED, errors=(404,))
+@_declare_accounts("/accounts/{id}/following")
 def list_following(call: Call) -> Response:
-    """Whom an account follows."""
-    _unless_blocked(call)
+    """List the accounts that an account follows."""
+    _require_visible(call)
     return _list(call, follows.following)
 
 
-@operations.declare_list("/accounts/{id}/followers", AccountAnswer, scopes=_FEED, errors=(404,))
+@_declare_accounts("/accounts/{id}/followers")
 def list_followers(call: Call) -> Response:
-    """Who follows an account."""
-    _unless_blocked(call)
+    """List the followers of an account."""
+    _require_visible(call)
     return _list(call, follows.followers)
 
 
-@operations.declare(
-    "DELETE",
-    "/accounts/{id}/followers/{follower}",
-    scopes=_FEED,
-    own=True,
-    answers=_DONE,
-    errors=(404,),
-)
+@_declare_change("DELETE", "/accounts/{id}/followers/{follower}")
 def delete_follower(call: Call) -> Response:
-    """Make somebody stop following."""
-    follows.unfollow(call.services.stores, call.path["follower"], call.account)
+    """Remove a follower."""
+    follows.unfollow(call.stores, call.path["follower"], call.account)
     return answer_nothing()
 
 
-@operations.declare(
-    "PUT", "/accounts/{id}/mutes/{muted}", scopes=_FEED, own=True, answers=_DONE, errors=(404,)
-)
+@_declare_change("PUT", "/accounts/{id}/mutes/{muted}")
 def put_mute(call: Call) -> Response:
     """Mute an account."""
-    hiding.mute(call.services.stores, call.account, call.path["muted"])
+    hiding.mute(call.stores, call.account, call.path["muted"])
     return answer_nothing()
 
 
-@operations.declare(
-    "DELETE", "/accounts/{id}/mutes/{muted}", scopes=_FEED, own=True, answers=_DONE, errors=(404,)
-)
+@_declare_change("DELETE", "/accounts/{id}/mutes/{muted}")
 def delete_mute(call: Call) -> Response:
     """Unmute an account."""
-    hiding.unmute(call.services.stores, call.account, call.path["muted"])
+    hiding.unmute(call.stores, call.account, call.path["muted"])
     return answer_nothing()
 
 
-@operations.declare_list(
-    "/accounts/{id}/mutes", AccountAnswer, scopes=_FEED, own=True, errors=(404,)
-)
+@_declare_accounts("/accounts/{id}/mutes", own_account=True)
 def list_mutes(call: Call) -> Response:
-    """Whom an account has muted."""
+    """List the accounts that an account has muted."""
     return _list(call, hiding.mutes)
 
 
-@operations.declare(
-    "PUT", "/accounts/{id}/blocks/{blocked}", scopes=_FEED, own=True, answers=_DONE, errors=(404,)
-)
+@_declare_change("PUT", "/accounts/{id}/blocks/{blocked}")
 def put_block(call: Call) -> Response:
-    """Block an account: each is hidden from the other, and the follows end."""
-    hiding.block(call.services.stores, call.account, call.path["blocked"])
+    """Block an account: hide each from the other, and end the follows between them."""
+    hiding.block(call.stores, call.account, call.path["blocked"])
     return answer_nothing()
 
 
-@operations.declare(
-    "DELETE",
-    "/accounts/{id}/blocks/{blocked}",
-    scopes=_FEED,
-    own=True,
-    answers=_DONE,
-    errors=(404,),
-)
+@_declare_change("DELETE", "/accounts/{id}/blocks/{blocked}")
 def delete_block(call: Call) -> Response:
-    """Lift a block."""
-    hiding.unblock(call.services.stores, call.account, call.path["blocked"])
+    """Unblock an account."""
+    hiding.unblock(call.stores, call.account, call.path["blocked"])
     return answer_nothing()
 
 
-@operations.declare_list(
-    "/accounts/{id}/blocks", AccountAnswer, scopes=_FEED, own=True, errors=(404,)
-)
+@_declare_accounts("/accounts/{id}/blocks", own_account=True)
 def list_blocks(call: Call) -> Response:
-    """Whom an account has blocked."""
+    """List the accounts that an account has blocked."""
     return _list(call, hiding.blocks)
 
 
@@ -204,26 +173,26 @@ def list_blocks(call: Call) -> Response:
     answers={200: FollowsAnswer},
 )
 def post_follows(call: Call) -> Response:
-    """Follow and unfollow, up to 1,000 at once, with a result for each."""
-    outcomes = follows.apply_batch(
-        call.services.stores, [FollowChange(**item) for item in call.body]
-    )
+    """Follow and unfollow up to 1,000 accounts at once, with a result for each."""
+    outcomes = follows.apply_batch(call.stores, [FollowChange(**item) for item in call.body])
     return answer_json({"data": FollowResult().dump(outcomes, many=True)})
+
+
+def _account(call: Call, status: int = 200) -> Response:
+    return answer_json(_ACCOUNT.dump(accounts.get(call.stores, call.account)), status)
 
 
 def _list(
     call: Call, feature: Callable[[Stores, int, str | None, int], Page[AccountInfo]]
 ) -> Response:
-    page = feature(call.services.stores, call.account, call.query["cursor"], call.query["limit"])
+    page = feature(call.stores, call.account, call.query["cursor"], call.query["limit"])
     return answer_page(page, call.query["limit"], _ACCOUNT)
 
 
-def _unless_blocked(call: Call) -> None:
-    """To whom an account blocks, it is not there."""
+def _require_visible(call: Call) -> None:
+    """Raise `NotFound` if the account blocks the viewer."""
     viewer = call.viewer
-    if (
-        viewer is not None
-        and viewer != call.account
-        and hiding.is_blocked_by(call.services.stores, viewer, call.account)
+    if viewer not in {None, call.account} and hiding.is_blocked_by(
+        call.stores, viewer, call.account
     ):
         raise NotFound("account", call.account)

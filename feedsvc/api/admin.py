@@ -1,4 +1,4 @@
-"""`/v1/admin`: the threshold and its record, pins, how far a fan-out is, and why a post is in a feed."""
+"""`/v1/admin`: the threshold and its record, pins, fan-outs, and explanations of feeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from feedsvc.api.schemas import (
     ThresholdBody,
 )
 from feedsvc.api.threshold_schemas import GuardrailsAnswer, GuardrailsBody, ThresholdAnswer
-from feedsvc.errors import StaleVersion
 from feedsvc.fanout import status
 from feedsvc.inspection.explain import explain
 from feedsvc.planning.change import change, rollback
@@ -29,26 +28,21 @@ from feedsvc.routing import guardrails, load_shedding, pins, versions
 from feedsvc.routing.guardrails import Guardrails
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from feedsvc.routing.guardrails import GuardrailsInfo
     from feedsvc.routing.versions import PolicyInfo
-    from feedsvc.store import Stores
 
 operations = Operations("Administration")
 
-# Whoever may change may read.
+# A caller that may change may also read.
 _READ = ("admin:read", "admin:write")
 _WRITE = ("admin:write",)
-_THRESHOLD = ThresholdAnswer()
-_ROUTE = RouteAnswer()
 _ETAG = re.compile(r'"([1-9][0-9]{0,9})"', re.ASCII)
 
 
 @operations.declare("GET", "/admin/threshold", scopes=_READ, answers={200: ThresholdAnswer})
 def get_threshold(call: Call) -> Response:
-    """The threshold that holds, with its ETag."""
-    return _threshold(versions.current(call.services.stores))
+    """Get the current threshold, with its ETag."""
+    return _threshold(versions.current(call.stores))
 
 
 @operations.declare(
@@ -62,24 +56,15 @@ def get_threshold(call: Call) -> Response:
 )
 def put_threshold(call: Call) -> Response:
     """Set a new version of the threshold."""
-    stores = call.services.stores
-    return _threshold(
-        change(
-            stores,
-            **call.body,
-            changed_by=str(call.caller.account),
-            if_match=_if_match(call, _stale),
-        )
-    )
+    by = str(call.caller.account)
+    return _threshold(change(call.stores, **call.body, changed_by=by, if_match=_if_match()))
 
 
 @operations.declare_list("/admin/threshold/history", ThresholdAnswer, scopes=_READ)
 def get_threshold_history(call: Call) -> Response:
-    """Every version of the threshold, newest first."""
-    limit = call.query["limit"]
-    return answer_page(
-        versions.history(call.services.stores, call.query["cursor"], limit), limit, _THRESHOLD
-    )
+    """List every version of the threshold, newest first."""
+    page = versions.history(call.stores, call.query["cursor"], call.query["limit"])
+    return answer_page(page, call.query["limit"], ThresholdAnswer())
 
 
 @operations.declare(
@@ -93,23 +78,16 @@ def get_threshold_history(call: Call) -> Response:
 )
 def post_threshold_rollback(call: Call) -> Response:
     """Set a new version equal to an old one."""
-    stores = call.services.stores
-    return _threshold(
-        rollback(
-            stores,
-            **call.body,
-            changed_by=str(call.caller.account),
-            if_match=_if_match(call, _stale),
-        )
-    )
+    by = str(call.caller.account)
+    return _threshold(rollback(call.stores, **call.body, changed_by=by, if_match=_if_match()))
 
 
 @operations.declare(
     "GET", "/admin/threshold/guardrails", scopes=_READ, answers={200: GuardrailsAnswer}
 )
 def get_guardrails(call: Call) -> Response:
-    """The limits on changes of the threshold, with their ETag, and the relief that holds."""
-    return _guardrails(call, guardrails.current(call.services.stores))
+    """Get the limits on changes of the threshold, with their ETag, and the load shedding."""
+    return _guardrails(call, guardrails.current(call.stores))
 
 
 @operations.declare(
@@ -122,15 +100,12 @@ def get_guardrails(call: Call) -> Response:
     errors=(412, 428),
 )
 def put_guardrails(call: Call) -> Response:
-    """Set all limits at once; one that is left out does not apply."""
-    stores, reason = call.services.stores, call.body.pop("reason")
-    if_match = _if_match(call, _stale_guardrails)
-    by = str(call.caller.account)
+    """Set all limits at once; a limit that is left out does not apply."""
+    reason, by = call.body.pop("reason"), str(call.caller.account)
+    limits = Guardrails(**call.body)
     return _guardrails(
         call,
-        guardrails.change(
-            stores, Guardrails(**call.body), reason=reason, changed_by=by, if_match=if_match
-        ),
+        guardrails.change(call.stores, limits, reason=reason, changed_by=by, if_match=_if_match()),
     )
 
 
@@ -138,8 +113,8 @@ def put_guardrails(call: Call) -> Response:
     "GET", "/admin/accounts/{id}/route", scopes=_READ, answers={200: RouteAnswer}, errors=(404,)
 )
 def get_route(call: Call) -> Response:
-    """The route of an account's next post, and why."""
-    return answer_json(_ROUTE.dump(pins.route_of(call.services.stores, call.account)))
+    """Get the route of an account's next post, and the reason."""
+    return answer_json(RouteAnswer().dump(pins.route_of(call.stores, call.account)))
 
 
 @operations.declare(
@@ -152,10 +127,10 @@ def get_route(call: Call) -> Response:
 )
 def put_route(call: Call) -> Response:
     """Pin the route of an account."""
-    info = pins.pin(
-        call.services.stores, call.account, **call.body, pinned_by=str(call.caller.account)
+    by = str(call.caller.account)
+    return answer_json(
+        RouteAnswer().dump(pins.pin(call.stores, call.account, **call.body, pinned_by=by))
     )
-    return answer_json(_ROUTE.dump(info))
 
 
 @operations.declare(
@@ -165,28 +140,24 @@ def put_route(call: Call) -> Response:
     answers={204: "Unpinned, or never pinned"},
 )
 def delete_route(call: Call) -> Response:
-    """Let the threshold decide again."""
-    pins.unpin(call.services.stores, call.account)
+    """Remove the pin of an account, so that the threshold decides again."""
+    pins.unpin(call.stores, call.account)
     return answer_nothing()
 
 
 @operations.declare_list("/admin/pins", PinAnswer, scopes=_READ)
 def list_pins(call: Call) -> Response:
-    """The pins that stand."""
-    limit = call.query["limit"]
-    return answer_page(
-        pins.pins(call.services.stores, call.query["cursor"], limit), limit, PinAnswer()
-    )
+    """List the pins in force."""
+    page = pins.pins(call.stores, call.query["cursor"], call.query["limit"])
+    return answer_page(page, call.query["limit"], PinAnswer())
 
 
 @operations.declare(
     "GET", "/admin/fanouts/{post_id}", scopes=_READ, answers={200: FanoutAnswer}, errors=(404,)
 )
 def get_fanout(call: Call) -> Response:
-    """How far the fan-out of a post is."""
-    return answer_json(
-        FanoutAnswer().dump(status.status(call.services.stores, call.path["post_id"]))
-    )
+    """Get the progress of a post's fan-out."""
+    return answer_json(FanoutAnswer().dump(status.status(call.stores, call.path["post_id"])))
 
 
 @operations.declare(
@@ -198,44 +169,35 @@ def get_fanout(call: Call) -> Response:
     errors=(404,),
 )
 def get_explain(call: Call) -> Response:
-    """Whether a post is in a feed, and why or why not."""
-    return answer_json(
-        ExplanationAnswer().dump(
-            explain(call.services.stores, call.query["viewer"], call.query["post"])
-        )
-    )
+    """Explain why a post is in a feed, or why not."""
+    explanation = explain(call.stores, call.query["viewer"], call.query["post"])
+    return answer_json(ExplanationAnswer().dump(explanation))
 
 
 def _threshold(info: PolicyInfo) -> Response:
-    return answer_json(_THRESHOLD.dump(info), ETag=f'"{info.version}"')
+    return answer_json(ThresholdAnswer().dump(info), ETag=f'"{info.version}"')
 
 
 def _guardrails(call: Call, info: GuardrailsInfo) -> Response:
-    relieving = load_shedding.current(call.services.stores)
+    shedding = load_shedding.current(call.stores)
     return answer_json(
-        GuardrailsAnswer().dump({**vars(info), **vars(info.guardrails), "relief": relieving}),
+        GuardrailsAnswer().dump({**vars(info), **vars(info.guardrails), "relief": shedding}),
         ETag=f'"{info.version}"',
     )
 
 
-def _stale(stores: Stores) -> StaleVersion:
-    return StaleVersion(versions.current(stores).version)
+def _if_match() -> int | None:
+    """Return the version that the caller has read. None for `*`, which accepts any version.
 
-
-def _stale_guardrails(stores: Stores) -> StaleVersion:
-    return StaleVersion(guardrails.current(stores).version, "guardrails have")
-
-
-def _if_match(call: Call, stale: Callable[[Stores], StaleVersion]) -> int | None:
-    """The version that the caller has seen; None for `*`. What cannot be a version of ours is a stale one."""
+    A header that is no ETag of ours gives 0. Versions count from 1, so 0 is always stale.
+    """
     given = request.headers.get("If-Match")
     if given is None:
         raise PreconditionRequired(
-            'Say which version you have read: If-Match: "<version>" (the ETag of GET), or If-Match: *.'
+            'Say which version you have read: If-Match: "<version>" (the ETag of GET), '
+            "or If-Match: *."
         )
     if given.strip() == "*":
         return None
     version = _ETAG.fullmatch(given.strip())
-    if version is None:
-        raise stale(call.services.stores)
-    return int(version[1])
+    return int(version[1]) if version else 0

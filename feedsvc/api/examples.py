@@ -1,4 +1,7 @@
-"""Examples for the OpenAPI document, by the name of a field or parameter; what means something else in one schema has its own there."""
+"""Examples for the OpenAPI document, by the name of a field or parameter.
+
+A schema that uses a name in another meaning has its own example for it.
+"""
 
 from __future__ import annotations
 

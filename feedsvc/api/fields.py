@@ -1,4 +1,4 @@
-"""Marshmallow fields as strict as the contract: nothing is coerced."""
+"""Marshmallow fields as strict as the contract: no value is coerced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class Id(fields.Field[int]):
-    """An id in JSON or in an address; an integer inside."""
+    """An id: a decimal string in JSON and in addresses, an integer inside the service."""
 
     def _serialize(self, value: int | None, attr: str | None, obj: Any, **_: Any) -> str | None:
         return None if value is None else str(value)
@@ -33,7 +33,7 @@ class Id(fields.Field[int]):
 
 
 class Text(fields.String):
-    """Any Unicode but NUL and lone surrogates."""
+    """Any Unicode except NUL and lone surrogates."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **more)
@@ -66,7 +66,7 @@ class StrictInteger(fields.Integer):
 
 
 class Flag(fields.Field[bool]):
-    """A JSON boolean, and nothing that could be taken for one."""
+    """A JSON boolean: no string, no number."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> bool:
         if not isinstance(value, bool):
@@ -84,7 +84,7 @@ class StrictNumber(fields.Float):
 
 
 class Limit(fields.Field[int]):
-    """The `limit` of a list, spelled in the query."""
+    """The `limit` of a list, as text in the query."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> int:
         number = int(value) if _DIGITS.fullmatch(value) else 0
@@ -94,7 +94,7 @@ class Limit(fields.Field[int]):
 
 
 class QueryCount(fields.Field[int]):
-    """A whole number from 1 on, spelled in the query."""
+    """A whole number from 1 on, as text in the query."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> int:
         number = parse_id(value)
@@ -104,7 +104,7 @@ class QueryCount(fields.Field[int]):
 
 
 class QueryAmount(fields.Field[float]):
-    """A number above nought, spelled in the query."""
+    """A number above 0, as text in the query."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> float:
         if not _DECIMAL.fullmatch(value) or float(value) == 0:
@@ -113,7 +113,7 @@ class QueryAmount(fields.Field[float]):
 
 
 class IdList(fields.Field[list[int]]):
-    """Up to a hundred ids, separated by commas."""
+    """Up to 100 ids, separated by commas. A repeated id counts once."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> list[int]:
         parts = value.split(",")
@@ -121,12 +121,12 @@ class IdList(fields.Field[list[int]]):
             raise ValidationError(f"Must be at most {MAX_LIMIT} ids.")
         numbers = [number for number in map(parse_id, parts) if number is not None]
         if len(numbers) < len(parts):
-            raise ValidationError(f"Must be ids separated by commas. Each: {ACCEPTED_ID}")
+            raise ValidationError(f"Must be ids separated by commas. Each id: {ACCEPTED_ID}")
         return list(dict.fromkeys(numbers))
 
 
 class Moment(fields.Field[dt.datetime]):
-    """A time: RFC 3339, UTC, `Z`."""
+    """A time by RFC 3339, answered in UTC with `Z`."""
 
     def _serialize(
         self, value: dt.datetime | None, attr: str | None, obj: Any, **_: Any
@@ -139,7 +139,7 @@ class Moment(fields.Field[dt.datetime]):
         except (TypeError, ValueError):
             time = None
         if time is None or time.tzinfo is None or "T" not in value.upper():
-            raise ValidationError("Must be a time as RFC 3339 has it, like 2026-11-23T22:00:00Z.")
+            raise ValidationError("Must be a time by RFC 3339, like 2026-11-23T22:00:00Z.")
         return time
 
 

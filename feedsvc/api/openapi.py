@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the declarations of the operations."""
+"""The OpenAPI 3.1 document, generated from the declarations of the operations."""
 
 from __future__ import annotations
 
@@ -30,36 +30,57 @@ GROUPS: tuple[Operations, ...] = (
 )
 
 _ID = {"type": "string", "pattern": "^[1-9][0-9]{0,18}$", "maxLength": 19}
+# By name: whether the header is required, and its description.
 _HEADERS = {
     "Idempotency-Key": (
         False,
-        "1 to 255 characters, remembered for 24 hours: the same body gets the first answer again.",
+        "1 to 255 characters, valid for 24 hours. The same body gets the first answer again.",
     ),
-    "If-Match": (True, 'The version that was read, `"3"`, or `*`.'),
+    "If-Match": (True, 'The ETag of the version that the caller has read, `"3"`, or `*`.'),
+}
+_FIELD_TYPES = {
+    Limit: ("integer", None),
+    Moment: ("string", "date-time"),
+    Id: ("string", None),
+    QueryCount: ("integer", "int64"),
+    QueryAmount: ("number", None),
+    IdList: ("string", None),
+    Flag: ("boolean", None),
 }
 _ALWAYS = (401, 403, 422, 503)
 _MEANING = {
     400: "Not JSON, or a cursor that cannot be read",
-    401: "No token, or none that counts",
-    403: "The scope is missing, or the account is not the caller's",
-    404: "Not there, or hidden from the caller",
+    401: "No token, or an invalid one",
+    403: "The scope is missing, or the account belongs to another caller",
+    404: "Does not exist, or is hidden from the caller",
     409: "In conflict with another request, or refused by a guardrail (`broken` has the numbers)",
     412: "If-Match names a version that is no longer current",
     413: "The body is larger than 1 MiB",
     415: "The body does not say that it is JSON",
     422: "Values of the wrong shape, named in `errors`",
     428: "If-Match is missing",
-    503: "A store that the answer needs is down; Retry-After says when to ask again",
+    503: "A store that the answer needs is down; Retry-After says when to try again",
 }
+
+_DESCRIPTION = """A home feed service: uploads that return at once, and feeds that are exact.
+
+Ids are decimal strings. Times are RFC 3339, UTC. Lists take `limit` and an opaque `cursor`.
+Errors are RFC 9457 problems. Every answer carries `X-Request-ID`."""
+
+_SCOPES = (
+    f"`sub` (an account id), `scope` (of {', '.join(f'`{scope}`' for scope in SCOPES)}; "
+    "separated by spaces) and `exp` are required."
+)
 
 
 class BrokenSchema(Schema):
-    """A guardrail that a change would break."""
+    """A guardrail that a change would break, with its limit and the forecast value."""
 
     guardrail = fields.String(metadata={"example": "max_moved_percent"})
     limit = fields.Float(metadata={"example": 20.0})
     value = fields.Float(
-        allow_none=True, metadata={"description": "Null: no figures, or no end.", "example": 31.5}
+        allow_none=True,
+        metadata={"description": "Null if unknown, or without bound.", "example": 31.5},
     )
     detail = fields.String(
         metadata={"example": "31.5 % of a day's deliveries moved, the limit is 20"}
@@ -67,7 +88,7 @@ class BrokenSchema(Schema):
 
 
 class ProblemSchema(Schema):
-    """RFC 9457."""
+    """A problem by RFC 9457."""
 
     type = fields.String(required=True)
     title = fields.String(required=True)
@@ -85,14 +106,15 @@ class PageSchema(Schema):
     """The cursors of a page."""
 
     next_cursor = fields.String(
-        allow_none=True, metadata={"description": "Older items; null exactly when none are left."}
+        allow_none=True,
+        metadata={"description": "Leads to older items; null exactly when none are left."},
     )
-    prev_cursor = fields.String(metadata={"description": "Newer items; poll with it."})
+    prev_cursor = fields.String(metadata={"description": "Leads to newer items; poll with it."})
 
 
 @cache
 def document() -> dict[str, Any]:
-    """The whole document."""
+    """Return the whole document."""
     plugin = MarshmallowPlugin(schema_name_resolver=_name)
     spec = APISpec(
         "feedsvc",
@@ -115,8 +137,7 @@ def document() -> dict[str, Any]:
                 "/v1" + operation.path,
                 operations={operation.method.lower(): _operation(group.tag, operation)},
             )
-    made: dict[str, Any] = spec.to_dict()
-    return made
+    return dict(spec.to_dict())
 
 
 def _operation(tag: str, operation: Operation) -> dict[str, Any]:
@@ -126,11 +147,7 @@ def _operation(tag: str, operation: Operation) -> dict[str, Any]:
         "tags": [tag],
         "summary": operation.summary,
         "description": f"Scope: {' or '.join(f'`{scope}`' for scope in operation.scopes)}.",
-        "parameters": [
-            *_path_parameters(operation),
-            *_header_parameters(operation),
-            {"in": "query", "schema": operation.query},
-        ],
+        "parameters": _parameters(operation),
     }
     if operation.body is not None:
         errors |= {400, 413, 415}
@@ -143,15 +160,20 @@ def _operation(tag: str, operation: Operation) -> dict[str, Any]:
             str(status): _answer(operation, status, shape)
             for status, shape in operation.answers.items()
         },
-        **{str(status): _problem(status) for status in sorted(errors)},
+        **{
+            str(status): {
+                "description": _MEANING[status],
+                "content": {"application/problem+json": {"schema": ProblemSchema}},
+            }
+            for status in sorted(errors)
+        },
     }
     return described
 
 
-def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
     or_me = {"oneOf": [_ID, {"const": "me"}]}
-    names = re.findall(r"{(\w+)}", operation.path)
-    return [
+    in_path = [
         {
             "in": "path",
             "name": name,
@@ -159,24 +181,20 @@ def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
             "schema": or_me if name == "id" else _ID,
             "example": EXAMPLES[name],
         }
-        for name in names
+        for name in re.findall(r"{(\w+)}", operation.path)
     ]
-
-
-def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
-    text = {"type": "string"}
-    described = [(name, *_HEADERS[name]) for name in operation.headers]
-    return [
+    in_headers = [
         {
             "in": "header",
             "name": name,
-            "required": needed,
-            "description": why,
-            "schema": text,
+            "required": _HEADERS[name][0],
+            "description": _HEADERS[name][1],
+            "schema": {"type": "string"},
             "example": EXAMPLES[name],
         }
-        for name, needed, why in described
+        for name in operation.headers
     ]
+    return [*in_path, *in_headers, {"in": "query", "schema": operation.query}]
 
 
 def _body(schema: Schema) -> dict[str, Any] | Schema:
@@ -201,22 +219,10 @@ def _answer(operation: Operation, status: int, shape: type[Schema] | str) -> dic
     }
 
 
-def _problem(status: int) -> dict[str, Any]:
-    return {
-        "description": _MEANING[status],
-        "content": {"application/problem+json": {"schema": ProblemSchema}},
-    }
-
-
 def _map_fields(plugin: MarshmallowPlugin) -> None:
-    assert plugin.converter is not None, "the plugin is part of a document"
-    plugin.map_to_openapi_type(Limit, "integer", None)  # type: ignore[no-untyped-call]
-    plugin.map_to_openapi_type(Moment, "string", "date-time")  # type: ignore[no-untyped-call]
-    plugin.map_to_openapi_type(Id, "string", None)  # type: ignore[no-untyped-call]
-    plugin.map_to_openapi_type(QueryCount, "integer", "int64")  # type: ignore[no-untyped-call]
-    plugin.map_to_openapi_type(QueryAmount, "number", None)  # type: ignore[no-untyped-call]
-    plugin.map_to_openapi_type(IdList, "string", None)  # type: ignore[no-untyped-call]
-    plugin.map_to_openapi_type(Flag, "boolean", None)  # type: ignore[no-untyped-call]
+    assert plugin.converter is not None, "APISpec has initialised the plugin"
+    for field, (kind, kind_format) in _FIELD_TYPES.items():
+        plugin.map_to_openapi_type(field, kind, kind_format)  # type: ignore[no-untyped-call]
     plugin.converter.add_attribute_function(_ids_and_limits)  # type: ignore[no-untyped-call]
     plugin.converter.add_attribute_function(_example)  # type: ignore[no-untyped-call]
 
@@ -232,7 +238,7 @@ def _ids_and_limits(_converter: Any, field: fields.Field[Any], **_: Any) -> dict
 
 
 def _example(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
-    """Of what has none of its own, by its name."""
+    """Give a field without an example of its own the example of its name."""
     return (
         {"example": EXAMPLES[field.name]}
         if "example" not in field.metadata and field.name in EXAMPLES
@@ -243,11 +249,3 @@ def _example(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, A
 def _name(schema: type[Schema] | Schema) -> str:
     kind = schema if isinstance(schema, type) else type(schema)
     return kind.__name__.removesuffix("Schema").removesuffix("Answer")
-
-
-_DESCRIPTION = """A home feed service: uploads that return at once, and feeds that are exact.
-
-Ids are decimal strings. Times are RFC 3339, UTC. Lists take `limit` and an opaque `cursor`; errors are RFC 9457 problems.
-Every answer carries `X-Request-ID`."""
-
-_SCOPES = f"`sub` (an account id), `scope` (of {', '.join(f'`{scope}`' for scope in SCOPES)}; separated by spaces) and `exp` are required."

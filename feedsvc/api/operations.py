@@ -1,6 +1,6 @@
-"""What every operation of `/v1` has in common: token, then scope, then path, query and body are judged, in this order.
+"""The steps that every operation of `/v1` shares: check token, scope, path, query and body.
 
-An operation is declared once; the same declaration routes it, guards it, parses for it and documents it.
+An operation is declared once. The declaration routes it, guards it, parses for it and documents it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, current_app, g, request
+from flask import current_app, g, request
 from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -24,19 +24,21 @@ from feedsvc.graph import accounts
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from flask import Flask
+    from flask import Flask, Response
 
     from feedsvc.api.auth import Caller
     from feedsvc.services import Services
+    from feedsvc.store import Stores
 
+# The most items of a batch, and the most bytes of a body.
 BATCH = 1_000
 MAX_BODY_BYTES = 1_048_576
-_SHORT_QUERY = 64
+_CACHED_QUERY_BYTES = 64
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request, judged and parsed."""
+    """One request, checked and parsed."""
 
     services: Services
     caller: Caller
@@ -45,19 +47,27 @@ class Call:
     body: Any
 
     @property
+    def stores(self) -> Stores:
+        """Return the stores of the service."""
+        return self.services.stores
+
+    @property
     def account(self) -> int:
-        """The account that the address names, or that the short form stands for: the caller's own."""
+        """Return the account in the path, or the caller's own where the path names none."""
         return self.path.get("id", self.caller.account)
 
     @property
     def viewer(self) -> int | None:
-        """Whose eyes count: the caller's; None for the app's backend, from which nothing is hidden."""
+        """Return the caller's account. None for the app's backend.
+
+        The backend sees hidden posts, and may change the posts of every account.
+        """
         return None if self.caller.acts_for_anyone else self.caller.account
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """An operation as it was declared."""
+    """An operation as it was declared. `answers` maps a status to a schema or a description."""
 
     method: str
     path: str
@@ -66,15 +76,15 @@ class Operation:
     scopes: tuple[str, ...]
     answers: dict[int, type[Schema] | str]
     errors: tuple[int, ...] = ()
-    # The account that the address names must be the caller's own, unless the caller acts for anyone.
-    own: bool = False
+    # The account in the path must be the caller's own, unless the caller acts for anyone.
+    own_account: bool = False
     query: type[Schema] = NoQuery
     body: Schema | None = None
     headers: tuple[str, ...] = ()
-    # A list under `data` with `page` beside it.
+    # The answer is a page: a list under `data`, its cursors under `page`.
     paged: bool = False
-    # The call makes the caller's account if it has none yet.
-    makes_account: bool = True
+    # The first call of an account creates the account.
+    creates_account: bool = True
     view: Callable[[Call], Response] = field(compare=False)
 
 
@@ -82,14 +92,13 @@ class Operations:
     """A group of operations, declared by decorating their views."""
 
     def __init__(self, tag: str) -> None:
-        """An empty group."""
         self.tag = tag
         self.declared: list[Operation] = []
 
     def declare(
         self, method: str, path: str, **more: Any
     ) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
-        """Declare the decorated view; its docstring is the summary."""
+        """Declare the decorated view as an operation. Its docstring is the summary."""
 
         def decorate(view: Callable[[Call], Response]) -> Callable[[Call], Response]:
             summary = (view.__doc__ or "").strip().rstrip(".")
@@ -105,7 +114,7 @@ class Operations:
     def declare_list(
         self, path: str, of: type[Schema], **more: Any
     ) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
-        """Declare the decorated view, which answers with a page of such items."""
+        """Declare the decorated view as a `GET` that answers with a page of `of`."""
         errors = (400, *more.pop("errors", ()))
         return self.declare(
             "GET", path, query=PageQuery, paged=True, answers={200: of}, errors=errors, **more
@@ -124,36 +133,33 @@ class Operations:
 
 
 def services() -> Services:
-    """The services of the application that answers this request."""
+    """Return the services of the application that answers the current request."""
     found: Services = current_app.extensions["feedsvc"]
     return found
 
 
-def _run(operation: Operation, query_schema: Schema, **raw: str) -> Response:
+def _run(operation: Operation, query_schema: Schema, **path_texts: str) -> Response:
     caller: Caller = g.caller
     if not caller.scopes.intersection(operation.scopes):
         needed = " or ".join(operation.scopes)
-        raise Forbidden(f"The token's scope does not allow this; it takes {needed}.")
-    path = _path(raw, caller)
-    if (
-        operation.own
-        and not caller.acts_for_anyone
-        and path.get("id", caller.account) != caller.account
-    ):
+        raise Forbidden(f"The token's scope does not allow this. Use a token with scope {needed}.")
+    path = _parse_path(path_texts, caller)
+    is_own = path.get("id", caller.account) == caller.account
+    if operation.own_account and not is_own and not caller.acts_for_anyone:
         raise Forbidden(
-            "A token with the scope feed may act for its own account only: say me, or your own id."
+            "A token with the scope feed may act for its own account only: use me, or your own id."
         )
-    query = _query(query_schema)
-    body = _body(operation.body) if operation.body is not None else None
+    query = _parse_query(query_schema)
+    body = _parse_body(operation.body) if operation.body is not None else None
     call = Call(services(), caller, path, query, body)
-    if operation.makes_account and "feed" in caller.scopes:
-        accounts.ensure(call.services.stores, caller.account)
+    if operation.creates_account and "feed" in caller.scopes:
+        accounts.ensure(call.stores, caller.account)
     return operation.view(call)
 
 
-def _path(raw: dict[str, str], caller: Caller) -> dict[str, int]:
+def _parse_path(texts: dict[str, str], caller: Caller) -> dict[str, int]:
     ids: dict[str, int] = {}
-    for name, text in raw.items():
+    for name, text in texts.items():
         number = caller.account if name == "id" and text == "me" else parse_id(text)
         if number is None:
             raise InvalidFields("path", {name: [ACCEPTED_ID + (" Or me." if name == "id" else "")]})
@@ -161,19 +167,22 @@ def _path(raw: dict[str, str], caller: Caller) -> dict[str, int]:
     return ids
 
 
-def _query(schema: Schema) -> Mapping[str, Any]:
-    if len(request.query_string) <= _SHORT_QUERY:
-        return _short_query(schema, request.query_string)
-    return _judged_query(schema)
+def _parse_query(schema: Schema) -> Mapping[str, Any]:
+    if len(request.query_string) <= _CACHED_QUERY_BYTES:
+        return _parse_short_query(schema, request.query_string)
+    return _load_query(schema)
 
 
 @lru_cache(maxsize=1_000)
-def _short_query(schema: Schema, _: bytes) -> Mapping[str, Any]:
-    """Most queries are one of a few, and the same text is always the same query. One that is refused is judged anew each time."""
-    return MappingProxyType(_judged_query(schema))
+def _parse_short_query(schema: Schema, _text: bytes) -> Mapping[str, Any]:
+    """Parse a short query, once for each text: most queries are one of a few.
+
+    A query that is refused raises, so it is not cached.
+    """
+    return MappingProxyType(_load_query(schema))
 
 
-def _judged_query(schema: Schema) -> dict[str, Any]:
+def _load_query(schema: Schema) -> dict[str, Any]:
     given = request.args.to_dict(flat=False)
     repeated = [name for name, values in given.items() if len(values) > 1]
     if repeated:
@@ -182,34 +191,31 @@ def _judged_query(schema: Schema) -> dict[str, Any]:
     return query
 
 
-def _body(schema: Schema) -> Any:
+def _parse_body(schema: Schema) -> Any:
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("The body must be JSON: send Content-Type: application/json.")
     raw = request.get_data()
     if len(raw) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
-    loaded = _load(schema, _json(raw), "json")
+    try:
+        data = json.loads(raw.decode(), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise BadRequest("The body is nested too deeply.") from None
+    except ValueError:
+        raise BadRequest("The body is not JSON in UTF-8 (RFC 8259).") from None
+    loaded = _load(schema, data, "json")
     if schema.many and not 1 <= len(loaded) <= BATCH:
         raise InvalidFields("json", {"_schema": [f"Must be a list of 1 to {BATCH} items."]})
     return loaded
 
 
-def _json(raw: bytes) -> Any:
-    try:
-        return json.loads(raw.decode(), parse_constant=_no_constant)
-    except RecursionError:
-        raise BadRequest("The body is nested too deeply.") from None
-    except ValueError:
-        raise BadRequest("The body is not JSON in UTF-8 (RFC 8259).") from None
-
-
-def _no_constant(name: str) -> None:
+def _refuse_constant(name: str) -> None:
+    """Refuse NaN and the infinities, which Python reads and JSON does not have."""
     raise ValueError(name)
 
 
 def _load(schema: Schema, data: Any, location: str) -> Any:
     try:
-        loaded: Any = schema.load(data)
+        return schema.load(data)
     except ValidationError as error:
         raise InvalidFields(location, error.messages_dict) from None
-    return loaded

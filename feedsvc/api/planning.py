@@ -1,4 +1,4 @@
-"""`/v1/admin/threshold/…`: what a change would do, which threshold to choose, and what both rest on."""
+"""`/v1/admin/threshold/…`: previews of a change, the recommendation, and the figures behind both."""
 
 from __future__ import annotations
 
@@ -24,11 +24,8 @@ if TYPE_CHECKING:
 
 operations = Operations("Threshold studio")
 
-# Whoever may change may read.
+# A caller that may change may also read.
 _READ = ("admin:read", "admin:write")
-_PREVIEW = PreviewAnswer()
-_RECOMMENDATION = RecommendationAnswer()
-_INPUTS = InputsAnswer()
 
 
 @operations.declare(
@@ -40,8 +37,8 @@ _INPUTS = InputsAnswer()
     errors=(409,),
 )
 def get_threshold_preview(call: Call) -> Response:
-    """What a change of the threshold would do, beside today."""
-    return answer_json(_PREVIEW.dump(preview(call.services.stores, **call.query)))
+    """Preview a change of the threshold: each figure today and as proposed."""
+    return answer_json(PreviewAnswer().dump(preview(call.stores, **call.query)))
 
 
 @operations.declare(
@@ -53,17 +50,14 @@ def get_threshold_preview(call: Call) -> Response:
     errors=(409,),
 )
 def get_threshold_recommendation(call: Call) -> Response:
-    """The threshold of least cost that keeps the limits, and why."""
-    return answer_json(
-        _RECOMMENDATION.dump(
-            recommendation(call.services.stores, RecommendationLimits(**call.query))
-        )
-    )
+    """Recommend the threshold of least cost that respects the limits, with the reason."""
+    found = recommendation(call.stores, RecommendationLimits(**call.query))
+    return answer_json(RecommendationAnswer().dump(found))
 
 
 @operations.declare(
     "GET", "/admin/threshold/inputs", scopes=_READ, answers={200: InputsAnswer}, errors=(409,)
 )
 def get_threshold_inputs(call: Call) -> Response:
-    """What previews and recommendations rest on: the last look, the unit costs, the distribution of followers."""
-    return answer_json(_INPUTS.dump(look(call.services.stores)))
+    """Get the latest survey, the unit costs and the distribution of followers."""
+    return answer_json(InputsAnswer().dump(look(call.stores)))

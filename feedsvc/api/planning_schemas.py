@@ -1,4 +1,4 @@
-"""The shapes of the threshold studio's queries and answers."""
+"""The shapes of the queries and answers of the threshold studio."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _whole(example: int, description: str | None = None) -> fields.Integer:
 
 
 class PreviewQuery(Strict):
-    """The lines to look at."""
+    """The threshold to preview."""
 
     promote_at = QueryCount(
         required=True,
@@ -42,7 +42,7 @@ class PreviewQuery(Strict):
     demote_at = QueryCount(
         load_default=None,
         metadata={
-            "description": "Followers below which it is pushed; if left out, in today's ratio to promote_at.",
+            "description": "Followers below which it is pushed. Default: today's ratio.",
             "example": 40_000,
         },
     )
@@ -54,12 +54,12 @@ class PreviewQuery(Strict):
 
 
 class RecommendationQuery(Strict):
-    """The limits to keep; each may be left out."""
+    """The limits that the threshold must respect; each may be left out."""
 
     max_delivery_seconds = QueryAmount(
         load_default=None,
         metadata={
-            "description": "Upload to last follower, of the largest account that is pushed.",
+            "description": "From an upload of the largest pushed account to its last feed.",
             "example": 5,
         },
     )
@@ -74,34 +74,39 @@ class RecommendationQuery(Strict):
 
 
 class FigureAnswer(Schema):
-    """A value today and as proposed. The true one is within `margin` of the proposed with 95 % confidence."""
+    """A value today and as proposed.
 
-    today = _number(184.2, "null: without bound, the workers cannot keep up.", allow_none=True)
+    The true value is within `margin` of the proposed one with 95 % confidence.
+    """
+
+    today = _number(
+        184.2, "Null: without bound, because the workers cannot keep up.", allow_none=True
+    )
     proposed = _number(151.7, allow_none=True)
     change = _number(-32.5, allow_none=True)
     margin = _number(
-        12.9, "Half the width of the 95 % interval; null where it has none.", allow_none=True
+        12.9, "Half the width of the 95 % interval; null without an interval.", allow_none=True
     )
 
 
 class PairAnswer(Schema):
-    """Two lines."""
+    """The two lines of a threshold."""
 
     promote_at = _whole(50_000)
     demote_at = _whole(40_000)
 
 
 class CurrentPairAnswer(PairAnswer):
-    """The lines that hold."""
+    """The lines of the current version."""
 
     version = _whole(3)
 
 
 class BasisAnswer(Schema):
-    """What the figures rest on."""
+    """The survey behind the figures."""
 
     taken_at = Moment(metadata={"example": "2026-11-25T13:00:00.000Z"})
-    window_seconds = _number(604_800.0, "Over which posts and reads were counted.")
+    window_seconds = _number(604_800.0, "The time over which posts and reads were counted.")
     accounts = _whole(1_000_000)
     largest = _whole(70_000, "Followers of the largest account.")
     posts_per_day = _number(24_000.0)
@@ -111,14 +116,14 @@ class BasisAnswer(Schema):
     assumed = fields.List(
         fields.String(validate=validate.OneOf(["posts", "reads"])),
         metadata={
-            "description": "What was too little to be measured, and is assumed.",
+            "description": "Rates that were too low to measure, and are assumed.",
             "example": [],
         },
     )
 
 
 class CostsAnswer(Schema):
-    """Where the unit costs are from."""
+    """The origin of the unit costs."""
 
     calibrated_at = Moment(
         attribute="taken_at", allow_none=True, metadata={"example": "2026-11-25T12:00:00.000Z"}
@@ -130,14 +135,14 @@ class CostsAnswer(Schema):
     workers = _whole(2, "Processes that fan out.")
     is_default = fields.Boolean(
         metadata={
-            "description": "Documented defaults: nothing was calibrated here.",
+            "description": "These are the documented defaults: no calibration ran.",
             "example": False,
         }
     )
 
 
 class UnitCostsAnswer(CostsAnswer):
-    """What one of each costs, in µs and bytes, and the half-width of its 95 % interval."""
+    """The unit costs in µs and bytes, each with the half-width of its 95 % interval."""
 
     costs = fields.Function(
         lambda found: vars(found.costs),
@@ -150,7 +155,7 @@ class UnitCostsAnswer(CostsAnswer):
 
 
 class NamedAccountAnswer(Schema):
-    """An account by name."""
+    """An account with its followers and its rate of posts."""
 
     account_id = Id(metadata={"example": "9007199254740993"})
     follower_count = _whole(68_000)
@@ -161,12 +166,12 @@ class SideAnswer(Schema):
     """The accounts that change to one route."""
 
     accounts = _whole(12)
-    deliveries_per_day = _number(91_000.0, "Saved by a change to pull, added by one to push.")
+    deliveries_per_day = _number(91_000.0, "Saved by a change to pull, added by a change to push.")
     largest = fields.List(fields.Nested(NamedAccountAnswer))
 
 
 class ListsPerReadAnswer(Schema):
-    """Celebrity lists that a read merges."""
+    """The number of celebrity lists that a read merges."""
 
     mean = fields.Nested(FigureAnswer)
     p50 = fields.Nested(FigureAnswer)
@@ -175,19 +180,19 @@ class ListsPerReadAnswer(Schema):
 
 
 class ProcessorSecondsAnswer(Schema):
-    """Processor seconds a day."""
+    """Processor seconds a day, by cause."""
 
     push = fields.Nested(FigureAnswer)
     pull = fields.Nested(FigureAnswer)
     base = fields.Nested(
         FigureAnswer,
-        metadata={"description": "Uploads and reads, the same under any threshold; HTTP apart."},
+        metadata={"description": "Uploads and reads: equal under every threshold; without HTTP."},
     )
     total = fields.Nested(FigureAnswer)
 
 
 class PreviewAnswer(Schema):
-    """What a change of the threshold would do."""
+    """The effects of a change of the threshold."""
 
     current = fields.Nested(CurrentPairAnswer)
     proposed = fields.Nested(PairAnswer)
@@ -218,7 +223,7 @@ class PreviewAnswer(Schema):
 
 
 class PointAnswer(PairAnswer):
-    """What one threshold does, in processor seconds a day."""
+    """The effects of one threshold, in processor seconds a day."""
 
     push = _number(91.0)
     pull = _number(60.7)
@@ -237,14 +242,17 @@ class PointAnswer(PairAnswer):
 
 
 class SavesAnswer(Schema):
-    """What the recommended threshold saves over today's."""
+    """The saving of the recommended threshold over today's."""
 
     processor_seconds_per_day = _number(32.5)
     margin = _number(8.0)
 
 
 class PerAccountAnswer(Schema):
-    """A rule by rates, account by account (Silberstein et al., 2010), beside the best threshold."""
+    """The cost of a rule that decides by rates, account by account, compared with the best threshold.
+
+    The rule is that of Feeding Frenzy (Silberstein et al., SIGMOD 2010).
+    """
 
     processor_seconds_per_day = _number(1_590.0)
     saves_per_day = _number(61.7)
@@ -262,20 +270,20 @@ class MisfitAnswer(NamedAccountAnswer):
 
 
 class RecommendationAnswer(Schema):
-    """The threshold of least cost that keeps the limits."""
+    """The threshold of least cost that respects the limits."""
 
     current = fields.Nested(CurrentPairAnswer)
     inputs = fields.Nested(BasisAnswer)
     costs = fields.Nested(CostsAnswer)
     keep = fields.Boolean(
         metadata={
-            "description": "Today's stays: what another saves is within the noise.",
+            "description": "Today's stays: the saving of another is within the noise.",
             "example": False,
         }
     )
     keeps_limits = fields.Boolean(
         metadata={
-            "description": "False: no threshold keeps them, this comes nearest.",
+            "description": "False: no threshold respects them, this one comes nearest.",
             "example": True,
         }
     )
@@ -286,7 +294,7 @@ class RecommendationAnswer(Schema):
         allow_none=True,
         validate=_LIMIT,
         metadata={
-            "description": "The limit without which another would be chosen.",
+            "description": "The limit without which another threshold would win.",
             "example": None,
         },
     )
@@ -296,7 +304,9 @@ class RecommendationAnswer(Schema):
     )
     curve = fields.List(
         fields.Nested(PointAnswer),
-        metadata={"description": "By promote_at, ascending; under the last nobody is pulled."},
+        metadata={
+            "description": "By promote_at, ascending; under the last one no account is pulled."
+        },
     )
     per_account = fields.Nested(PerAccountAnswer)
     large_but_silent = fields.List(fields.Nested(MisfitAnswer))
@@ -304,14 +314,14 @@ class RecommendationAnswer(Schema):
 
 
 class AtLeastAnswer(Schema):
-    """How many accounts have so many followers, or more."""
+    """The number of accounts that have at least this number of followers."""
 
     followers = _whole(1_000)
     accounts = _whole(4_100)
 
 
 class InputsAnswer(Schema):
-    """What is known of the system."""
+    """The survey, the unit costs and the follower distribution."""
 
     inputs = fields.Nested(BasisAnswer)
     costs = fields.Nested(UnitCostsAnswer)

@@ -17,32 +17,7 @@ from feedsvc.posts import edit, publish, read
 operations = Operations("Posts and feeds")
 
 _FEED = ("feed", "service")
-_LONGEST_KEY = 255
-
-
-def _publish(call: Call) -> Response:
-    published = publish.publish(
-        call.services.stores,
-        call.services.enqueue,
-        call.account,
-        **call.body,
-        idempotency_key=_idempotency_key(),
-    )
-    call.services.metrics.posts_published.inc(not published.replayed)
-    answer = Response(published.body, 201, content_type="application/json")
-    answer.headers["Location"] = url_for("get_post", post_id=published.post_id)
-    if published.replayed:
-        answer.headers["Idempotency-Replayed"] = "true"
-    return answer
-
-
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and (not 1 <= len(key) <= _LONGEST_KEY or "\x00" in key):
-        raise InvalidFields(
-            "headers", {"Idempotency-Key": [f"Must be 1 to {_LONGEST_KEY} characters long."]}
-        )
-    return key
+_MAX_KEY_LENGTH = 255
 
 
 @operations.declare(
@@ -55,7 +30,7 @@ def _idempotency_key() -> str | None:
     errors=(404, 409),
 )
 def post_posts(call: Call) -> Response:
-    """Upload a post as oneself; it is in every follower's feed when this returns."""
+    """Upload a post as the caller; it is in every follower's feed when this returns."""
     return _publish(call)
 
 
@@ -63,7 +38,7 @@ def post_posts(call: Call) -> Response:
     "POST",
     "/accounts/{id}/posts",
     scopes=_FEED,
-    own=True,
+    own_account=True,
     body=PostBody(),
     headers=("Idempotency-Key",),
     answers={201: PostSchema},
@@ -78,11 +53,9 @@ def post_account_posts(call: Call) -> Response:
     "GET", "/posts/{post_id}", scopes=_FEED, answers={200: PostSchema}, errors=(404,)
 )
 def get_post(call: Call) -> Response:
-    """One post."""
-    return Response(
-        read.one(call.services.stores, call.viewer, call.path["post_id"]),
-        content_type="application/json",
-    )
+    """Get a post."""
+    body = read.one(call.stores, call.viewer, call.path["post_id"])
+    return Response(body, content_type="application/json")
 
 
 @operations.declare(
@@ -94,8 +67,8 @@ def get_post(call: Call) -> Response:
     errors=(404,),
 )
 def patch_post(call: Call) -> Response:
-    """Change the description of one's own post."""
-    body = edit.edit(call.services.stores, _actor(call), call.path["post_id"], **call.body)
+    """Change the description of a post of the caller."""
+    body = edit.edit(call.stores, call.viewer, call.path["post_id"], **call.body)
     return Response(body, content_type="application/json")
 
 
@@ -103,8 +76,8 @@ def patch_post(call: Call) -> Response:
     "DELETE", "/posts/{post_id}", scopes=_FEED, answers={204: "Gone from every feed"}, errors=(404,)
 )
 def delete_post(call: Call) -> Response:
-    """Delete one's own post."""
-    edit.delete(call.services.stores, _actor(call), call.path["post_id"])
+    """Delete a post of the caller."""
+    edit.delete(call.stores, call.viewer, call.path["post_id"])
     return answer_nothing()
 
 
@@ -113,55 +86,67 @@ def delete_post(call: Call) -> Response:
     "/posts",
     scopes=_FEED,
     query=IdsQuery,
-    answers={200: "data: the posts, in the order asked"},
+    answers={200: "data: the posts, in the order of the ids"},
 )
 def get_posts(call: Call) -> Response:
-    """Several posts, in the order asked; unknown ones are left out."""
-    found = read.many(call.services.stores, call.viewer, call.query["ids"])
+    """Get several posts, in the order of the ids; unknown posts are left out."""
+    found = read.many(call.stores, call.viewer, call.query["ids"])
     return Response(b'{"data":[' + b",".join(found) + b"]}", content_type="application/json")
 
 
-@operations.declare_list("/feed", PostSchema, scopes=_FEED, makes_account=False, errors=(404,))
+@operations.declare_list("/feed", PostSchema, scopes=_FEED, creates_account=False, errors=(404,))
 def get_feed(call: Call) -> Response:
-    """One's own home feed, newest first."""
+    """Read the caller's home feed, newest first."""
     return _home(call)
 
 
 @operations.declare_list(
-    "/accounts/{id}/feed", PostSchema, scopes=_FEED, own=True, makes_account=False, errors=(404,)
+    "/accounts/{id}/feed",
+    PostSchema,
+    scopes=_FEED,
+    own_account=True,
+    creates_account=False,
+    errors=(404,),
 )
 def get_account_feed(call: Call) -> Response:
-    """The home feed of an account, newest first."""
+    """Read the home feed of an account, newest first."""
     return _home(call)
 
 
 @operations.declare_list("/accounts/{id}/posts", PostSchema, scopes=_FEED, errors=(404,))
 def get_account_posts(call: Call) -> Response:
-    """The posts of one account, newest first."""
-    limit = call.query["limit"]
-    return answer_posts(
-        profile.profile_page(
-            call.services.stores, call.viewer, call.account, call.query["cursor"], limit
-        ),
-        limit,
-    )
-
-
-def _home(call: Call) -> Response:
-    stores, cursor, limit = call.services.stores, call.query["cursor"], call.query["limit"]
-    try:
-        page = reader.home_page(stores, call.account, cursor, limit)
-    except (NotFound, BadCursor):
-        if "feed" not in call.caller.scopes or call.account != call.caller.account:
-            raise
-        accounts.ensure(
-            stores, call.account
-        )  # not before the read: a read that finds its account makes no SQL
-        page = reader.home_page(stores, call.account, cursor, limit)
-    call.services.metrics.feed_pages.inc()
+    """Read the posts of one account, newest first."""
+    cursor, limit = call.query["cursor"], call.query["limit"]
+    page = profile.profile_page(call.stores, call.viewer, call.account, cursor, limit)
     return answer_posts(page, limit)
 
 
-def _actor(call: Call) -> int | None:
-    """Whose post it must be; the app's backend may change anybody's."""
-    return None if call.caller.acts_for_anyone else call.caller.account
+def _publish(call: Call) -> Response:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and (not 1 <= len(key) <= _MAX_KEY_LENGTH or "\x00" in key):
+        raise InvalidFields(
+            "headers", {"Idempotency-Key": [f"Must be 1 to {_MAX_KEY_LENGTH} characters long."]}
+        )
+    published = publish.publish(
+        call.stores, call.services.enqueue, call.account, **call.body, idempotency_key=key
+    )
+    call.services.metrics.posts_published.inc(not published.replayed)
+    answer = Response(published.body, 201, content_type="application/json")
+    answer.headers["Location"] = url_for("get_post", post_id=published.post_id)
+    if published.replayed:
+        answer.headers["Idempotency-Replayed"] = "true"
+    return answer
+
+
+def _home(call: Call) -> Response:
+    cursor, limit = call.query["cursor"], call.query["limit"]
+    try:
+        page = reader.home_page(call.stores, call.account, cursor, limit)
+    except (NotFound, BadCursor):
+        if "feed" not in call.caller.scopes or call.account != call.caller.account:
+            raise
+        # The account is created only here: a read of an existing account needs no SQL.
+        accounts.ensure(call.stores, call.account)
+        page = reader.home_page(call.stores, call.account, cursor, limit)
+    call.services.metrics.feed_pages.inc()
+    return answer_posts(page, limit)

@@ -1,4 +1,7 @@
-"""Every error as `application/problem+json` (RFC 9457), whatever `Accept` says. Nothing of our insides reaches a client."""
+"""Every error as `application/problem+json` (RFC 9457), whatever the `Accept` header says.
+
+No stack trace, HTML or SQL reaches a client.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from flask import Response, g
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from feedsvc.errors import FeedsvcError, Invalid, Refused, StoreUnavailable
+from feedsvc.errors import FeedsvcError, StoreUnavailable
 from feedsvc.store.redis.client import UNAVAILABLE
 
 if TYPE_CHECKING:
@@ -21,20 +24,20 @@ _log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
 
 _DETAILS = {
-    404: "There is nothing at this address. The OpenAPI document at /openapi.json lists what there is.",
+    404: "Nothing exists at this address. The document at /openapi.json lists every address.",
     413: "The body is larger than 1 MiB (1,048,576 bytes), which is the most that is accepted.",
 }
 
 
 class BadRequest(FeedsvcError):
-    """Not JSON, or not readable at all."""
+    """The body is not JSON, or cannot be read at all."""
 
     status = 400
     title = "Bad request"
 
 
 class Unauthorized(FeedsvcError):
-    """No token, or none that counts."""
+    """The token is missing (`given` is false) or invalid."""
 
     status = 401
     title = "Unauthorized"
@@ -47,21 +50,21 @@ class Unauthorized(FeedsvcError):
 
 
 class UnsupportedMediaType(FeedsvcError):
-    """A body that does not say it is JSON."""
+    """The request does not say that its body is JSON."""
 
     status = 415
     title = "Unsupported media type"
 
 
 class PreconditionRequired(FeedsvcError):
-    """A change of something shared that does not say of what version."""
+    """A change of shared data that does not say which version the caller has read."""
 
     status = 428
     title = "Precondition required"
 
 
 class InvalidFields(FeedsvcError):
-    """Values of the wrong shape: `{location: {field: [message]}}`."""
+    """Values of the wrong shape. `errors` is `{location: {field: [message]}}`."""
 
     status = 422
     title = "Unprocessable content"
@@ -72,7 +75,7 @@ class InvalidFields(FeedsvcError):
 
 
 def problem(status: int, title: str, detail: str, **more: Any) -> Response:
-    """An error answer."""
+    """Return an error answer. `more` adds members to the problem."""
     body = {
         "type": "about:blank",
         "title": title,
@@ -90,21 +93,26 @@ def register(app: Flask) -> None:
 
 
 def answer_to(error: Exception) -> Response:
-    """The problem that an error is to a client."""
+    """Return the problem that describes an error to a client."""
     if isinstance(error, FeedsvcError):
-        return _of_ours(error)
+        return _domain_problem(error)
     if isinstance(error, HTTPException):
-        return _of_http(error)
-    return _redis_is_down(error) if isinstance(error, UNAVAILABLE) else _unexpected(error)
-
-
-def _of_ours(error: FeedsvcError) -> Response:
-    more: dict[str, Any] = (
-        {"errors": error.errors} if isinstance(error, Invalid | InvalidFields) else {}
+        return _http_problem(error)
+    if isinstance(error, UNAVAILABLE):
+        unavailable = StoreUnavailable("Redis")
+        unavailable.__cause__ = error
+        return _domain_problem(unavailable)
+    _log.error("http.failed", exc_info=error)
+    return problem(
+        500,
+        "Internal server error",
+        "The service failed. Report the request id: it finds the cause in the log.",
     )
-    if isinstance(error, Refused):
-        more["broken"] = error.broken
-    answer = problem(error.status, error.title, error.detail, **more)
+
+
+def _domain_problem(error: FeedsvcError) -> Response:
+    members = {key: value for key, value in vars(error).items() if key in ("errors", "broken")}
+    answer = problem(error.status, error.title, error.detail, **members)
     if isinstance(error, Unauthorized):
         answer.headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, StoreUnavailable):
@@ -113,27 +121,10 @@ def _of_ours(error: FeedsvcError) -> Response:
     return answer
 
 
-def _of_http(error: HTTPException) -> Response:
+def _http_problem(error: HTTPException) -> Response:
     status = error.code or 500
-    if isinstance(error, RequestEntityTooLarge):
-        status = 413
-    detail = _DETAILS.get(status) or error.description or HTTPStatus(status).phrase
-    answer = problem(status, HTTPStatus(status).phrase, detail)
+    phrase = HTTPStatus(status).phrase
+    answer = problem(status, phrase, _DETAILS.get(status) or error.description or phrase)
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return answer
-
-
-def _redis_is_down(error: Exception) -> Response:
-    unavailable = StoreUnavailable("Redis")
-    unavailable.__cause__ = error
-    return _of_ours(unavailable)
-
-
-def _unexpected(error: Exception) -> Response:
-    _log.error("http.failed", exc_info=error)
-    return problem(
-        500,
-        "Internal server error",
-        "Something went wrong on our side; the request id says where to look.",
-    )

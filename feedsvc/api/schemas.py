@@ -27,18 +27,18 @@ _ROUTE = validate.OneOf(["push", "pull"])
 
 
 class Strict(Schema):
-    """What comes in: a field that is not known is an error."""
+    """Input. An unknown field is an error."""
 
     class Meta:
         unknown = RAISE
 
 
 class NoQuery(Strict):
-    """Takes no query."""
+    """The query of an operation without parameters."""
 
 
 class PageQuery(Strict):
-    """Which page of a list."""
+    """The page of a list."""
 
     limit = Limit(
         load_default=DEFAULT_LIMIT,
@@ -51,7 +51,7 @@ class PageQuery(Strict):
 
 
 class IdsQuery(Strict):
-    """Which posts."""
+    """The posts to get."""
 
     ids = IdList(
         required=True,
@@ -63,15 +63,15 @@ class IdsQuery(Strict):
 
 
 class ExplainQuery(Strict):
-    """Which post, in whose feed."""
+    """A post and the viewer of a feed."""
 
     viewer = Id(
         required=True,
-        metadata={"description": "The account whose feed it is.", "example": "9007199254740993"},
+        metadata={"description": "The account that reads the feed.", "example": "9007199254740993"},
     )
     post = Id(
         required=True,
-        metadata={"description": "The post, deleted or not.", "example": "12059062272"},
+        metadata={"description": "The post; it may be deleted.", "example": "12059062272"},
     )
 
 
@@ -91,7 +91,7 @@ class PostBody(Strict):
 
 
 class EditBody(Strict):
-    """What can be changed of a post."""
+    """The fields of a post that can be changed."""
 
     description = Text(
         required=True, validate=validate.Length(max=2_200), metadata={"example": "Sunset, at last"}
@@ -99,7 +99,7 @@ class EditBody(Strict):
 
 
 class FollowItem(Strict):
-    """One line of a batch."""
+    """One follow or unfollow of a batch."""
 
     follower = Id(required=True)
     followee = Id(required=True)
@@ -107,7 +107,11 @@ class FollowItem(Strict):
 
 
 class ThresholdBody(Strict):
-    """From promote_at followers on an account is pulled, below demote_at it is pushed; rollout_percent of all accounts follow."""
+    """A threshold.
+
+    From `promote_at` followers on an account is pulled, below `demote_at` it is pushed. It applies
+    to `rollout_percent` of all accounts.
+    """
 
     promote_at = StrictInteger(required=True, validate=_COUNT, metadata={"example": 100_000})
     demote_at = StrictInteger(required=True, validate=_COUNT, metadata={"example": 80_000})
@@ -129,7 +133,7 @@ class ThresholdBody(Strict):
 
 
 class RollbackBody(Strict):
-    """Which version to go back to."""
+    """The version to return to."""
 
     version = StrictInteger(required=True, validate=validate.Range(min=1, max=2**31 - 1))
     reason = Text(required=True, validate=validate.Length(min=1, max=500))
@@ -143,7 +147,7 @@ class PinBody(Strict):
     expires_at = Moment(
         load_default=None,
         allow_none=True,
-        metadata={"description": "When the pin ends; never, if left out."},
+        metadata={"description": "The end of the pin; without it the pin stays."},
     )
 
     @validates_schema
@@ -159,13 +163,11 @@ class AccountAnswer(Schema):
     id = Id()
     follower_count = fields.Integer()
     following_count = fields.Integer()
-    route = fields.String(
-        validate=_ROUTE, metadata={"description": "What becomes of its next post."}
-    )
+    route = fields.String(validate=_ROUTE, metadata={"description": "The route of its next post."})
 
 
 class FollowResult(Schema):
-    """What became of one line of a batch."""
+    """The result of one follow or unfollow of a batch."""
 
     follower = Id()
     followee = Id()
@@ -175,7 +177,7 @@ class FollowResult(Schema):
 
 
 class FollowsAnswer(Schema):
-    """A result for each line, in order."""
+    """The results of a batch, in the order of its items."""
 
     data = fields.List(fields.Nested(FollowResult))
 
@@ -192,7 +194,7 @@ class PinAnswer(Schema):
 
 
 class RouteAnswer(Schema):
-    """The route of an account's next post, and why."""
+    """The route of an account's next post, and the reason."""
 
     account_id = Id()
     route = fields.String(validate=_ROUTE)
@@ -203,7 +205,7 @@ class RouteAnswer(Schema):
 
 
 class FanoutAnswer(Schema):
-    """How far a fan-out is."""
+    """The progress of a fan-out."""
 
     post_id = Id()
     route = fields.String(validate=_ROUTE)
@@ -218,7 +220,7 @@ class FanoutAnswer(Schema):
 
 
 class StoredListAnswer(Schema):
-    """A stored list as it was before the read."""
+    """The state of a stored list before the read."""
 
     state = fields.String(
         validate=validate.OneOf(["absent", "building", "valid"]), metadata={"example": "valid"}
@@ -231,7 +233,7 @@ class StoredListAnswer(Schema):
 
 
 class FanoutPositionAnswer(Schema):
-    """How far the fan-out is, and where in it the viewer is."""
+    """The progress of a fan-out, and the place of the viewer in it."""
 
     state = fields.String(
         validate=validate.OneOf(["pending", "running", "done"]), metadata={"example": "running"}
@@ -239,7 +241,7 @@ class FanoutPositionAnswer(Schema):
     batch = fields.Integer(
         allow_none=True,
         metadata={
-            "description": "The viewer's, from 1; null if pulled or not followed.",
+            "description": "The viewer's batch, from 1; null if pulled or not followed.",
             "example": 3,
         },
     )
@@ -247,22 +249,22 @@ class FanoutPositionAnswer(Schema):
     has_passed = fields.Boolean(
         allow_none=True,
         metadata={
-            "description": "The viewer's batch has run; for the author, the first.",
+            "description": "The viewer's batch has run; for the author, the first batch.",
             "example": True,
         },
     )
 
 
 class ExplanationAnswer(Schema):
-    """Whether a post is in a feed, and why."""
+    """Whether a post is in a feed, and the reason."""
 
     viewer = Id(metadata={"example": "9007199254740993"})
     post_id = Id(metadata={"example": "12059062272"})
     author_id = Id(metadata={"example": "9007199254740995"})
     in_feed = fields.Boolean(
-        metadata={"description": "Whether it belongs there, by the database.", "example": True}
+        metadata={"description": "The database says that the post belongs there.", "example": True}
     )
-    served = fields.Boolean(metadata={"description": "Whether a read shows it.", "example": True})
+    served = fields.Boolean(metadata={"description": "A read shows the post.", "example": True})
     why = fields.String(
         metadata={
             "example": (
@@ -274,7 +276,7 @@ class ExplanationAnswer(Schema):
         allow_none=True,
         validate=validate.OneOf(["celebrity list", "home feed", "database"]),
         metadata={
-            "description": "Where the reader takes it from; null if it is not served.",
+            "description": "The place that the reader takes it from; null if not served.",
             "example": "home feed",
         },
     )
@@ -294,10 +296,11 @@ class ExplanationAnswer(Schema):
     deleted_at = Moment(allow_none=True, metadata={"example": None})
     route = fields.String(validate=_ROUTE, metadata={"example": "push"})
     policy_version = fields.Integer(
-        metadata={"description": "The threshold that gave the route.", "example": 1}
+        metadata={"description": "The version of the threshold that set the route.", "example": 1}
     )
     pushed_at = Moment(
-        allow_none=True, metadata={"description": "When the last feed had it.", "example": None}
+        allow_none=True,
+        metadata={"description": "The time at which the last feed had it.", "example": None},
     )
     fanout = fields.Nested(FanoutPositionAnswer)
     home = fields.Nested(StoredListAnswer, metadata={"description": "The viewer's home feed."})
@@ -306,7 +309,7 @@ class ExplanationAnswer(Schema):
     )
     horizon = fields.String(
         metadata={
-            "description": "At and below this id the reader asks the database; 0: nowhere.",
+            "description": "At and below this id SQL answers; 0 if nowhere.",
             "example": "0",
         }
     )

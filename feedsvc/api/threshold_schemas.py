@@ -18,7 +18,7 @@ _NOT_NEGATIVE = validate.Range(min=0)
 _ORDERED = ("promote_at", "demote_at")
 
 
-# A part of it: the whole is what `GET /v1/admin/threshold/preview` answers.
+# An extract. The whole is the answer of `GET /v1/admin/threshold/preview`.
 _PREDICTED = {
     "promote_at": 50_000,
     "demote_at": 40_000,
@@ -36,7 +36,10 @@ class LinesAnswer(Schema):
 
 
 class WatchAnswer(Schema):
-    """Above these 99th percentiles the version is rolled back by itself; null: not watched."""
+    """The 99th percentiles above which the version is rolled back automatically.
+
+    Null means not watched.
+    """
 
     until = Moment(metadata={"example": "2026-11-24T23:00:00.000Z"})
     delivery_seconds = fields.Float(allow_none=True, metadata={"example": 30.0})
@@ -44,7 +47,10 @@ class WatchAnswer(Schema):
 
 
 class MeasuredAnswer(Schema):
-    """What was measured while a version held, up to a day; null where nothing is known."""
+    """Measurements while a version was in force, over at most a day.
+
+    Null means not measured.
+    """
 
     since = fields.String(metadata={"format": "date-time", "example": "2026-11-24T22:00:00.000Z"})
     until = fields.String(metadata={"format": "date-time", "example": "2026-11-25T22:00:00.000Z"})
@@ -89,10 +95,10 @@ class ThresholdAnswer(Schema):
         LinesAnswer,
         data_key="from",
         allow_none=True,
-        metadata={"description": "What it replaced; null: the first."},
+        metadata={"description": "The lines that it replaced; null for the first version."},
     )
     rolled_back_to = fields.Integer(
-        allow_none=True, metadata={"description": "The version that it equals.", "example": None}
+        allow_none=True, metadata={"description": "The version that it repeats.", "example": None}
     )
     forced = fields.Boolean(
         metadata={"description": "Set although a guardrail refused it.", "example": False}
@@ -100,7 +106,7 @@ class ThresholdAnswer(Schema):
     predicted = fields.Dict(
         allow_none=True,
         metadata={
-            "description": "What the preview answered when it was set; null: without figures.",
+            "description": "The preview when it was set; null without figures.",
             "example": _PREDICTED,
         },
     )
@@ -108,12 +114,12 @@ class ThresholdAnswer(Schema):
     measured = fields.Nested(
         MeasuredAnswer,
         allow_none=True,
-        metadata={"description": "Null until it was replaced, or a day is over."},
+        metadata={"description": "Null until a day is over or it was replaced."},
     )
 
 
 class GuardrailsBody(Strict):
-    """The limits; one that is left out, or null, does not apply."""
+    """The limits. A limit that is null or left out does not apply."""
 
     min_promote_at = StrictInteger(
         allow_none=True,
@@ -144,7 +150,7 @@ class GuardrailsBody(Strict):
         allow_none=True,
         validate=_NOT_NEGATIVE,
         metadata={
-            "description": "Deliveries that a change adds and saves, in per cent of today's.",
+            "description": "Deliveries that a change adds and saves, in % of today's.",
             "example": 20.0,
         },
     )
@@ -188,7 +194,7 @@ class GuardrailsBody(Strict):
         allow_none=True,
         validate=_ABOVE_0,
         metadata={
-            "description": "Age of the oldest unfinished fan-out above which the largest accounts are pulled.",
+            "description": "Age of the oldest unfinished fan-out that starts load shedding.",
             "example": 120.0,
         },
     )
@@ -207,11 +213,11 @@ class GuardrailsBody(Strict):
 
 
 class ReliefAnswer(Schema):
-    """While delivery lags: who is pulled."""
+    """Load shedding: the accounts that are pulled while delivery lags."""
 
     pull_from = fields.Integer(
         metadata={
-            "description": "Accounts with so many followers, unless pinned.",
+            "description": "Accounts with at least this many followers, unless pinned.",
             "example": 25_000,
         }
     )
@@ -225,7 +231,7 @@ _LIMITS = {field.name: GuardrailsBody().fields[field.name] for field in fields_o
 
 
 class GuardrailsAnswer(Schema):
-    """The limits on changes of the threshold; null: not set."""
+    """The limits on changes of the threshold. Null means not set."""
 
     class Meta:
         include = _LIMITS
