@@ -1,1 +1,4 @@
-"""Measurements, run by hand or by `make bench`; never part of the tests."""
+"""Benchmarks, started by hand or by `make bench`. They may use every public part of feedsvc.
+
+Tests only check that benchmarks run, never how fast anything is.
+"""

@@ -1,10 +1,15 @@
-"""`python -m benchmarks FAMILY`: a measurement, or all; printed, and kept with a chart and the summary in `docs/benchmarks`."""
+"""`python -m benchmarks FAMILY …`: measure, print, and store the results.
+
+At scale 1 the results, a chart of each and the summary go to `docs/benchmarks`.
+`python -m benchmarks beside OTHER` compares two checkouts instead (`benchmarks.beside`).
+"""
 
 from __future__ import annotations
 
 import importlib
 import json
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +18,13 @@ import click
 import structlog
 from tqdm import tqdm
 
-from benchmarks import charts, results, summary
-from benchmarks.options import Options
+from benchmarks import beside, charts, results, summary
+from benchmarks.results import Options
 
 
 @dataclass(frozen=True)
 class Family:
-    """A module with `measure(options)`, what it is about, and how many rounds it takes by default."""
+    """A module with `measure(options)`: its title, and its default number of rounds."""
 
     title: str
     rounds: int = 5
@@ -34,46 +39,49 @@ FAMILIES = {
     "mix": Family("The mix W1 at seven thresholds", rounds=1),
     "small": Family("Posts of accounts with 20 followers"),
     "scale": Family("From 10,000 to a million accounts"),
-    "cluster": Family("Three nodes beside one"),
-    "accuracy": Family("The cost model beside what was measured"),
+    "cluster": Family("Three nodes compared with one"),
+    "accuracy": Family("The cost model compared with measurements"),
     "replay": Family("A replay of ten million events", rounds=1),
 }
 
 
-@click.command()
+@click.command(epilog="`python -m benchmarks beside OTHER` compares two checkouts in one run.")
 @click.argument("names", nargs=-1, type=click.Choice([*FAMILIES, "all", "summary"]), required=True)
 @click.option(
     "--rounds",
     type=click.IntRange(1),
-    help="Interleaved rounds; each measurement has a number of its own.",
+    help="Interleaved rounds; the default depends on the family.",
 )
 @click.option(
     "--scale",
     default=1.0,
     show_default=True,
-    help="Below 1: smaller, for a smoke run, which is not kept.",
+    help="Below 1: smaller sizes, for a smoke run, whose results are not stored.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Where results are kept. Default: docs/benchmarks at scale 1, nowhere below.",
+    help="Folder for the results. Default: docs/benchmarks at scale 1, none below.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(
     names: tuple[str, ...], rounds: int | None, scale: float, out: Path | None, as_json: bool
 ) -> None:
-    """Measure, print, and keep what was found."""
+    """Measure families, print their figures, and store them."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     folder = out or (results.FOLDER if scale == 1 else None)
     chosen = list(FAMILIES) if "all" in names else [name for name in names if name != "summary"]
-    found = [
+    measured = [
         _measure(name, rounds, scale, folder)
         for name in tqdm(chosen, desc="all", leave=False, disable=None if chosen[1:] else True)
     ]
-    everything = found if folder is None else _summarise(folder)
-    click.echo(
-        json.dumps(found, indent=2, ensure_ascii=False) if as_json else _text(found, everything)
-    )
+    summarised = measured if folder is None else _summarise(folder)
+    if as_json:
+        click.echo(json.dumps(measured, indent=2, ensure_ascii=False))
+        return
+    for result in measured:
+        click.echo("\n".join(results.lines(result)))
+    click.echo("\n".join(["", *summary.table(summarised)]))
 
 
 def _measure(name: str, rounds: int | None, scale: float, folder: Path | None) -> dict[str, Any]:
@@ -82,33 +90,25 @@ def _measure(name: str, rounds: int | None, scale: float, folder: Path | None) -
     measured = importlib.import_module(f"benchmarks.{name}").measure(options)
     result = results.complete(name, family.title, measured, options)
     if folder is not None:
-        results.keep(result, folder)
+        results.store(result, folder)
         charts.draw(result, folder / f"{name}.svg")
     return result
 
 
 def _summarise(folder: Path) -> list[dict[str, Any]]:
-    found = results.kept(folder)
-    charts.draw_all(found, folder / "summary.svg")
-    for result in found:
+    """Draw the common charts and write the tables of all stored results."""
+    stored = results.stored(folder)
+    charts.draw_all(stored, folder / "summary.svg")
+    for result in stored:
         if result["name"] == "fanout":
             charts.draw_rates(result, folder / "deliveries.svg")
     if (folder / "README.md").exists():
-        summary.write(found, folder / "README.md")
-        summary.write_tables(found, folder.parent)
-    return found
-
-
-def _text(found: list[dict[str, Any]], everything: list[dict[str, Any]]) -> str:
-    """What was measured now, and the table of all that is kept."""
-    return "\n".join(
-        [
-            *(line for result in found for line in results.lines(result)),
-            "",
-            *summary.table(everything),
-        ]
-    )
+        summary.write(stored, folder / "README.md")
+        summary.write_tables(stored, folder.parent)
+    return stored
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["beside"]:
+        beside.main(sys.argv[2:])
     main()

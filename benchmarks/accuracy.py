@@ -1,7 +1,8 @@
-"""Is the cost model right? The mix W1 at a sweep of thresholds, measured, beside what the model says of the same posts and reads.
+"""The accuracy of the cost model: the mix W1 at a sweep of thresholds, measured and predicted.
 
-Two graphs: G2, who retweeted whom on Twitter (its file is named by FEEDSVC_HIGGS_GRAPH), and G4, generated. Unit costs are calibrated in
-each round; inputs are gathered from the same system; the threshold that is recommended is one of those that are run.
+Two graphs: G2, the Higgs retweet graph of Twitter (FEEDSVC_HIGGS_GRAPH names its file), and G4,
+generated. Unit costs are calibrated in each round. The survey is taken from the same system. The
+recommended threshold is one of the measured thresholds.
 """
 
 from __future__ import annotations
@@ -15,24 +16,24 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from benchmarks import compared, history, sweep, verdicts, w1
-from benchmarks.compared import PULL, PUSH, Found, Round
+from benchmarks.compared import PULL, PUSH, GraphRounds, Round
+from benchmarks.processor import Speed
 from benchmarks.service import WORKERS, opened, running
-from benchmarks.speed import Speed
 from benchmarks.state import State
 from feedsvc.feed import reader
 from feedsvc.graph import generate, importer
 from feedsvc.planning import recommendation
 from feedsvc.planning.calibration.calibrate import calibrate
+from feedsvc.planning.recommendation import RecommendationLimits
 from feedsvc.planning.survey import stored, survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.options import Options
+    from benchmarks.results import Options
     from benchmarks.service import Bench, Pool
     from benchmarks.w1 import Operation
     from feedsvc.planning.costs import UnitCosts
-    from feedsvc.planning.survey.aggregates import Survey
     from feedsvc.store import Stores
 
 _SEED = 1
@@ -40,28 +41,33 @@ _CAP = 100
 _ACTIVE_SHARE = 0.7
 _ACCOUNTS = 1_000_000
 _POSTS_AN_ACCOUNT = 0.1
-_OPERATIONS = 18_560  # 160 posts and 16,000 reads, about
+_OPERATIONS = 18_560  # about 160 posts and 16,000 reads
 _LOWEST, _THRESHOLDS = 10, 5
-# How often the machine's speed is looked at after each round of a calibration. Before each time so many pages are read: done at once again,
-# the piece of work takes a fourteenth less than between pages, where the sweep does it.
+# Samples of the machine's speed after each round of a calibration, and pages read before each
+# sample. The sweep samples between pages. Without pages in between, a sample takes 1/14 less time.
 _SAMPLES, _PAGES = 20, 50
 _HIGGS = Path(os.environ.get("FEEDSVC_HIGGS_GRAPH", "../shared/data/higgs-retweets.txt.gz"))
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Measured and predicted, for both graphs; below a scale of 1 for the generated one only, unless the other's file is there."""
+    """Measure and predict on both graphs.
+
+    Below a scale of 1 without the file of G2, only G4 is measured.
+    """
     graphs: dict[str, Callable[[Stores, Options], object]] = {"G2": _higgs, "G4": _generated}
     if not _HIGGS.exists():
         if options.scale == 1:
             sys.exit(
-                f"error: {_HIGGS} is not there: name the Higgs retweet graph's file in FEEDSVC_HIGGS_GRAPH"
+                f"error: {_HIGGS} does not exist; "
+                "set FEEDSVC_HIGGS_GRAPH to the file of the Higgs retweet graph"
             )
         del graphs["G2"]
-    found = {name: _swept(name, load, options) for name, load in graphs.items()}
-    return verdicts.result(found) | {
+    measured = {name: _measure_graph(name, load, options) for name, load in graphs.items()}
+    return verdicts.result(measured) | {
         "graph": "; ".join(
-            f"{name}: {each.inputs.accounts:,} accounts, the largest with {each.inputs.largest:,} followers"
-            for name, each in found.items()
+            f"{name}: {graph.inputs.accounts:,} accounts, "
+            f"the largest with {graph.inputs.largest:,} followers"
+            for name, graph in measured.items()
         ),
         "settings": {
             "operations a run": options.scaled(_OPERATIONS, 200),
@@ -80,35 +86,36 @@ def _generated(stores: Stores, options: Options) -> None:
     generate.load(stores, options.scaled(_ACCOUNTS, 2_000), _SEED)
 
 
-def _swept(name: str, load: Callable[[Stores, Options], object], options: Options) -> Found:
-    """All rounds on one graph."""
+def _measure_graph(
+    name: str, load: Callable[[Stores, Options], object], options: Options
+) -> GraphRounds:
     with opened(feed_cap=_CAP) as bench:
         load(bench.stores, options)
         sizes = history.follower_counts(bench.stores)
-        state = State(
-            bench,
-            sizes,
-            history.make_posts(bench.stores, sizes, round(len(sizes) * _POSTS_AN_ACCOUNT), _SEED),
+        posts = history.make_posts(
+            bench.stores, sizes, round(len(sizes) * _POSTS_AN_ACCOUNT), _SEED
         )
-        source = random.Random(
-            f"W1 {_SEED}"
-        )  # the graph's own seed would draw accounts in the order in which it dealt out activity
+        state = State(bench, sizes, posts)
+        # The graph's own seed would draw accounts in the order in which they got their activity.
+        source = random.Random(f"W1 {_SEED}")
         active = source.sample(sorted(sizes), round(len(sizes) * _ACTIVE_SHARE))
         state.materialise(active)
         count = options.scaled(_OPERATIONS, 200)
         rounds = [w1.draw(sizes, active, count, source) for _ in range(options.rounds)]
-        with running(
-            bench,
-            [
-                ["feedsvc.supervise.celery_process", "worker", f"bench-{number}"]
-                for number in range(WORKERS)
-            ],
-        ) as workers:
-            return _rounds(name, state, workers, rounds)
+        names = [f"bench-{number}" for number in range(WORKERS)]
+        commands = [["feedsvc.supervise.celery_process", "worker", name] for name in names]
+        with running(bench, commands) as workers:
+            return _measure_rounds(name, state, workers, rounds)
 
 
-def _rounds(name: str, state: State, workers: Pool, rounds: Sequence[Sequence[Operation]]) -> Found:
-    """The sweep in every round; the threshold that is recommended after the first is run with the others."""
+def _measure_rounds(
+    name: str, state: State, workers: Pool, rounds: Sequence[Sequence[Operation]]
+) -> GraphRounds:
+    """Run the mix at every threshold in every round.
+
+    Each round begins with another threshold. The threshold that is recommended in the first round
+    is run in all rounds.
+    """
     bench, thresholds, done = state.bench, _thresholds(max(state.sizes.values())), list[Round]()
     recommended, speed = 0, Speed()
     bar = tqdm(
@@ -121,26 +128,27 @@ def _rounds(name: str, state: State, workers: Pool, rounds: Sequence[Sequence[Op
     for number, operations in enumerate(rounds):
         costs, pace = _calibrated(bench, speed, operations)
         done.append(Round(costs, {}))
-        turned = thresholds[number % len(thresholds) :] + thresholds[: number % len(thresholds)]
-        while turned:
-            promote_at = turned.pop(0)
-            done[-1].runs[promote_at] = sweep.run(
-                state, workers, promote_at, operations, speed
-            ).at_pace(pace)
+        first = number % len(thresholds)
+        waiting = thresholds[first:] + thresholds[:first]
+        while waiting:
+            promote_at = waiting.pop(0)
+            run = sweep.run(state, workers, promote_at, operations, speed)
+            done[-1].runs[promote_at] = run.at_pace(pace)
             bar.update()
-            if not turned and not recommended:
-                recommended = _recommended(bench)
-                turned = [recommended] if recommended not in thresholds else []
+            if not waiting and not recommended:
+                recommended = _recommend(bench)
+                waiting = [recommended] if recommended not in thresholds else []
                 thresholds = sorted({*thresholds, recommended})
     bar.close()
-    return Found(_inputs(bench), bench.stores.limits, recommended, done, bench.server.name)
+    inputs = survey.refresh(bench.stores)
+    return GraphRounds(inputs, bench.stores.limits, recommended, done, bench.server.name)
 
 
 def _calibrated(
     bench: Bench, speed: Speed, operations: Sequence[Operation]
 ) -> tuple[UnitCosts, float]:
-    """Unit costs, and what the piece of work of `speed` took when they were measured."""
-    viewers = [each.account for each in operations if each.what == "read"][:_PAGES]
+    """Return calibrated unit costs, and the pace of the machine meanwhile (see `Speed`)."""
+    viewers = [each.account for each in operations if each.kind == "read"][:_PAGES]
 
     def progress() -> None:
         for _ in range(_SAMPLES):
@@ -152,7 +160,7 @@ def _calibrated(
 
 
 def _thresholds(largest: int) -> list[int]:
-    """Pure pull, a few that are apart by one factor, and pure push."""
+    """Return pure pull, a few thresholds at equal ratios, and pure push."""
     factor = (largest / 2 / _LOWEST) ** (1 / (_THRESHOLDS - 1))
     return [
         PULL,
@@ -161,18 +169,9 @@ def _thresholds(largest: int) -> list[int]:
     ]
 
 
-def _inputs(bench: Bench) -> Survey:
-    return survey.refresh(bench.stores)
-
-
-def _recommended(bench: Bench) -> int:
-    """The threshold of least cost, for a day with as many reads for each post as the mix has."""
-    stored.save_survey(bench.stores, compared.as_mixed(_inputs(bench)))
-    return min(
-        recommendation.recommendation(bench.stores, recommendation.RecommendationLimits()).curve,
-        key=_total,
-    ).promote_at
-
-
-def _total(point: recommendation.Point) -> float:
-    return point.total
+def _recommend(bench: Bench) -> int:
+    """Return the threshold of least cost for as many reads for each post as the mix has."""
+    inputs = compared.with_reads_of_mix(survey.refresh(bench.stores))
+    stored.save_survey(bench.stores, inputs)
+    curve = recommendation.recommendation(bench.stores, RecommendationLimits()).curve
+    return min(curve, key=lambda point: point.total).promote_at

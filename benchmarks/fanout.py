@@ -1,12 +1,13 @@
-"""P1 to P3: fan-out to full feeds through Celery, everything charged, beside the server's limit and what others do, in turn."""
+"""P1 to P3: fan-out to full feeds through Celery, compared with the server's limit and with peers.
+
+The service pays for everything: upload, SQL, Celery, the sweep, progress and trims.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
 
 from benchmarks import feeds, peers
 from benchmarks.processor import Meter, per_unit
@@ -16,45 +17,39 @@ from feedsvc.graph.load import load_edges
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.options import Options
+    from benchmarks.results import Options
     from benchmarks.service import Bench
 
 _FOLLOWERS = 100_000
-# One more than processors: while two wait for the queue or SQL, the third pushes.
+# One more than there are processors: while two workers wait for the queue or SQL, the third pushes.
 _WORKERS = 3
-# Rates of the peers do not depend on it, and 800 entries of a sorted set are 100 kB.
+# The peers' rates do not depend on the number of followers, and a sorted set of 800 entries takes
+# 100 kB.
 _PEER_FOLLOWERS = 20_000
 
 
 def measure(options: Options, *, with_peers: bool = True) -> dict[str, Any]:
-    """Deliveries a second to full feeds: ours, the limit's, and the peers'."""
+    """Measure deliveries per second to full feeds: of the service, of the server, of the peers."""
     count, peer_count = options.scaled(_FOLLOWERS), options.scaled(_PEER_FOLLOWERS, 10)
     with ExitStack() as stack:
         bench = stack.enter_context(opened())
-        post_ids = prepare(bench, count)
+        post_ids = _prepare(bench, count)
         others: dict[str, Callable[[], float]] = {}
         if with_peers:
             peers.make_environment()
             peers.fill_tutorials(bench, peer_count, post_ids)
-            others["tutorial"] = stack.enter_context(peers.tutorials(bench, peer_count))
-            others["tutorial, unix socket and hiredis"] = stack.enter_context(
-                peers.tutorials(bench, peer_count, "fastest")
-            )
-            others["stream-framework"] = stack.enter_context(
-                peers.stream_frameworks(bench, peer_count, 1)
-            )
-            others["stream-framework, two processes"] = stack.enter_context(
-                peers.stream_frameworks(bench, peer_count, 2)
-            )
+            contexts = {
+                "tutorial": peers.tutorials(bench, peer_count, "tutorial"),
+                "tutorial, unix socket and hiredis": peers.tutorials(bench, peer_count, "tuned"),
+                "stream-framework": peers.stream_frameworks(bench, peer_count, 1),
+                "stream-framework, two processes": peers.stream_frameworks(bench, peer_count, 2),
+            }
+            others = {name: stack.enter_context(each) for name, each in contexts.items()}
         pool = stack.enter_context(workers(bench, _WORKERS))
-        meter = Meter(
-            {"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]}
-        )
-        feeds.deliver(bench, count)  # the first task of a worker loads code and scripts
+        meter = Meter(bench.processes(pool))
+        feeds.deliver(bench, count)  # a worker's first task loads code and scripts
         rounds, spent = [], Counter[str]()
-        for _ in tqdm(
-            range(options.rounds), desc="fan-out", unit=" rounds", leave=False, disable=None
-        ):
+        for _ in options.each_round("fan-out"):
             row = {"limit": bench.server.limit(count, 2 * count)}
             meter.start()
             row["ours"] = count / feeds.deliver(bench, count)
@@ -66,8 +61,8 @@ def measure(options: Options, *, with_peers: bool = True) -> dict[str, Any]:
     }
 
 
-def prepare(bench: Bench, count: int) -> list[int]:
-    """An account with so many followers, their feeds full, and as many lists for the limit; returns the posts in them."""
+def _prepare(bench: Bench, count: int) -> list[int]:
+    """Store an account's followers, their full feeds, and lists for the limit; return the posts."""
     load_edges(bench.stores, ((follower, feeds.AUTHOR) for follower in feeds.followers(count)))
     post_ids = feeds.old_posts(bench, feeds.AUTHOR, feeds.enough_posts(bench))
     feeds.fill(bench, feeds.followers(count), post_ids)

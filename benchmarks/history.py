@@ -1,4 +1,4 @@
-"""A network that has been running for a day: posts by weight, and every view of them as the threshold would have left it."""
+"""A network after one day: posts drawn by weight, and the cached views that a threshold leaves."""
 
 from __future__ import annotations
 
@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from feedsvc.store.near_cache.snapshot import Snapshot
 
 _DAY_MS = 86_400_000
-_AT_ONCE = 1_000
+_CHUNK = 1_000
 
 
 @dataclass(frozen=True)
 class Network:
-    """Who follows whom, how large everybody is, and what was posted, newest first."""
+    """The followers of each account, its followees, and its posts, newest first.
+
+    `sizes`: account -> number of followers.
+    """
 
     sizes: dict[int, int]
     followees: dict[int, list[int]]
@@ -43,16 +46,22 @@ class Network:
 
 
 def weight(followers: int, source: random.Random) -> float:
-    """How much an account posts, by its followers: 0.1 below ten, else uniform in 1 … ⌊2·log10 f⌋ (the Pequod experiments' rule)."""
+    """Draw how much an account posts, relative to others, from its number of followers f.
+
+    0.1 below ten followers, else uniform in 1 … ⌊2·log10 f⌋: the rule of the Pequod experiments.
+    """
     if followers == 0:
         return 0.0
-    return (
-        0.1 if followers < 10 else source.randint(1, max(1, math.floor(2 * math.log10(followers))))
-    )
+    if followers < 10:
+        return 0.1
+    return source.randint(1, math.floor(2 * math.log10(followers)))
 
 
 def make(stores: Stores, count: int, seed: int) -> Network:
-    """So many posts, spread evenly over the day before now, all in SQL as pushed; nothing in Redis but bytes and relations."""
+    """Make `count` posts, spread evenly over the past day, and read all edges.
+
+    All posts are in SQL as pushed. Redis has post bodies and relations, and no list.
+    """
     sizes = follower_counts(stores)
     posts = make_posts(stores, sizes, count, seed)
     followees = defaultdict(list)
@@ -67,7 +76,7 @@ def make(stores: Stores, count: int, seed: int) -> Network:
 
 
 def follower_counts(stores: Stores) -> dict[int, int]:
-    """How large every account is."""
+    """Return the number of followers of every account."""
     with stores.sql.reading() as connection:
         return {
             row.id: row.follower_count
@@ -78,10 +87,10 @@ def follower_counts(stores: Stores) -> dict[int, int]:
 def make_posts(
     stores: Stores, sizes: Mapping[int, int], count: int, seed: int
 ) -> dict[int, list[int]]:
-    """So many posts, by author, newest first; in SQL as pushed, in Redis their bytes."""
+    """Make `count` posts, in SQL as pushed, with their bodies in Redis; return them by author."""
     authors = draw_posters(sizes, count, random.Random(seed))
     newest_ms = int(time.time() * 1_000) - 60_000
-    made = [
+    pairs = [
         (post_ids.make(newest_ms - number * _DAY_MS // count, number), author)
         for number, author in enumerate(authors)
     ]
@@ -97,7 +106,7 @@ def make_posts(
             sa.insert(Post),
             [
                 {"id": post, "author_id": author, "pushed_at": pushed_at, **common}
-                for post, author in made
+                for post, author in pairs
             ],
         )
         connection.execute(
@@ -106,61 +115,56 @@ def make_posts(
             .values(last_route="push")
         )
     posts = defaultdict(list)
-    for post, author in made:
+    for post, author in pairs:
         posts[author].append(post)
-    for first in range(0, count, _AT_ONCE):
-        post_bodies.read(stores, [post for post, _ in made[first : first + _AT_ONCE]])
+    for first in range(0, count, _CHUNK):
+        post_bodies.read(stores, [post for post, _ in pairs[first : first + _CHUNK]])
     return posts
 
 
 def draw_posters(sizes: Mapping[int, int], count: int, source: random.Random) -> list[int]:
-    """Accounts, each as often as it posts."""
-    return source.choices(
-        list(sizes), [weight(followers, source) for followers in sizes.values()], k=count
-    )
+    """Draw `count` authors of posts by their weight."""
+    weights = [weight(followers, source) for followers in sizes.values()]
+    return source.choices(list(sizes), weights, k=count)
 
 
 def pull(stores: Stores, promote_at: int) -> None:
-    """In SQL: accounts of this size and above have had their posts pulled, and the others theirs pushed."""
-    large = sa.select(Account.id).where(Account.follower_count >= promote_at)
-    to_pull, to_push = Post.author_id.in_(large), Post.author_id.not_in(large)
+    """Set routes in SQL: pull for accounts with at least `promote_at` followers, else push."""
+    pulled, pushed = Account.follower_count >= promote_at, Account.follower_count < promote_at
+    large = sa.select(Account.id).where(pulled)
+    posts, accounts = sa.update(Post), sa.update(Account)
     with stores.sql.writing() as connection:
         connection.execute(
-            sa.update(Post)
-            .where(to_pull, Post.route == "push")
-            .values(route="pull", pushed_at=None)
+            posts.where(Post.author_id.in_(large), Post.route == "push").values(
+                route="pull", pushed_at=None
+            )
         )
         connection.execute(
-            sa.update(Post)
-            .where(to_push, Post.route == "pull")
-            .values(route="push", pushed_at=now())
-        )
-        pulled, pushed = Account.follower_count >= promote_at, Account.follower_count < promote_at
-        connection.execute(
-            sa.update(Account).where(pulled, Account.last_route == "push").values(last_route="pull")
+            posts.where(Post.author_id.not_in(large), Post.route == "pull").values(
+                route="push", pushed_at=now()
+            )
         )
         connection.execute(
-            sa.update(Account).where(pushed, Account.last_route == "pull").values(last_route="push")
+            accounts.where(pulled, Account.last_route == "push").values(last_route="pull")
+        )
+        connection.execute(
+            accounts.where(pushed, Account.last_route == "pull").values(last_route="push")
         )
 
 
 def materialise(stores: Stores, network: Network, viewers: Iterable[int], promote_at: int) -> None:
-    """In Redis: the home feeds of these viewers, and the lists of all celebrities with posts."""
-    pushed = {
-        author: posts
-        for author, posts in network.posts.items()
-        if network.sizes[author] < promote_at
-    }
+    """Store in Redis the home feeds of the viewers, and the lists of all celebrities with posts."""
+    pushed, pulled = {}, {}
+    for author, posts in network.posts.items():
+        (pushed if network.sizes[author] < promote_at else pulled)[author] = posts
     fill_feeds(stores, pushed, {viewer: network.followees[viewer] for viewer in viewers})
-    list_posts(
-        stores, {author: posts for author, posts in network.posts.items() if author not in pushed}
-    )
+    fill_celebrity_lists(stores, pulled)
 
 
 def fill_feeds(
     stores: Stores, posts: Mapping[int, list[int]], followees: Mapping[int, Sequence[int]]
 ) -> None:
-    """In Redis: the home feeds of these viewers, who follow these accounts, with these posts by author."""
+    """Store in Redis the home feeds of viewers; `posts` by author, `followees` by viewer."""
     cap, pipe = stores.limits.feed_cap, stores.redis.pipeline(transaction=False)
     for viewer, followed in followees.items():
         newest = heapq.nlargest(
@@ -168,25 +172,25 @@ def fill_feeds(
         )
         pipe.delete(stores.keys.homefeed(viewer))
         _queue_list(pipe, stores.keys.homefeed(viewer), newest, cap)
-        if len(pipe) >= _AT_ONCE:
+        if len(pipe) >= _CHUNK:
             pipe.execute()
     pipe.execute()
 
 
-def list_posts(stores: Stores, posts: Mapping[int, list[int]]) -> Snapshot:
-    """In Redis: these authors' celebrity lists, in place of all that are there; what a process knows that has seen them be made."""
+def fill_celebrity_lists(stores: Stores, posts: Mapping[int, list[int]]) -> Snapshot:
+    """Replace all celebrity lists in Redis; return the snapshot of a process that read them."""
     pipe = stores.redis.pipeline(transaction=False)
     for author in posts.keys() | (celebrities.read(stores.redis) or set()):
         pipe.delete(keys.celebrity_posts(author))
     pipe.delete(keys.CELEBRITIES)
     for author, newest in posts.items():
         _queue_list(pipe, keys.celebrity_posts(author), newest, stores.limits.feed_cap)
-        if len(pipe) >= _AT_ONCE:
+        if len(pipe) >= _CHUNK:
             pipe.execute()
     pipe.execute()
     return celebrity_lists.reload(stores)
 
 
 def _queue_list(pipe: Pipeline, key: str, newest: list[int], cap: int) -> None:
-    found = FloorList.of_newest(newest, cap)
-    pipe.rpush(key, *found.ids, f"f{found.floor}")
+    floor_list = FloorList.of_newest(newest, cap)
+    pipe.rpush(key, *floor_list.ids, f"f{floor_list.floor}")

@@ -1,7 +1,8 @@
-"""The load generator, a process of its own: `python -m benchmarks.load` takes a plan as JSON and answers with latencies.
+"""The load generator, a process of its own: `python -m benchmarks.load` reads a plan as JSON.
 
-Open loop: request number n is due at start + n ÷ rate, whatever became of the ones before, and its latency counts from then. With
-a rate of 0 it is a closed loop, which gives peak throughput only.
+Open loop: request n is due at start + n ÷ rate, even if earlier requests have no answer yet, and
+its latency counts from that moment. With a rate of 0 it is a closed loop, which gives peak
+throughput only. The process prints latencies as JSON.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import sys
 import threading
 import time
 from dataclasses import asdict, dataclass
-from statistics import quantiles
 
 from benchmarks.http import Connection
 
@@ -22,7 +22,7 @@ _CONNECTIONS = 32
 
 @dataclass(frozen=True)
 class Plan:
-    """Requests, taken in turn, at `rate` a second for `seconds`."""
+    """Requests to send in turn, at `rate` per second for `seconds`."""
 
     port: int
     requests: list[str]
@@ -33,7 +33,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Load:
-    """What came of it: when each request was due (seconds since 1970) and how long after that it was answered (seconds)."""
+    """The outcome of a plan.
+
+    `due`: when each request was due, in seconds since 1970. `latencies`: the seconds from then to
+    the answer.
+    """
 
     due: list[float]
     latencies: list[float]
@@ -42,11 +46,11 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Return answers per second."""
         return len(self.due) / (max(self.due) - min(self.due))
 
     def between(self, start: float, end: float) -> list[float]:
-        """The latencies of what was due in this time."""
+        """Return the latencies of the requests that were due between two moments."""
         return [
             latency
             for due, latency in zip(self.due, self.latencies, strict=True)
@@ -55,7 +59,7 @@ class Load:
 
 
 def start(plan: Plan) -> subprocess.Popen[str]:
-    """Begin; `collect` waits for the end."""
+    """Start the load generator; `collect` waits for its end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.load"],
         stdin=subprocess.PIPE,
@@ -69,27 +73,20 @@ def start(plan: Plan) -> subprocess.Popen[str]:
 
 
 def collect(process: subprocess.Popen[str]) -> Load:
-    """What came of it. A request that was not answered with 2xx is a fault of the measurement."""
+    """Wait for the end and return the outcome. An answer that is not 2xx spoils a measurement."""
     load = Load(**json.loads(process.communicate()[0]))
-    assert load.errors == 0, f"{load.errors} of {len(load.due)} requests failed"
+    assert load.errors == 0, f"{load.errors} of {len(load.due)} answers were not 2xx"
     return load
 
 
 def run(plan: Plan) -> Load:
-    """`start` and `collect`."""
+    """Carry out a plan and return the outcome."""
     return collect(start(plan))
-
-
-def percentile(values: list[float], percent: int) -> float:
-    """That percentile."""
-    return (
-        quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else values[0]
-    )
 
 
 def _generate(plan: Plan) -> Load:
     numbers = itertools.count()
-    begun_at, clock = time.time(), time.perf_counter()
+    started_at, clock = time.time(), time.perf_counter()
     messages = [each.encode() for each in plan.requests]
     answers: list[tuple[float, float, int]] = []
 
@@ -102,7 +99,7 @@ def _generate(plan: Plan) -> Load:
                     return
                 time.sleep(max(0.0, clock + due - time.perf_counter()))
                 status, _ = connection.ask(messages[number % len(messages)])
-                answers.append((begun_at + due, time.perf_counter() - clock - due, status))
+                answers.append((started_at + due, time.perf_counter() - clock - due, status))
 
     threads = [threading.Thread(target=work) for _ in range(plan.connections)]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""P10: what an entry of a full feed takes of memory, fresh and after every feed was turned over ten times."""
+"""P10: the memory of one entry of a full feed, fresh and after ten turnovers of every feed."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from benchmarks.service import opened, until, workers
 from feedsvc.graph.load import load_edges
 
 if TYPE_CHECKING:
-    from benchmarks.options import Options
+    from benchmarks.results import Options
     from benchmarks.service import Bench
 
 _FEEDS = 10_000
 _TURNOVERS = 10
-# So many posts at once, so that the queue is never empty and never long.
-_AT_ONCE = 200
+# Posts uploaded together, so that the queue is never empty and never long.
+_TOGETHER = 200
 _OTHER_KEYS = ("fanout:*", "post:*", "celebrity-posts:*")
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Memory per entry, allocated and resident, of the measured server and of the one in the wheel, which has no jemalloc."""
+    """Measure allocated and resident memory per entry.
+
+    Two servers: the measured server, and the server of the wheel, which has no jemalloc.
+    """
     count = options.scaled(_FEEDS, 100)
-    found = {
+    servers = {
         name: _turned_over(count, options, embedded=embedded)
         for name, embedded in (("measured", False), ("embedded", True))
     }
     series = {
         f"{name}, {what}": [value]
-        for name, each in found.items()
+        for name, each in servers.items()
         for what, value in each["bytes"].items()
     }
-    measured = found["measured"]["bytes"]
+    measured = servers["measured"]["bytes"]
     return {
         "rows": {
             "P10 fresh": [measured["allocated B/entry, fresh"]],
@@ -41,12 +44,12 @@ def measure(options: Options) -> dict[str, Any]:
             "P10 resident": [measured["resident B/entry, turned over"]],
         },
         "series": series,
-        "server": found["measured"]["server"],
+        "server": servers["measured"]["server"],
         "settings": {
             "feeds": count,
             "cap": 800,
             "turnovers": _TURNOVERS,
-            "embedded": found["embedded"]["server"],
+            "embedded": servers["embedded"]["server"],
         },
         "notes": [
             "P10: memory of the server, less what it took before the feeds were filled; one round."
@@ -64,14 +67,14 @@ def _turned_over(count: int, options: Options, *, embedded: bool) -> dict[str, A
             feeds.fill(bench, feeds.followers(count), post_ids)
             fresh = _per_entry(bench, empty, count)
             for _ in tqdm(
-                range(options.scaled(_TURNOVERS * 800, 400) // _AT_ONCE),
+                range(options.scaled(_TURNOVERS * 800, 400) // _TOGETHER),
                 desc="turn over",
                 leave=False,
                 disable=None,
             ):
-                for _ in range(_AT_ONCE):
+                for _ in range(_TOGETHER):
                     feeds.upload(bench)
-                until(lambda: feeds.undone(bench) == 0)
+                until(lambda: feeds.unfinished(bench) == 0)
             turned = _per_entry(bench, empty, count)
     named = {
         f"{what} B/entry, {when}": value
@@ -90,7 +93,7 @@ def _per_entry(bench: Bench, empty: dict[str, int], count: int) -> dict[str, flo
 
 
 def _memory(bench: Bench) -> dict[str, int]:
-    """What the feeds take, and nothing that the fan-outs leave beside them for a while."""
+    """Return the server's memory, after deleting the keys that fan-outs leave for a while."""
     client = bench.server.client
     for pattern in _OTHER_KEYS:
         for key in client.scan_iter(pattern, 1_000):

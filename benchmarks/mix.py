@@ -1,13 +1,14 @@
-"""P12: what the mix W1 costs, in processor seconds of all parts, at five thresholds and at pure push and pure pull.
+"""P12: the cost of the mix W1 at five thresholds, at pure push and at pure pull.
 
-Every run does the same operations, as fast as they go, on the same network in the state in which its threshold would have left it, and
-ends when nothing is left to do. What waiting processes use in as much time is taken off. All are brought to one speed of the machine:
-what a follow takes, on which no threshold has a bearing.
+The cost is processor seconds of all parts. Every run does the same operations, one after the other
+without a pause, on the same network, in the state that its threshold would have left. A run ends
+when no fan-out is left. The time that waiting processes use in as many seconds is subtracted. All
+runs are brought to one speed of the machine by the time of a follow, on which no threshold has an
+effect.
 """
 
 from __future__ import annotations
 
-import gc
 import random
 import shutil
 import statistics
@@ -22,22 +23,23 @@ from tqdm import tqdm
 from benchmarks import history, w1
 from benchmarks.processor import Meter
 from benchmarks.service import WORKERS, opened, reopened, until, workers
+from benchmarks.state import freeze_memory
 from feedsvc.graph import generate
 from feedsvc.store.sql.tables import Fanout
 
 if TYPE_CHECKING:
     from benchmarks.history import Network
-    from benchmarks.options import Options
+    from benchmarks.results import Options
     from benchmarks.service import Bench
 
 _ACCOUNTS = 100_000
 _HISTORY = 30_000
-# Some twenty seconds' worth.
+# About twenty seconds for each run.
 _OPERATIONS = 25_000
 _CAP = 100
 _SEED = 1
 _ACTIVE_PERCENT = (1, 10, 50, 100)
-# Up to where only the largest are pulled, which the graph cuts there; pure push and pure pull beside them.
+# The highest threshold pulls only the largest accounts, near the generated graph's maximum.
 _THRESHOLDS = (300, 1_000, 3_000, 5_000, 7_000)
 _PULL, _PUSH = 1, 10**9
 _IDLE_SECONDS = 5.0
@@ -45,7 +47,7 @@ _IDLE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Day:
-    """The network as every run finds it, and its database, to be copied."""
+    """The network at the start of every run, and its database, from which each run gets a copy."""
 
     bench: Bench
     network: Network
@@ -53,7 +55,7 @@ class Day:
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Processor seconds of every combination of share of active accounts and threshold."""
+    """Measure processor seconds for every share of active accounts and every threshold."""
     with opened(feed_cap=_CAP) as bench:
         day = _prepare(bench, options)
         idle = _idle(day)
@@ -69,10 +71,11 @@ def measure(options: Options) -> dict[str, Any]:
             parts[run], seconds, pace = _run(day, *run, options)
             paces.append(pace)
             spent[run].append((sum(parts[run].values()) - idle * seconds) / pace)
-        server, usual = bench.server.name, statistics.median(paces)
-    return _result(
-        {run: [each * usual for each in found] for run, found in spent.items()}, parts
-    ) | {
+        server, usual_pace = bench.server.name, statistics.median(paces)
+    at_usual_pace = {
+        run: [in_follows * usual_pace for in_follows in rounds] for run, rounds in spent.items()
+    }
+    return _result(at_usual_pace, parts) | {
         "graph": f"generated, {len(day.network.sizes):,} accounts, seed {_SEED}",
         "server": server,
         "settings": {
@@ -92,26 +95,26 @@ def _prepare(bench: Bench, options: Options) -> Day:
         connection.exec_driver_sql("COMMIT")
         connection.exec_driver_sql(f"VACUUM INTO '{copy}'")
     bench.server.client.save()
-    gc.collect()
-    gc.freeze()  # all of this stays: no operation is to be charged with a look through it
+    freeze_memory()
     return Day(bench, network, copy)
 
 
 def _run(
     day: Day, percent: int, promote_at: int, options: Options
 ) -> tuple[dict[str, float], float, float]:
-    """Processor seconds by part, seconds, and processor seconds of a follow, of one run."""
+    """Run W1 once.
+
+    Return processor seconds by part, wall seconds, and processor seconds per follow.
+    """
     database = day.database.with_name("run.db")
     for leftover in database.parent.glob("run.db*"):
         leftover.unlink()
     shutil.copy(day.database, database)
-    day.bench.server.client.execute_command(
-        "DEBUG", "RELOAD", "NOSAVE"
-    )  # the same run of the server, with its first state
+    # Restores the first state without a restart, so the run id stays.
+    day.bench.server.client.execute_command("DEBUG", "RELOAD", "NOSAVE")
     day.bench.broker.client.flushall()
-    source = random.Random(
-        f"W1 {percent}"
-    )  # a number that is the graph's seed draws accounts in the order in which it was made
+    # The graph's own seed would draw accounts in the order in which the graph was made.
+    source = random.Random(f"W1 {percent}")
     active = source.sample(list(day.network.sizes), max(1, len(day.network.sizes) * percent // 100))
     operations = w1.draw(day.network.sizes, active, options.scaled(_OPERATIONS, 100), source)
     settings = {
@@ -122,48 +125,30 @@ def _run(
     with reopened(day.bench, **settings) as bench, workers(bench) as pool:
         history.pull(bench.stores, promote_at)
         history.materialise(bench.stores, day.network, active, promote_at)
-        meter, started = (
-            Meter(
-                {"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]}
-            ),
-            time.perf_counter(),
-        )
+        meter, started = Meter(bench.processes(pool)), time.perf_counter()
         following, follows = 0.0, 0
         for operation in operations:
             began = time.process_time()
             w1.perform(bench, operation)
-            if operation.what == "follow":
+            if operation.kind == "follow":
                 following, follows = following + time.process_time() - began, follows + 1
-        operated = meter.spent()["driver"]  # what waits for the rest is the benchmark's own
-        until(lambda: _nothing_left(bench), 0.5)
-        return (
-            meter.spent() | {"driver": operated},
-            time.perf_counter() - started,
-            following / follows,
-        )
+        driver = meter.spent()["driver"]  # without the benchmark's own wait for the fan-outs
+        until(lambda: _all_settled(bench), 0.5)
+        seconds = time.perf_counter() - started
+        return meter.spent() | {"driver": driver}, seconds, following / follows
 
 
-def _nothing_left(bench: Bench) -> bool:
-    """Every fan-out is done, and its post off the celebrity list."""
+def _all_settled(bench: Bench) -> bool:
+    """Return whether every fan-out is done, and every pushed post off its celebrity list."""
+    open_fanout = sa.select(Fanout.post_id).where(Fanout.next_look_at.is_not(None)).limit(1)
     with bench.stores.sql.reading() as connection:
-        return (
-            connection.scalar(
-                sa.select(Fanout.post_id).where(Fanout.next_look_at.is_not(None)).limit(1)
-            )
-            is None
-        )
+        return connection.scalar(open_fanout) is None
 
 
 def _idle(day: Day) -> float:
-    """Processor seconds a second of a service that nobody uses."""
+    """Return the processor seconds per second of a service without requests."""
     with workers(day.bench) as pool:
-        meter = Meter(
-            {
-                "workers": pool.pids,
-                "server": [day.bench.server.pid],
-                "broker": [day.bench.broker.pid],
-            }
-        )
+        meter = Meter(day.bench.processes(pool))
         time.sleep(_IDLE_SECONDS)
         return sum(meter.spent().values()) / _IDLE_SECONDS
 

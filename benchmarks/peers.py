@@ -1,4 +1,7 @@
-"""What others do, on the same server and database: each `deliver` returns the seconds that a post takes to its last follower."""
+"""Other implementations of fan-out, on the same server and database as the service.
+
+Each context gives a function that delivers a post and returns the seconds to its last follower.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import feeds, tutorial
+from benchmarks import baseline_tasks, feeds
 from benchmarks.service import WORKERS, running, until
 from feedsvc.embedded.valkey import die_with_parent
 
@@ -24,37 +27,40 @@ _ENVIRONMENT = _HERE.parent / ".venv-peers"
 
 
 @contextmanager
-def tutorials(bench: Bench, followers: int, *how: str) -> Iterator[Callable[[], float]]:
-    """The tutorial's chained task, with as many workers as ours, on the lists of `fill_tutorials`; `how`: see `benchmarks.tutorial`."""
-    app = tutorial.make_celery(bench.broker.broker_url, *how)
-    last = f"{tutorial.PREFIX}{feeds.followers(followers)[-1]}"
+def tutorials(bench: Bench, followers: int, kind: str) -> Iterator[Callable[[], float]]:
+    """Run the tutorial's chained task, with as many workers as the service has.
+
+    The lists must exist (`fill_tutorials`). `kind`: "tutorial" or "tuned", see
+    `benchmarks.baseline_tasks`.
+    """
+    app = baseline_tasks.make_celery(bench.broker.broker_url, kind)
+    last = f"{baseline_tasks.PREFIX}{feeds.followers(followers)[-1]}"
     client = bench.server.client
 
     def deliver() -> float:
         post_id = time.time_ns()
         started = time.perf_counter()
-        app.send_task(tutorial.TASK, (post_id, feeds.AUTHOR, 0, followers))
+        app.send_task(baseline_tasks.FAN_OUT, (post_id, feeds.AUTHOR, 0, followers))
         until(lambda: int(client.lindex(last, 0)) == post_id, 0.005)
         return time.perf_counter() - started
 
-    os.environ[tutorial.PORT] = str(bench.server.port)
-    with running(
-        bench, [["benchmarks.tutorial", f"tutorial-{number}", *how] for number in range(WORKERS)]
-    ):
-        deliver()  # its first task loads code
+    os.environ[baseline_tasks.PORT] = str(bench.server.port)
+    names = [f"{kind}-{number}" for number in range(WORKERS)]
+    with running(bench, [["benchmarks.baseline_tasks", name, kind] for name in names]):
+        deliver()  # a worker's first task loads code
         yield deliver
 
 
 def fill_tutorials(bench: Bench, followers: int, post_ids: list[int]) -> None:
-    """Full lists for the tutorial's task."""
-    feeds.fill_lists(bench, tutorial.PREFIX, 1, feeds.followers(followers), post_ids)
+    """Store full lists for the tutorial's task."""
+    feeds.fill_lists(bench, baseline_tasks.PREFIX, 1, feeds.followers(followers), post_ids)
 
 
 @contextmanager
 def stream_frameworks(
     bench: Bench, followers: int, processes: int
 ) -> Iterator[Callable[[], float]]:
-    """Stream-Framework's Redis feeds, in so many processes, each with its share of the followers."""
+    """Run Stream-Framework's Redis feeds; each process has its share of the followers."""
     settings = [
         bench.server.socket,
         bench.stores.sql.engine.url.database,
@@ -69,7 +75,9 @@ def stream_frameworks(
     def wait() -> None:
         for share in shares:
             assert share.stdout is not None
-            assert share.stdout.readline() == "ready\n", "Stream-Framework has failed"
+            assert share.stdout.readline() == "ready\n", (
+                "Stream-Framework failed, see its traceback"
+            )
 
     def deliver() -> float:
         started = time.perf_counter()
@@ -100,17 +108,11 @@ def _peer(arguments: list[str]) -> subprocess.Popen[str]:
 
 
 def make_environment() -> None:
-    """Install the peer, once, beside the project's own environment."""
+    """Install Stream-Framework into an environment of its own, once."""
     ready = _ENVIRONMENT / "ready"
     if not ready.exists():
         subprocess.run([sys.executable, "-m", "venv", str(_ENVIRONMENT)], check=True)
-        pip = [
-            str(_ENVIRONMENT / "bin" / "python"),
-            "-m",
-            "pip",
-            "install",
-            "-qq",
-            "--disable-pip-version-check",
-        ]
-        subprocess.run([*pip, "-r", str(_HERE / "stream-framework.txt")], check=True)
+        pip = [str(_ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "-qq"]
+        requirements = ["-r", str(_HERE / "stream-framework.txt")]
+        subprocess.run([*pip, "--disable-pip-version-check", *requirements], check=True)
         ready.touch()

@@ -1,7 +1,8 @@
-"""What a first page costs, as ratios within one run.
+"""P7 and P8: the cost of a first page, as ratios within one run.
 
-P7: a first page beside a constant answer of the same application. P8: a first page of who follows 500 celebrities beside one of who
-follows none. Both are real HTTP through the web server, with every feed and every celebrity list full.
+P7 compares first pages with constant answers of the same application. P8 compares followers of 500
+celebrities with followers of none. Both use HTTP through the web server; every feed and every
+celebrity list is full.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from tqdm import tqdm
 
-from benchmarks.http import request
-from benchmarks.http_load import drive
+from benchmarks.http import drive, request
 from benchmarks.service import opened, token, web
 from feedsvc.graph.load import load_edges
 from feedsvc.post_ids import lowest_of
@@ -25,11 +24,11 @@ from feedsvc.store.sql.tables import Post
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.http_load import Driven
-    from benchmarks.options import Options
+    from benchmarks.http import Loop
+    from benchmarks.results import Options
     from feedsvc.store import Stores
 
-# So many viewers that what one read leaves in a cache is of little use to the next.
+# Enough viewers that one read's traces in the processor's caches hardly help the next read.
 _PLAIN = range(1_000, 1_050)
 _FANS = range(2_000, 2_050)
 _ORDINARY = range(3_000, 3_040)
@@ -41,43 +40,50 @@ _YEAR_MS = 365 * 86_400_000
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """P7 and P8."""
-    found = {"P7": p7(options.rounds), "P8": p8(options.rounds)}
-    return kept(
-        {name: each["ratio"]["rounds"] for name, each in found.items()},
-        found,
+    """Measure P7 and P8."""
+    figures = {"P7": p7(options), "P8": p8(options)}
+    return as_result(
+        {name: each["ratio"]["rounds"] for name, each in figures.items()},
+        figures,
         {"cap": 800, "page": _PAGE, "web workers": "2 (P7), 1 (P8)"},
     )
 
 
-def p7(rounds: int = 7, seconds: float = 2.0) -> dict[str, Any]:
-    """Authenticated first pages of 20 a second ÷ constant answers of equal size, two web processes, eight connections."""
+def p7(options: Options, seconds: float = 2.0) -> dict[str, Any]:
+    """Compare first pages of 20 per second with constant answers of equal size.
+
+    Two web processes, eight connections, a bearer token in each request.
+    """
     with opened() as bench:
         graph(bench.stores)
         pages = requests(_PLAIN)
         with web(bench, 2, "benchmarks.constant") as (port, _):
-            size = len(warmed(port, pages).body)
+            size = len(warm(port, pages).body)
             constants = [request("GET", f"/constant/{size}", "none")]
-            warmed(port, constants)
-            ask = [_rate(port, each, seconds) for each in (pages, constants)]
-            taken = in_turn(rounds, "P7", *ask)
+            warm(port, constants)
+            measures = [_rate(port, each, seconds) for each in (pages, constants)]
+            taken = in_turn(options, "P7", *measures)
     return {**compared("pages_per_second", "constants_per_second", *taken), "bytes": size}
 
 
-def p8(rounds: int = 7, count: int = 500) -> dict[str, Any]:
-    """The median first page of followers of 500 celebrities ÷ that of followers of none; one web process, one connection."""
+def p8(options: Options, count: int = 500) -> dict[str, Any]:
+    """Compare the median first page of followers of 500 celebrities with that of followers of none.
+
+    One web process, one connection, `count` pages in each round.
+    """
     with opened() as bench:
         graph(bench.stores, _CELEBRITIES)
         fans, plain = requests(_FANS), requests(_PLAIN)
         with web(bench, 1) as (port, _):
             for each in (fans, plain):
-                warmed(port, each)
-            ask = [median_us(port, each, count) for each in (fans, plain)]
-            return compared("following_500_us", "following_none_us", *in_turn(rounds, "P8", *ask))
+                warm(port, each)
+            measures = [median_us(port, each, count) for each in (fans, plain)]
+            taken = in_turn(options, "P8", *measures)
+    return compared("following_500_us", "following_none_us", *taken)
 
 
 def graph(stores: Stores, celebrities: range = range(0)) -> None:
-    """Viewers who follow forty talkative accounts, fans who follow these celebrities besides."""
+    """Store viewers who follow forty talkative accounts; fans also follow the celebrities."""
     edges = [(viewer, author) for viewer in (*_PLAIN, *_FANS) for author in _ORDINARY]
     load_edges(stores, [*edges, *((fan, celebrity) for fan in _FANS for celebrity in celebrities)])
     full = stores.limits.feed_cap + 1
@@ -86,7 +92,7 @@ def graph(stores: Stores, celebrities: range = range(0)) -> None:
 
 
 def add_posts(stores: Stores, authors: range, each: int, *, route: str) -> None:
-    """So many posts of each author, in random turn, evenly over a year until an hour ago; those that are pushed are in every feed."""
+    """Insert `each` posts of every author, in random order, over a year until an hour ago."""
     turns = random.Random(1).sample(
         [author for author in authors for _ in range(each)], each * len(authors)
     )
@@ -112,29 +118,29 @@ def add_posts(stores: Stores, authors: range, each: int, *, route: str) -> None:
 
 
 def requests(viewers: range) -> list[bytes]:
-    """First pages of these viewers, as they are sent."""
+    """Return requests of the viewers' first pages."""
     return [request("GET", f"/v1/feed?limit={_PAGE}", token(viewer)) for viewer in viewers]
 
 
-def in_turn(rounds: int, name: str, *measures: Callable[[], float]) -> list[list[float]]:
-    """The values of each of these measures, taken A B A B."""
+def in_turn(options: Options, name: str, *measures: Callable[[], float]) -> list[list[float]]:
+    """Take all measures once in each round (A B A B); return the values of each measure."""
     taken: list[list[float]] = [[] for _ in measures]
-    for _ in tqdm(range(rounds), desc=name, unit=" rounds", leave=False, disable=None):
-        for values, measure in zip(taken, measures, strict=True):
-            values.append(measure())
+    for _ in options.each_round(name):
+        for values, measure_once in zip(taken, measures, strict=True):
+            values.append(measure_once())
     return taken
 
 
 def compared(
     one: str, other: str, ones: Sequence[float], others: Sequence[float]
 ) -> dict[str, Any]:
-    """What is reported of two measures: each, and the ratio of the two within a round."""
+    """Return two measures, and the ratio of the two within each round."""
     ratios = [a / b for a, b in zip(ones, others, strict=True)]
     return {one: spread(ones), other: spread(others), "ratio": spread(ratios)}
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Their median and range, and each of them."""
+    """Return the median, the range, and the value of each round."""
     return {
         "median": statistics.median(values),
         "min": min(values),
@@ -143,27 +149,26 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def kept(
+def as_result(
     rows: dict[str, Sequence[float]],
     figures: dict[str, dict[str, Any]],
-    bench_settings: dict[str, Any],
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """Figures as the runner keeps them: a row for each criterion, and every measure as a series."""
-    named = {
-        f"{name}, {what}": each
-        for name, found in figures.items()
-        for what, each in found.items()
-        if isinstance(each, dict)
+    """Return a measurement's result with every measure as a series."""
+    series = {
+        f"{name}, {measure}": values["rounds"]
+        for name, measures in figures.items()
+        for measure, values in measures.items()
+        if isinstance(values, dict)
     }
-    return {
-        "rows": rows,
-        "series": {name: each["rounds"] for name, each in named.items()},
-        "settings": bench_settings,
-    }
+    return {"rows": rows, "series": series, "settings": settings}
 
 
-def warmed(port: int, messages: list[bytes]) -> Driven:
-    """Every process has seen each of them, most likely: feeds are built, bodies cached, lists copied."""
+def warm(port: int, messages: list[bytes]) -> Loop:
+    """Send each request eight times, so that most likely every web process has answered it.
+
+    After that feeds are built, and post bodies and celebrity lists are cached.
+    """
     return drive(port, messages, connections=_CONNECTIONS, count=8 * len(messages))
 
 

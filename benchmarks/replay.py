@@ -1,12 +1,14 @@
-"""What `threshold simulate` takes: the graph from SQL, the events of the mix W1, and a replay for each of two thresholds."""
+"""Replay: the time of `threshold simulate` for ten million events and two thresholds.
+
+The steps: load the graph from SQL, generate the events, replay them once for each threshold.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
 
 from benchmarks.service import WORKERS, opened
 from feedsvc.cli.replay import deployment_of
@@ -21,25 +23,27 @@ from feedsvc.routing.policy import Thresholds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.options import Options
+    from benchmarks.results import Options
     from feedsvc.store import Stores
 
 _ACCOUNTS = 1_000_000
 _EVENTS = 10_000_000
 _RATES = Rates(posts_per_second=10, reads_per_second=1_000)
-# One that pulls about a thousandth of the accounts, and one that pulls none.
+# The first pulls about a thousandth of the accounts, the second none.
 _THRESHOLDS = (1_000, 100_000)
+_NOTE = (
+    "Replay: wall-clock seconds of one process; the graph is read from SQL each time, "
+    "as the command does."
+)
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Seconds of each step, and of all."""
+    """Measure the seconds of each step, and of all steps."""
     accounts, events = options.scaled(_ACCOUNTS, 100), options.scaled(_EVENTS, 1_000)
     series: dict[str, list[float]] = defaultdict(list)
     with opened() as bench:
         generate.load(bench.stores, accounts, seed=1)
-        for number in tqdm(
-            range(options.rounds), desc="replay", unit=" rounds", leave=False, disable=None
-        ):
+        for number in options.each_round("replay"):
             for name, seconds in _round(bench.stores, events, seed=number).items():
                 series[f"{name}, s"].append(seconds)
     return {
@@ -51,9 +55,7 @@ def measure(options: Options) -> dict[str, Any]:
             "workers": WORKERS,
             "database": "sqlite",
         },
-        "notes": [
-            "Replay: wall-clock seconds of one process; the graph is read from SQL each time, as the command does."
-        ],
+        "notes": [_NOTE],
     }
 
 
@@ -70,10 +72,8 @@ def _round(stores: Stores, events: int, seed: int) -> dict[str, float]:
     graph = timed("graph", lambda: follow_graph.load(stores))
     workload = timed("events", lambda: generate_events(graph, events, _RATES, seed))
     for promote_at in _THRESHOLDS:
-        lines = Thresholds(1, promote_at, promote_at)
-        pulled = pulled_accounts(graph, lines, lines, {})
-        timed(
-            f"replay at {promote_at:,}",
-            lambda pulled=pulled: simulate(graph, workload, pulled, deployment),
-        )
+        thresholds = Thresholds(1, promote_at, promote_at)
+        pulled = pulled_accounts(graph, thresholds, thresholds, {})
+        replay = partial(simulate, graph, workload, pulled, deployment)
+        timed(f"replay at {promote_at:,}", replay)
     return took

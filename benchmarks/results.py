@@ -1,8 +1,14 @@
-"""Results: what a measurement returns, completed with machine, commit and date, and kept as JSON beside the documentation.
+"""The interface of a measurement: its options, its result, and how a result is stored and printed.
 
-A measurement is a function of `Options` that returns a dict: `rows` (a criterion's name -> its value in each round), `series` (what
-was measured -> its value in each round), `settings`, and, where they apply, `graph`, `server`, `processor` (unit -> part -> value)
-and `notes`.
+A measurement is a function of `Options` that returns a dict:
+
+- `rows`: criterion name -> its value in each round
+- `series`: name of a measured figure -> its value in each round
+- `settings`: name -> value, for readers of the result
+- optional: `graph`, `server`, `processor` (unit -> part -> value), `curves`, `notes`, and `table`
+  with `document`
+
+`complete` adds machine, commit and date. `store` writes the result as JSON.
 """
 
 from __future__ import annotations
@@ -12,122 +18,115 @@ import json
 import os
 import platform
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from benchmarks.criteria import BY_NAME
+from feedsvc.formats import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from benchmarks.options import Options
+    from collections.abc import Iterable, Iterator
 
 FOLDER = Path(__file__).parents[1] / "docs" / "benchmarks"
 
 
-def complete(name: str, title: str, found: dict[str, Any], options: Options) -> dict[str, Any]:
-    """The result as it is kept."""
+@dataclass(frozen=True)
+class Options:
+    """The number of rounds, and the scale: 1 for the criteria's sizes, less for a smoke run."""
+
+    rounds: int
+    scale: float = 1.0
+
+    def scaled(self, size: int, least: int = 1) -> int:
+        """Return a size multiplied by the scale, at least `least`."""
+        return max(least, round(size * self.scale))
+
+    def each_round(self, title: str) -> Iterable[int]:
+        """Count the rounds from 0, with a progress bar."""
+        return tqdm(range(self.rounds), desc=title, unit=" rounds", leave=False, disable=None)
+
+
+def complete(name: str, title: str, measured: dict[str, Any], options: Options) -> dict[str, Any]:
+    """Return a measurement's dict with its family, date, commit, machine and options."""
     return {
         "name": name,
         "title": title,
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
-        "machine": _machine(),
+        "machine": {
+            "cores": os.cpu_count(),
+            "processor": _processor(),
+            "architecture": platform.machine(),
+            "python": platform.python_version(),
+        },
         "rounds": options.rounds,
         "scale": options.scale,
-        **found,
+        **measured,
     }
 
 
-def keep(result: dict[str, Any], folder: Path) -> None:
-    """Write it as `<name>.json`."""
+def store(result: dict[str, Any], folder: Path) -> None:
+    """Write a result as `<name>.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{result['name']}.json").write_text(
-        json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-    )
+    text = json.dumps(result, indent=2, ensure_ascii=False)
+    (folder / f"{result['name']}.json").write_text(text + "\n")
 
 
-def kept(folder: Path) -> list[dict[str, Any]]:
-    """Every result in the folder."""
+def stored(folder: Path) -> list[dict[str, Any]]:
+    """Return every result of a folder."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
-def values(found: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """The values of each criterion that was measured, by round."""
-    return {name: each for result in found for name, each in result["rows"].items()}
+def values(measured: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Return the values of each measured criterion, by round."""
+    return {name: rounds for result in measured for name, rounds in result["rows"].items()}
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
-    """A result for people."""
-    yield f"{result['title']}; commit {result['commit']}, {result['rounds']} rounds, scale {result['scale']:g}"
+    """Print a result: settings, every series, processor time, and the verdict on each criterion."""
+    yield (
+        f"{result['title']}; commit {result['commit']}, {result['rounds']} rounds, "
+        f"scale {result['scale']:g}"
+    )
     yield f"  {machine(result)}"
     yield "  " + ", ".join(f"{name} {value}" for name, value in result["settings"].items())
-    for name, each in result["series"].items():
-        yield f"  {name:<46}{spread(each)}"
+    for name, rounds in result["series"].items():
+        yield f"  {name:<46}{_spread(rounds)}"
     for unit, parts in result.get("processor", {}).items():
-        yield f"  processor, {unit}: " + ", ".join(
-            f"{part} {number(value)}" for part, value in parts.items()
-        )
-    for name, each in result["rows"].items():
-        yield f"  {name + ' ' + BY_NAME[name].what:<46}{spread(each)}"
-        yield f"    {judged(name, median(each))}"
-
-
-def judged(name: str, value: float) -> str:
-    """What the criterion says of a value, in words."""
-    criterion = BY_NAME[name]
-    return f"{criterion.verdict(value)}; must {criterion.must:g}, aim {criterion.aim:g} {criterion.unit}".rstrip()
+        shown = ", ".join(f"{part} {amount(value)}" for part, value in parts.items())
+        yield f"  processor, {unit}: {shown}"
+    for name, rounds in result["rows"].items():
+        yield f"  {name + ' ' + BY_NAME[name].what:<46}{_spread(rounds)}"
+        yield f"    {BY_NAME[name].judgement(median(rounds))}"
 
 
 def machine(result: dict[str, Any]) -> str:
-    """The machine and the server, in words."""
+    """Describe the machine and the server of a result."""
     about = result["machine"]
-    words = [
+    parts = [
         f"{about['cores']} cores ({about['processor']})",
         f"Python {about['python']}",
         result.get("server", ""),
     ]
-    return ", ".join(filter(None, words))
+    return ", ".join(filter(None, parts))
 
 
-def spread(each: list[float]) -> str:
-    """Median, and the range."""
-    return f"{number(median(each)):>10}   ({number(min(each))} to {number(max(each))})"
-
-
-def number(value: float) -> str:
-    """Three digits that count."""
-    if value >= 1_000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "cores": os.cpu_count(),
-        "processor": _processor(),
-        "architecture": platform.machine(),
-        "python": platform.python_version(),
-    }
+def _spread(rounds: list[float]) -> str:
+    return f"{amount(median(rounds)):>10}   ({amount(min(rounds))} to {amount(max(rounds))})"
 
 
 def _processor() -> str:
     path = Path("/proc/cpuinfo")
-    models = (
-        [
-            line.partition(": ")[2]
-            for line in path.read_text().splitlines()
-            if line.startswith("model name")
-        ]
-        if path.exists()
-        else []
-    )
-    return models[0] if models else platform.processor() or "unknown"
+    cpuinfo = path.read_text().splitlines() if path.exists() else []
+    models = (line.partition(": ")[2] for line in cpuinfo if line.startswith("model name"))
+    return next(models, platform.processor() or "unknown")
 
 
 def _commit() -> str:
-    answer = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
+    command = ["git", "describe", "--always", "--dirty"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "unknown"

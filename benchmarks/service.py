@@ -1,4 +1,7 @@
-"""The service that is measured: its own database, server and broker, and its processes as `up` starts them."""
+"""The service that is measured: a database, servers and processes of its own.
+
+Its processes start as `feedsvc up` starts them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 
-from benchmarks.server import started
+from benchmarks.server import free_port, started
 from feedsvc.embedded.valkey import die_with_parent
 from feedsvc.services import open_services
 from feedsvc.settings import PREFIX, load_settings
@@ -36,13 +39,16 @@ _ROOT = Path(__file__).parents[1]
 _SECRET = "only-for-benchmarks-" * 2
 _TOKEN_SECONDS = 86_400
 _DEADLINE_SECONDS = 600
-# Nothing is pulled, unless a measurement says so.
+# Every post is pushed, unless a measurement sets another threshold.
 _ALL_PUSHED = {"promote_at": 10**9, "demote_at": 10**9}
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One service under measurement. The broker is a server of its own, so that its processor time is seen apart."""
+    """One service under measurement; `named` holds its settings.
+
+    The broker is a second server, so that its processor time is measured separately.
+    """
 
     services: Services
     server: Server
@@ -51,15 +57,23 @@ class Bench:
 
     @property
     def stores(self) -> Stores:
-        """Its stores, as this process has them."""
+        """Return this process's stores."""
         return self.services.stores
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its processes are started with."""
+        """Return the environment for the service's processes."""
         return {
             **os.environ,
             **{PREFIX + name.upper(): str(value) for name, value in self.named.items()},
+        }
+
+    def processes(self, workers: Pool) -> dict[str, list[int]]:
+        """Return the process ids that a fan-out uses, by part, for a `Meter`."""
+        return {
+            "workers": workers.pids,
+            "server": [self.server.pid],
+            "broker": [self.broker.pid],
         }
 
 
@@ -67,7 +81,7 @@ class Bench:
 def opened(
     *, embedded: bool = False, database_url: str | None = None, **settings: Any
 ) -> Iterator[Bench]:
-    """A service without data, on servers of its own; nothing of it is left afterwards."""
+    """Open an empty service on servers of its own; remove all of it at the end."""
     with (
         tempfile.TemporaryDirectory(prefix="fsb") as folder,
         started(embedded=embedded) as server,
@@ -88,7 +102,10 @@ def opened(
 
 @contextmanager
 def reopened(bench: Bench, **settings: Any) -> Iterator[Bench]:
-    """The same servers, with what they hold, under other settings; a database that these name is migrated already."""
+    """Open the same servers, with their data, under other settings.
+
+    A database that the settings name must be migrated already.
+    """
     with _served(bench.server, bench.broker, bench.named | settings) as again:
         yield again
 
@@ -109,28 +126,28 @@ def _migrate(url: str) -> None:
 
 
 class Pool:
-    """Processes that are started, held, and ended together."""
+    """Running processes that are paused, resumed and killed together."""
 
     def __init__(self, processes: list[subprocess.Popen[bytes]]) -> None:
-        """They run."""
+        """Take over running processes."""
         self._processes = processes
         self.pids = [process.pid for process in processes]
 
     @property
     def lives(self) -> bool:
-        """Whether all of them run, or stand still."""
+        """Return whether all processes still exist, running or paused."""
         return all(process.poll() is None for process in self._processes)
 
     def pause(self) -> None:
-        """They stand still until `resume`."""
+        """Stop the processes until `resume`."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """They go on."""
+        """Let the processes go on."""
         self._signal(signal.SIGCONT)
 
     def end(self) -> None:
-        """They are gone."""
+        """Kill the processes and wait for their end."""
         self._signal(signal.SIGKILL)
         for process in self._processes:
             process.wait()
@@ -142,7 +159,10 @@ class Pool:
 
 @contextmanager
 def workers(bench: Bench, count: int = WORKERS, *, idle: bool = True) -> Iterator[Pool]:
-    """Celery workers and the clock of the sweep, as `up` runs them; ready when this begins, unless there is work for them already."""
+    """Run Celery workers and beat, which starts the sweeps.
+
+    `idle`: no task is queued yet. The block then begins when every worker waits for a task.
+    """
     roles = [["worker", f"bench-{number}"] for number in range(count)] + [["beat"]]
     with running(bench, [["feedsvc.supervise.celery_process", *role] for role in roles]) as pool:
         until(lambda: not idle or _waiting(bench) >= count or not pool.lives)
@@ -153,10 +173,8 @@ def workers(bench: Bench, count: int = WORKERS, *, idle: bool = True) -> Iterato
 def web(
     bench: Bench, count: int = WEB_WORKERS, module: str = "feedsvc.supervise.web"
 ) -> Iterator[tuple[int, Pool]]:
-    """The web server, as `up` runs it: its port on 127.0.0.1, and its processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """Run the web server; give its port on 127.0.0.1 and its processes."""
+    port = free_port()
     with running(bench, [[module, "127.0.0.1", str(port), str(count)]]) as pool:
         until(lambda: _takes_connections(port))
         yield port, pool
@@ -164,17 +182,17 @@ def web(
 
 @contextmanager
 def running(bench: Bench, modules: list[list[str]]) -> Iterator[Pool]:
-    """These modules with their arguments, each a process, with the service's settings."""
+    """Run each module with its arguments as a process with the service's settings."""
     pool = Pool([_start([sys.executable, "-m", *module], bench.environment) for module in modules])
     try:
         yield pool
-        assert pool.lives, f"one of {modules} has ended by itself"
+        assert pool.lives, f"one of {modules} ended by itself; start it by hand to see its error"
     finally:
         pool.end()
 
 
 def token(account: int) -> str:
-    """A bearer token of the account."""
+    """Return a bearer token of the account."""
     return jwt.encode(
         {"sub": str(account), "scope": "feed", "exp": int(time.time()) + _TOKEN_SECONDS},
         _SECRET,
@@ -183,10 +201,10 @@ def token(account: int) -> str:
 
 
 def until(condition: Callable[[], Any], every_seconds: float = 0.02) -> Any:
-    """What the condition returns as soon as that is true. A measurement that stands still for ten minutes has failed."""
+    """Wait until the condition is true and return its value; fail after ten minutes."""
     deadline = time.monotonic() + _DEADLINE_SECONDS
     while not (answer := condition()):
-        assert time.monotonic() < deadline, f"not within {_DEADLINE_SECONDS} s: {condition}"
+        assert time.monotonic() < deadline, f"still false after {_DEADLINE_SECONDS} s: {condition}"
         time.sleep(every_seconds)
     return answer
 
@@ -203,7 +221,7 @@ def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[
 
 
 def _waiting(bench: Bench) -> int:
-    """How many workers wait for a message."""
+    """Count the workers that wait for a task."""
     return sum(
         client["cmd"] == "brpop" and client["db"] == "0"
         for client in bench.broker.client.client_list()

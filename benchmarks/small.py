@@ -1,4 +1,7 @@
-"""P11: posts of accounts with 20 followers, beside Celery tasks that do nothing, on the same broker, in turn."""
+"""P11: posts per second of accounts with 20 followers, compared with Celery tasks that do nothing.
+
+Both use the same broker, in turn.
+"""
 
 from __future__ import annotations
 
@@ -10,49 +13,47 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import redis
-from tqdm import tqdm
 
-from benchmarks import feeds, noop
+from benchmarks import baseline_tasks, feeds
 from benchmarks.processor import Meter, per_unit
 from benchmarks.service import WORKERS, opened, running, until, workers
 from feedsvc.graph.load import load_edges
 
 if TYPE_CHECKING:
-    from benchmarks.options import Options
+    from benchmarks.results import Options
     from benchmarks.service import Bench, Pool
 
 _POSTS = 3_000
 _FOLLOWERS = 20
 _AUTHORS = 300
-_CROWD = 6_000
+# The followers are drawn from these.
+_VIEWERS = 6_000
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """As many posts as tasks, queued while the workers stand still; the clock runs from when they go on."""
+    """Measure posts and no-op tasks, equally many, queued while the workers are paused.
+
+    The time runs from when the workers go on to the end of the last post or task.
+    """
     count = options.scaled(_POSTS, 50)
     with ExitStack() as stack:
         bench = stack.enter_context(opened())
         authors = _prepare(bench, options)
         names = [f"noop-{number}" for number in range(WORKERS)]
-        idlers = stack.enter_context(running(bench, [["benchmarks.noop", name] for name in names]))
+        commands = [["benchmarks.baseline_tasks", name, "noop"] for name in names]
+        noop_workers = stack.enter_context(running(bench, commands))
         pool = stack.enter_context(workers(bench))
-        meter = Meter(
-            {"workers": pool.pids, "server": [bench.server.pid], "broker": [bench.broker.pid]}
-        )
-        _no_operations(bench, idlers, count)  # the first task of a worker loads code
-        _posts(bench, pool, authors[:WORKERS])
+        meter = Meter(bench.processes(pool))
+        # A worker's first task loads code.
+        _seconds_for_noops(bench, noop_workers, count)
+        _seconds_for_posts(bench, pool, authors[:WORKERS])
+        posters = list(itertools.islice(itertools.cycle(authors), count))
         rounds, spent = [], Counter[str]()
-        for _ in tqdm(
-            range(options.rounds), desc="small", unit=" rounds", leave=False, disable=None
-        ):
-            seconds = _no_operations(bench, idlers, count)
-            own = _posts(
-                bench, pool, list(itertools.islice(itertools.cycle(authors), count)), meter
-            )
+        for _ in options.each_round("small"):
+            noops = count / _seconds_for_noops(bench, noop_workers, count)
+            posts = count / _seconds_for_posts(bench, pool, posters, meter)
             spent.update(meter.spent())
-            rounds.append(
-                {"no-op tasks/s": count / seconds, "posts to 20 followers/s": count / own}
-            )
+            rounds.append({"no-op tasks/s": noops, "posts to 20 followers/s": posts})
     return {
         "rows": {"P11": [row["posts to 20 followers/s"] / row["no-op tasks/s"] for row in rounds]},
         "series": {name: [row[name] for row in rounds] for name in rounds[0]},
@@ -69,20 +70,22 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def _prepare(bench: Bench, options: Options) -> list[int]:
-    crowd = feeds.followers(options.scaled(_CROWD, 100))
+    viewers = feeds.followers(options.scaled(_VIEWERS, 100))
     authors = list(range(1_000, 1_000 + options.scaled(_AUTHORS, 10)))
     source = random.Random(1)
     edges = [
-        (follower, author) for author in authors for follower in source.sample(crowd, _FOLLOWERS)
+        (follower, author) for author in authors for follower in source.sample(viewers, _FOLLOWERS)
     ]
-    everybody = [(follower, feeds.AUTHOR) for follower in crowd]
-    load_edges(bench.stores, [*edges, *everybody])
-    feeds.fill(bench, crowd, feeds.old_posts(bench, feeds.AUTHOR, feeds.enough_posts(bench)))
+    of_the_old_posts = [(viewer, feeds.AUTHOR) for viewer in viewers]
+    load_edges(bench.stores, [*edges, *of_the_old_posts])
+    feeds.fill(bench, viewers, feeds.old_posts(bench, feeds.AUTHOR, feeds.enough_posts(bench)))
     return authors
 
 
-def _posts(bench: Bench, pool: Pool, authors: list[int], meter: Meter | None = None) -> float:
-    """Seconds until every feed has the post of each of these authors, uploads not counted."""
+def _seconds_for_posts(
+    bench: Bench, pool: Pool, authors: list[int], meter: Meter | None = None
+) -> float:
+    """Return the seconds to deliver a post of each author, without the uploads."""
     pool.pause()
     for author in authors:
         feeds.upload(bench, author)
@@ -90,19 +93,20 @@ def _posts(bench: Bench, pool: Pool, authors: list[int], meter: Meter | None = N
         meter.start()
     started = time.perf_counter()
     pool.resume()
-    until(lambda: feeds.undone(bench) == 0)
+    until(lambda: feeds.unfinished(bench) == 0)
     return time.perf_counter() - started
 
 
-def _no_operations(bench: Bench, idlers: Pool, count: int) -> float:
-    """Seconds until so many tasks have run."""
-    app = noop.make_celery(bench.broker.broker_url)
-    queue = redis.Redis(unix_socket_path=str(bench.broker.socket), db=1)
-    idlers.pause()
+def _seconds_for_noops(bench: Bench, noop_workers: Pool, count: int) -> float:
+    """Return the seconds to run `count` tasks that do nothing."""
+    app = baseline_tasks.make_celery(bench.broker.broker_url, "noop")
+    database = baseline_tasks.BROKER_DATABASES["noop"]
+    queue = redis.Redis(unix_socket_path=str(bench.broker.socket), db=database)
+    noop_workers.pause()
     with app.producer_or_acquire() as producer:
         for number in range(count):
-            app.send_task(noop.TASK, (number,), producer=producer)
+            app.send_task(baseline_tasks.NOOP, (number,), producer=producer)
     started = time.perf_counter()
-    idlers.resume()
+    noop_workers.resume()
     until(lambda: not queue.llen(app.conf.task_default_queue) and not queue.hlen("unacked"))
     return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""A service's state as a day under a threshold would have left it, turned from one threshold to the next."""
+"""The state of a service after a day under a threshold, moved from one threshold to the next."""
 
 from __future__ import annotations
 
@@ -29,67 +29,74 @@ _CHUNK = 500
 
 @dataclass
 class State:
-    """Accounts and their sizes, and what each has posted, newest first."""
+    """The accounts with their numbers of followers (`sizes`) and their posts, newest first.
+
+    `cold`: viewers that have lost their feed or relations since the last `apply_threshold`.
+    """
 
     bench: Bench
     sizes: dict[int, int]
     posts: dict[int, list[int]]
-    # Of those viewers that were looked up; those among them whose feed or relations are gone since.
-    _followees: dict[int, list[int]] = field(default_factory=dict)
     cold: set[int] = field(default_factory=set)
+    # The followees of every viewer so far.
+    _followees: dict[int, list[int]] = field(default_factory=dict)
 
     def materialise(self, active: Sequence[int]) -> None:
-        """Full feeds for all who are active, of whatever posts there are: what uploads are pushed into."""
+        """Store full feeds for the active accounts, of any posts, so that uploads are pushed."""
         newest = sorted((post for posts in self.posts.values() for post in posts), reverse=True)
         feeds.fill(self.bench, active, newest)
-        _freeze()
+        freeze_memory()
 
-    def turn(
-        self, promote_at: int, viewers: Iterable[int], figures: UsageCounter
+    def apply_threshold(
+        self, promote_at: int, viewers: Iterable[int], usage: UsageCounter
     ) -> tuple[Bench, Bench]:
-        """The service under this threshold, as a process has it that has read for long; and as one that sees no celebrity list.
+        """Return the service under a threshold, as two processes see it.
 
-        The feeds of these viewers hold pulled posts, too, as they do after the threshold was lowered: so both see the same pages.
+        The first process has read for long, so its near cache has all celebrity lists. The second
+        sees no celebrity list. The viewers' feeds hold pulled posts too, as after a threshold was
+        lowered, so both processes show the same pages.
         """
         stores = self.bench.stores
-        about = {
-            "reason": "a sweep",
-            "changed_by": "benchmarks",
-            "if_match": None,
-            "rollout_percent": 100,
-        }
-        change.change(stores, promote_at=promote_at, demote_at=promote_at, **about)
+        change.change(
+            stores,
+            promote_at=promote_at,
+            demote_at=promote_at,
+            rollout_percent=100,
+            reason="a sweep",
+            changed_by="benchmarks",
+            if_match=None,
+        )
         history.pull(stores, promote_at)
         self._warm(set(viewers))
-        seeing = self._seeing(promote_at, figures)
+        merging = self._with_near_cache(promote_at, usage)
         blind = stores.without_near_cache()
         blind.near_cache.reload(*invalidation_log.latest(blind.redis), ())
-        _freeze()
-        return self._with(seeing), self._with(blind)
+        freeze_memory()
+        return self._with(merging), self._with(blind)
 
     def _warm(self, viewers: set[int]) -> None:
-        """Feeds and relations of those among these viewers that have none, and of those that have lost theirs."""
+        """Store feeds and relations of new viewers, and of the viewers that have lost theirs."""
         stores = self.bench.stores
-        unknown = viewers.difference(self._followees)
-        self._followees |= followees(stores, sorted(unknown))
-        cold = unknown | self.cold
+        new = viewers.difference(self._followees)
+        self._followees |= _followees(stores, sorted(new))
+        cold = new | self.cold
         history.fill_feeds(stores, self.posts, {viewer: self._followees[viewer] for viewer in cold})
         for viewer in cold:
             relations.visible_authors(stores, viewer)
         self.cold.clear()
 
-    def _seeing(self, promote_at: int, figures: UsageCounter) -> Stores:
-        """The stores as a process has them that has copies of all celebrity lists."""
-        stores = replace(self.bench.stores.without_near_cache(), usage=figures)
+    def _with_near_cache(self, promote_at: int, usage: UsageCounter) -> Stores:
+        """Return stores whose near cache has all celebrity lists."""
+        stores = replace(self.bench.stores.without_near_cache(), usage=usage)
         pulled = {
             author: posts
             for author, posts in self.posts.items()
             if self.sizes[author] >= promote_at
         }
-        known = history.list_posts(stores, pulled)
+        snapshot = history.fill_celebrity_lists(stores, pulled)
         cap = stores.limits.feed_cap
         stores.near_cache.hold(
-            known,
+            snapshot,
             {author: held(FloorList.of_newest(posts, cap)) for author, posts in pulled.items()},
         )
         return stores
@@ -98,21 +105,20 @@ class State:
         return replace(self.bench, services=replace(self.bench.services, stores=stores))
 
 
-def _freeze() -> None:
-    """All that there is stays: no operation is to be charged with a look through it."""
+def freeze_memory() -> None:
+    """Exempt all present objects from garbage collection, so that no operation pays for a scan."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
 
 
-def followees(stores: Stores, viewers: Sequence[int]) -> dict[int, list[int]]:
-    """Whom these viewers follow."""
+def _followees(stores: Stores, viewers: Sequence[int]) -> dict[int, list[int]]:
     found: dict[int, list[int]] = defaultdict(list, {viewer: [] for viewer in viewers})
     with stores.sql.reading() as connection:
         for first in range(0, len(viewers), _CHUNK):
-            some = Follow.follower_id.in_(viewers[first : first + _CHUNK])
+            chunk = Follow.follower_id.in_(viewers[first : first + _CHUNK])
             for follower, followee in connection.execute(
-                sa.select(Follow.follower_id, Follow.followee_id).where(some)
+                sa.select(Follow.follower_id, Follow.followee_id).where(chunk)
             ):
                 found[follower].append(followee)
     return dict(found)

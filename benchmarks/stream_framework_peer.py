@@ -1,8 +1,12 @@
-"""Stream-Framework 1.4.0 as it can be made to run, for a share of the followers: told what to do on standard input.
+"""Stream-Framework 1.4.0, for a share of the followers. It delivers a post for each line of stdin.
 
-Two changes make it run on a Python of today, both made here while it is imported: `async`, a keyword since Python 3.7, is the name
-of an argument in its manager; and its connection is pointed at the server's unix socket. Its Celery tasks run eagerly, in this
-process: redis-py 2.10.6 is too old for any Celery broker on Redis, so it is spared the queue. It trims by chance, as it does by itself.
+It needs two changes to run on a current Python, both made here while it is imported:
+
+- its manager has an argument named `async`, which is a keyword since Python 3.7;
+- its connection must use the server's unix socket.
+
+Its Celery tasks run eagerly, in this process, because redis-py 2.10.6 is too old for any Celery
+broker on Redis. So it does not pay for a queue. It trims at random, which is its default.
 """
 
 from __future__ import annotations
@@ -29,13 +33,13 @@ class _Loader(importlib.machinery.SourceFileLoader):
             re.sub(r"\basync\b", "asynchronous", text).encode(), path, _optimize=_optimize
         )
 
-    def get_code(self, fullname: str) -> Any:  # never from a cached file
+    def get_code(self, fullname: str) -> Any:  # skips the bytecode cache
         path = self.get_filename(fullname)
         return self.source_to_code(self.get_data(path), path)
 
 
 class _Finder(MetaPathFinder):
-    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:  # noqa: ARG002 -- the protocol's
+    def find_spec(self, name: str, path: Any, _: Any = None) -> Any:
         if name != "stream_framework.feed_managers.base":
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
@@ -50,7 +54,7 @@ celery.Celery("peer", set_as_current=True).conf.update(
     task_always_eager=True, task_serializer="pickle", accept_content=["pickle"]
 )
 
-import redis  # noqa: E402 -- of the peer's environment, and after the patches
+import redis  # noqa: E402 -- of this environment, and after the patches
 from stream_framework.activity import Activity  # noqa: E402
 from stream_framework.feed_managers.base import FanoutPriority, Manager  # noqa: E402
 from stream_framework.feeds.redis import RedisFeed  # noqa: E402
@@ -81,7 +85,7 @@ class _UserFeed(RedisFeed):
 
 
 class _Manager(Manager):
-    feed_classes = {"normal": _HomeFeed}  # noqa: RUF012 -- as its manual says
+    feed_classes = {"normal": _HomeFeed}  # noqa: RUF012 -- as Stream-Framework's manual says
     user_feed_class = _UserFeed
 
     def get_user_follower_ids(self, user_id: int) -> dict[str, list[int]]:
@@ -96,7 +100,7 @@ class _Manager(Manager):
 
 
 def _fill(manager: _Manager, author: int) -> None:
-    """Full feeds, with members of the length that it uses itself."""
+    """Store full feeds whose members are as long as Stream-Framework's own."""
     client = connection.get_redis_connection()
     newest = Activity(author, _Photo, 1).serialization_id
     pairs = list(

@@ -1,4 +1,4 @@
-"""The summary: every criterion with what was measured, as a table, printed and written into the documentation."""
+"""The summary: a table of every criterion with its figures, printed and written into documents."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import results
 from benchmarks.criteria import CRITERIA, Criterion
+from feedsvc.formats import amount
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,45 +16,45 @@ BEGIN, END = "<!-- summary: written by make bench -->", "<!-- end of summary -->
 _HEAD = ["| | what | must | aim | median | range | |", "|---|---|---|---|---|---|---|"]
 
 
-def table(found: list[dict[str, Any]]) -> list[str]:
-    """The table, in Markdown; what was not measured says so."""
-    values = results.values(found)
+def table(measured: list[dict[str, Any]]) -> list[str]:
+    """Return the table in Markdown; a criterion without a figure is "not measured"."""
+    values = results.values(measured)
     return [*_HEAD, *(_row(criterion, values.get(criterion.name)) for criterion in CRITERIA)]
 
 
-def write(found: list[dict[str, Any]], path: Path) -> None:
-    """Put the table, and where each result comes from, between the marks of this document."""
-    _between(
-        path, BEGIN, END, [*table(found), "", *(line for each in found for line in _origin(each))]
-    )
+def write(measured: list[dict[str, Any]], path: Path) -> None:
+    """Write the table and the origin of each result between the markers of a document."""
+    origins = [line for result in measured for line in _origin(result)]
+    _replace(path, BEGIN, END, [*table(measured), "", *origins])
 
 
-def write_tables(found: list[dict[str, Any]], folder: Path) -> None:
-    """Put the tables that results have themselves between the marks of the documents that they name."""
-    for each in found:
-        if "table" in each:
-            _between(
-                folder / each["document"],
-                f"<!-- {each['name']}: written by make bench -->",
-                f"<!-- end of {each['name']} -->",
-                each["table"],
+def write_tables(measured: list[dict[str, Any]], folder: Path) -> None:
+    """Write each result's own table between the markers of the document that the result names."""
+    for result in measured:
+        if "table" in result:
+            _replace(
+                folder / result["document"],
+                f"<!-- {result['name']}: written by make bench -->",
+                f"<!-- end of {result['name']} -->",
+                result["table"],
             )
 
 
-def _between(path: Path, begin: str, end: str, lines: list[str]) -> None:
+def _replace(path: Path, begin: str, end: str, lines: list[str]) -> None:
     head, _, rest = path.read_text().partition(begin)
     _, _, tail = rest.partition(end)
-    assert rest, f"{path} has no line {begin}"
+    assert rest, f"{path} has no line {begin!r}; add it and the line {end!r}"
     path.write_text("\n".join([head + begin, "", *lines, "", end + tail]))
 
 
 def _origin(result: dict[str, Any]) -> list[str]:
-    """Where a result comes from, with links to its figures and its chart."""
-    name, settings = (
-        result["name"],
-        ", ".join(f"{key} {value}" for key, value in result["settings"].items()),
+    """Return the origin of a result, with links to its figures and its chart."""
+    name = result["name"]
+    settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
+    origin = (
+        f"{result['date'][:10]}, commit {result['commit']}, {result['rounds']} rounds. "
+        f"{results.machine(result)}. {settings}."
     )
-    origin = f"{result['date'][:10]}, commit {result['commit']}, {result['rounds']} rounds. {results.machine(result)}. {settings}."
     links = f"([figures]({name}.json), [chart]({name}.svg))"
     return [
         f"- **{result['title']}** {links}: {origin}",
@@ -69,8 +70,8 @@ def _row(criterion: Criterion, values: list[float] | None) -> str:
     middle = median(values)
     verdict = criterion.verdict(middle)
     shown = f"**{verdict}**" if verdict == "missed" else verdict
-    spread = f"{results.number(min(values))} to {results.number(max(values))}"
-    return f"| {' | '.join([*cells, results.number(middle), spread, shown])} |"
+    spread = f"{amount(min(values))} to {amount(max(values))}"
+    return f"| {' | '.join([*cells, amount(middle), spread, shown])} |"
 
 
 def _bound(criterion: Criterion, value: float) -> str:

@@ -1,10 +1,14 @@
-"""A run of the mix W1 under one threshold, and what it cost, split by what it was for.
+"""Run the mix W1 under one threshold, and measure its processor seconds by purpose.
 
-An operation costs what this process, which stands for the web server, and the server use meanwhile. What goes on behind the uploads
-costs what workers and broker use, and the server between the operations. Each read of a feed that exists is done twice, in turn first
-and second, the other time by a process that sees no celebrity list: what a read costs more than that is merging. After each upload
-the run waits for its fan-out: so every post is a message of its own, as it is at the rates that a service is built for. No clock
-runs: the run itself sweeps, after so many posts and when all its operations are done.
+- This process stands for the web server. An operation costs the processor time of this process and
+  of the Redis server during the operation.
+- The work behind the uploads costs the time of workers and broker, and that of the Redis server
+  between the operations.
+- Every read of an existing feed runs twice: once normally, and once as a process that sees no
+  celebrity list. The difference is the cost of merging. The order alternates.
+- After each upload the run waits for the fan-out, so every post is a message of its own. That is so
+  at the rates that a service is built for.
+- Beat does not run. The run itself sweeps, after every ten pushed posts and at its end.
 """
 
 from __future__ import annotations
@@ -27,26 +31,32 @@ from feedsvc.store.sql.tables import Fanout
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from benchmarks.processor import Speed
     from benchmarks.service import Bench, Pool
-    from benchmarks.speed import Speed
     from benchmarks.state import State
     from benchmarks.w1 import Operation
 
-# Kinds of reads: of a feed that exists, the same once more by a process that sees no celebrity list, and of one that is gone.
+# Kinds of reads: of an existing feed, the same read by a process that sees no celebrity list, and
+# of a feed that has to be rebuilt first.
 READ, BLIND, REBUILD = "read", "blind", "rebuild"
 
 _POLL_SECONDS = 0.003
-# How often the machine's speed is looked at, in operations.
-_SAMPLED = 50
-# What a sweep a second finds at ten posts a second.
+# Operations between two samples of the machine's speed.
+_OPERATIONS_A_SAMPLE = 50
+# One sweep per second finds this many posts, at ten posts per second.
 _POSTS_A_SWEEP = 10
-# The rounds of small fan-outs that come after the last post.
+# Time for the micro-batches after the last post.
 _SETTLE_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run did, and its processor seconds: by kind of operation, and behind the uploads."""
+    """The operations of a run, and its processor seconds.
+
+    `operations`, `seconds`: by kind. `behind`: processor seconds behind the uploads. `wall`: wall
+    seconds. `lists`: lists merged by all reads. `pushed`: the followers of each pushed post.
+    `pace`: the mean seconds of `Speed` during the run.
+    """
 
     promote_at: int
     operations: Mapping[str, int]
@@ -54,25 +64,23 @@ class Run:
     behind: float
     wall: float
     lists: int
-    # The followers of each post that was pushed.
     pushed: Sequence[int]
-    # What the piece of work of `speed` took meanwhile.
     pace: float
 
     def at_pace(self, pace: float) -> Run:
-        """The same on a machine that does that piece of work in so many seconds."""
+        """Return the same run as on a machine with this pace."""
         factor = pace / self.pace
         seconds = {kind: each * factor for kind, each in self.seconds.items()}
         return replace(self, seconds=seconds, behind=self.behind * factor, pace=pace)
 
     @property
     def reads(self) -> int:
-        """All reads, those that had to rebuild the feed first included."""
+        """Return the number of all reads, with those that rebuilt the feed first."""
         return self.operations[READ] + self.operations[REBUILD]
 
 
-class _Counting(UsageCounter):
-    """Counts the lists that reads merge, as every process does, and tells."""
+class _CountingUsage(UsageCounter):
+    """A usage counter that also adds up the lists that reads merge."""
 
     lists = 0
 
@@ -81,8 +89,8 @@ class _Counting(UsageCounter):
         super().note(seconds, lists)
 
 
-class _Meter:
-    """Processor seconds of operations by kind, and of everything else."""
+class _OperationMeter:
+    """Measures the processor seconds of operations by kind, and of the work behind them."""
 
     def __init__(self, bench: Bench, workers: Pool) -> None:
         self._server, self._behind = [bench.server.pid], [*workers.pids, bench.broker.pid]
@@ -92,75 +100,63 @@ class _Meter:
         self._began = time.perf_counter(), seconds_of(self._server + self._behind)
 
     def perform(self, kind: str, bench: Bench, operation: Operation) -> int | None:
-        """Do it, and charge it to its kind."""
-        own, at = time.process_time(), seconds_of(self._server)
-        done = w1.perform(bench, operation)
-        server = seconds_of(self._server) - at
-        self.seconds[kind] += time.process_time() - own + server
+        """Perform an operation and charge it to a kind; return the id of an uploaded post."""
+        own_before, server_before = time.process_time(), seconds_of(self._server)
+        post = w1.perform(bench, operation)
+        server = seconds_of(self._server) - server_before
+        self.seconds[kind] += time.process_time() - own_before + server
         self.operations[kind] += 1
         self._in_operations += server
-        return done
+        return post
 
-    def rest(self) -> tuple[float, float]:
-        """What was used outside operations, by others than this process; and how long all took."""
-        began, at = self._began
-        return seconds_of(
-            self._server + self._behind
-        ) - at - self._in_operations, time.perf_counter() - began
+    def behind(self) -> tuple[float, float]:
+        """Return the processor seconds behind the uploads, and the wall seconds of all."""
+        began, before = self._began
+        used = seconds_of(self._server + self._behind) - before
+        return used - self._in_operations, time.perf_counter() - began
 
 
 def run(
     state: State, workers: Pool, promote_at: int, operations: Sequence[Operation], speed: Speed
 ) -> Run:
-    """The operations, under this threshold, until every pushed post is off its celebrity list."""
-    counting, pushed = _Counting(), []
-    seeing, blind = state.turn(
-        promote_at, {each.account for each in operations if each.what != "post"}, counting
-    )
-    meter, own = _Meter(seeing, workers), 0.0
+    """Run the operations under a threshold, until every pushed post is off its celebrity list."""
+    usage, pushed = _CountingUsage(), []
+    viewers = {operation.account for operation in operations if operation.kind != "post"}
+    merging, blind = state.apply_threshold(promote_at, viewers, usage)
+    meter, sweeping = _OperationMeter(merging, workers), 0.0
     for number, operation in enumerate(operations):
-        if number % _SAMPLED == 0:
+        kind, account = operation.kind, operation.account
+        if number % _OPERATIONS_A_SAMPLE == 0:
             speed.sample()
-        if operation.what == "read" and operation.account not in state.cold:
-            _read(meter, [(READ, seeing), (BLIND, blind)][:: 1 if number % 2 else -1], operation)
+        if kind == "read" and account not in state.cold:
+            both = [(READ, merging), (BLIND, blind)]
+            for read_kind, bench in both if number % 2 else reversed(both):
+                meter.perform(read_kind, bench, operation)
             continue
-        post = meter.perform(
-            REBUILD if operation.what == "read" else operation.what, seeing, operation
-        )
-        _note_cold(state, operation)
-        if post is not None:
-            state.posts.setdefault(operation.account, []).insert(0, post)
-            if state.sizes[operation.account] < promote_at:
-                pushed.append(state.sizes[operation.account])
-                until(lambda post=post: _is_done(seeing, post), _POLL_SECONDS)
-                own += _sweep(seeing) if len(pushed) % _POSTS_A_SWEEP == 0 else 0.0
+        post = meter.perform(REBUILD if kind == "read" else kind, merging, operation)
+        if kind == "read":
+            state.cold.discard(account)
+        elif post is None:
+            state.cold.add(account)
+        else:
+            state.posts.setdefault(account, []).insert(0, post)
+            if state.sizes[account] < promote_at:
+                pushed.append(state.sizes[account])
+                until(lambda post=post: _is_done(merging, post), _POLL_SECONDS)
+                sweeping += _sweep(merging) if len(pushed) % _POSTS_A_SWEEP == 0 else 0.0
     time.sleep(_SETTLE_SECONDS)
-    own += _sweep(seeing)
-    behind, wall = meter.rest()
+    sweeping += _sweep(merging)
+    behind, wall = meter.behind()
     return Run(
-        promote_at,
-        meter.operations,
-        meter.seconds,
-        behind + own,
-        wall,
-        counting.lists,
-        pushed,
-        speed.take(),
+        promote_at=promote_at,
+        operations=meter.operations,
+        seconds=meter.seconds,
+        behind=behind + sweeping,
+        wall=wall,
+        lists=usage.lists,
+        pushed=pushed,
+        pace=speed.take(),
     )
-
-
-def _read(meter: _Meter, processes: Sequence[tuple[str, Bench]], operation: Operation) -> None:
-    """The same read by each of these processes."""
-    for kind, bench in processes:
-        meter.perform(kind, bench, operation)
-
-
-def _note_cold(state: State, operation: Operation) -> None:
-    """Who has lost the feed, or has it again."""
-    if operation.what == "read":
-        state.cold.discard(operation.account)
-    elif operation.what != "post":
-        state.cold.add(operation.account)
 
 
 def _is_done(bench: Bench, post: int) -> bool:
@@ -169,7 +165,10 @@ def _is_done(bench: Bench, post: int) -> bool:
 
 
 def _sweep(bench: Bench) -> float:
-    """Take every pushed post off its list, as if its time had come; processor seconds of this process."""
+    """Take every pushed post off its celebrity list, as if it were due.
+
+    Return the processor seconds of this process.
+    """
     with bench.stores.sql.writing() as connection:
         connection.execute(
             sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now())

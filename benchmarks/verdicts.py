@@ -1,4 +1,4 @@
-"""The accuracy of the cost model as a result: criteria, series, curves, and the table of the documentation. Pure."""
+"""The accuracy of the cost model as a result: criteria, series, curves, and a table. Pure."""
 
 from __future__ import annotations
 
@@ -6,65 +6,57 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.compared import PULL, PUSH, compare
-from benchmarks.results import number
+from feedsvc.formats import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from benchmarks.compared import Found, Line, Pair
+    from benchmarks.compared import GraphRounds, Line, Pair
 
-# Less than this share of what a threshold decides there is not judged: the noise of what it does not decide is as large.
+# A part below this share of the threshold's costs is not judged, because the noise of the other
+# costs is as large.
 _JUDGED_SHARE = 0.1
 _JUDGED_LISTS = 0.1
 _CHART = (
     "[The same as a chart](../benchmarks/accuracy.svg), "
     "and [every round's figures](../benchmarks/accuracy.json)."
 )
-_HEAD = [
-    "| | threshold | push, s | predicted | | pull, s | predicted | | lists/read | predicted | | total, s |",
-    "|---|---|---|---|---|---|---|---|---|---|---|---|",
-]
+_TITLES = (
+    "| | threshold | push, s | predicted | | pull, s | predicted | | lists/read | predicted | "
+    "| total, s |"
+)
+_RULE = "|---" * 12 + "|"
+_NOTE = (
+    "Accuracy: processor seconds of one run. An error is the median of the rounds' ratios, less "
+    "one; a criterion is the largest of its thresholds. Push and pull are judged where they are at "
+    f"least {_JUDGED_SHARE:.0%} of both together, lists from {_JUDGED_LISTS} on."
+)
 
 
-def result(found: Mapping[str, Found]) -> dict[str, Any]:
-    """Everything that a result has but its settings."""
-    lines = {name: compare(each) for name, each in found.items()}
+def result(graphs: Mapping[str, GraphRounds]) -> dict[str, Any]:
+    """Return a result without its settings; `graphs`: by name."""
+    lines = {name: compare(graph) for name, graph in graphs.items()}
     rows: dict[str, list[float]] = {}
-    for name, each in found.items():
-        rows |= _rows(name, lines[name], each.recommended)
+    series: dict[str, list[float]] = {}
+    table: list[str] = []
+    for name, graph in graphs.items():
+        rows |= _rows(name, lines[name], graph.recommended)
+        for line in lines[name]:
+            series |= _series(name, line)
+            table.append(_table_row(name, line, graph.recommended))
     return {
         "rows": rows,
-        "series": {
-            key: values
-            for name in found
-            for line in lines[name]
-            for key, values in _series(name, line)
-        },
+        "series": series,
         "curves": [_curves(name, each) for name, each in lines.items()],
-        "table": [
-            *_HEAD,
-            *(
-                _table_row(name, line, found[name].recommended)
-                for name in found
-                for line in lines[name]
-            ),
-            "",
-            _CHART,
-        ],
+        "table": [_TITLES, _RULE, *table, "", _CHART],
         "document": "evidence/threshold.md",
-        "server": next(iter(found.values())).server,
+        "server": next(iter(graphs.values())).server,
         "notes": [_NOTE],
     }
 
 
-_NOTE = (
-    "Accuracy: processor seconds of one run. An error is the median of the rounds' ratios, less one; a criterion is the largest of its "
-    f"thresholds. Push and pull are judged where they are at least {_JUDGED_SHARE:.0%} of both together, lists from {_JUDGED_LISTS} on."
-)
-
-
 def _rows(name: str, lines: list[Line], recommended: int) -> dict[str, list[float]]:
-    """The largest errors, and what the recommended threshold costs more than the best."""
+    """Return the largest errors, and the cost of the recommended threshold ÷ that of the best."""
     judged = {
         "push": [line.push for line in lines if _counts(line.push, line)],
         "pull": [line.pull for line in lines if _counts(line.pull, line)],
@@ -72,8 +64,8 @@ def _rows(name: str, lines: list[Line], recommended: int) -> dict[str, list[floa
     }
     totals = {line.promote_at: median(line.total) for line in lines}
     rows = {
-        f"{name} {what}": [max(abs(pair.error) for pair in pairs)]
-        for what, pairs in judged.items()
+        f"{name} {figure}": [max(abs(pair.error) for pair in pairs)]
+        for figure, pairs in judged.items()
         if pairs
     }
     return rows | {f"{name} recommended": [totals[recommended] / min(totals.values())]}
@@ -84,16 +76,16 @@ def _counts(part: Pair, line: Line) -> bool:
     return median(part.measured) >= _JUDGED_SHARE * both > 0
 
 
-def _series(name: str, line: Line) -> Iterable[tuple[str, list[float]]]:
-    at = f"{name}, {_threshold(line.promote_at)}"
-    for what, pair in (("push", line.push), ("pull", line.pull), ("lists a read", line.lists)):
-        yield f"{at}, {what}", pair.measured
-        yield f"{at}, {what}, predicted", pair.predicted
-    yield f"{at}, total", line.total
+def _series(name: str, line: Line) -> dict[str, list[float]]:
+    prefix, series = f"{name}, {_threshold(line.promote_at)}", {}
+    for figure, pair in (("push", line.push), ("pull", line.pull), ("lists a read", line.lists)):
+        series[f"{prefix}, {figure}"] = pair.measured
+        series[f"{prefix}, {figure}, predicted"] = pair.predicted
+    return series | {f"{prefix}, total": line.total}
 
 
 def _curves(name: str, lines: list[Line]) -> dict[str, Any]:
-    """Pure push as if its threshold were three times the highest."""
+    """Return the chart's curves; pure push is drawn at three times the highest threshold."""
     finite = [line.promote_at for line in lines if line.promote_at != PUSH]
     drawn = {
         "push": [line.push for line in lines],
@@ -101,10 +93,10 @@ def _curves(name: str, lines: list[Line]) -> dict[str, Any]:
         "lists a read": [line.lists for line in lines],
     }
     curves = {
-        f"{what}, measured": [pair.measured for pair in pairs] for what, pairs in drawn.items()
-    }
-    curves |= {
-        f"{what}, predicted": [pair.predicted for pair in pairs] for what, pairs in drawn.items()
+        f"{figure}, measured": [pair.measured for pair in pairs] for figure, pairs in drawn.items()
+    } | {
+        f"{figure}, predicted": [pair.predicted for pair in pairs]
+        for figure, pairs in drawn.items()
     }
     return {
         "x": [*finite, 3 * finite[-1]],
@@ -115,11 +107,13 @@ def _curves(name: str, lines: list[Line]) -> dict[str, Any]:
 
 
 def _table_row(name: str, line: Line, recommended: int) -> str:
-    at = _threshold(line.promote_at)
-    cells = [name, f"**{at}** (recommended)" if line.promote_at == recommended else at]
+    threshold = _threshold(line.promote_at)
+    if line.promote_at == recommended:
+        threshold = f"**{threshold}** (recommended)"
+    cells = [name, threshold]
     for pair in (line.push, line.pull, line.lists):
-        cells += [number(median(pair.measured)), number(median(pair.predicted)), _error(pair)]
-    return f"| {' | '.join([*cells, number(median(line.total))])} |"
+        cells += [amount(median(pair.measured)), amount(median(pair.predicted)), _error(pair)]
+    return f"| {' | '.join([*cells, amount(median(line.total))])} |"
 
 
 def _error(pair: Pair) -> str:

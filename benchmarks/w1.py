@@ -1,6 +1,7 @@
-"""The mix W1: one post to a hundred home feeds, ten follows and five log-outs (Pequod's Twip).
+"""The mix W1: for each post 100 reads of home feeds, 10 follows and 5 log-outs (Pequod's Twip).
 
-Readers are drawn evenly among the active accounts, posters by weight among all, followees by size.
+Readers are drawn evenly among the active accounts, posters by weight among all accounts, and
+followees by their number of followers.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ if TYPE_CHECKING:
 
     from benchmarks.service import Bench
 
-What = Literal["post", "read", "follow", "log out"]
+Kind = Literal["post", "read", "follow", "log out"]
 
-MIX: dict[What, int] = {"post": 1, "read": 100, "follow": 10, "log out": 5}
+MIX: dict[Kind, int] = {"post": 1, "read": 100, "follow": 10, "log out": 5}
 _PAGE = 20
 
 
 class Operation(NamedTuple):
-    """What one account does. `followee` is whom it follows, if it does."""
+    """One operation of an account; `followee` matters to a follow only."""
 
-    what: What
+    kind: Kind
     account: int
     followee: int
 
@@ -34,24 +35,24 @@ class Operation(NamedTuple):
 def draw(
     sizes: Mapping[int, int], active: Sequence[int], count: int, source: random.Random
 ) -> list[Operation]:
-    """So many operations of the mix, on a network whose accounts have these sizes."""
+    """Draw `count` operations; `sizes`: account -> number of followers."""
     posters = history.draw_posters(sizes, count, source)
     popular = source.choices(list(sizes), [1 + followers for followers in sizes.values()], k=count)
     kinds = source.choices(list(MIX), list(MIX.values()), k=count)
     return [
-        Operation(what, poster if what == "post" else source.choice(active), followee)
-        for what, poster, followee in zip(kinds, posters, popular, strict=True)
+        Operation(kind, poster if kind == "post" else source.choice(active), followee)
+        for kind, poster, followee in zip(kinds, posters, popular, strict=True)
     ]
 
 
 def perform(bench: Bench, operation: Operation) -> int | None:
-    """Do it; returns the id of the post, if it is one. A log-out drops the home feed."""
-    stores, (what, account, followee) = bench.stores, operation
-    if what == "post":
+    """Perform an operation; return the id of an uploaded post. A log-out drops the home feed."""
+    stores, (kind, account, followee) = bench.stores, operation
+    if kind == "post":
         return feeds.upload(bench, account)
-    if what == "read":
+    if kind == "read":
         reader.home_page(stores, account, None, _PAGE)
-    elif what == "log out":
+    elif kind == "log out":
         stores.redis.delete(stores.keys.homefeed(account))
     elif account != followee:
         follows.follow(stores, account, followee)

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import charts, results, summary, verdicts
-from benchmarks.compared import PULL, PUSH, Found, Round, as_mixed, compare
+from benchmarks.compared import PULL, PUSH, GraphRounds, Round, compare, with_reads_of_mix
 from benchmarks.criteria import BY_NAME
-from benchmarks.options import Options
+from benchmarks.results import Options
 from benchmarks.sweep import Run
 from feedsvc.planning.calibrated import DEFAULT_COSTS
 from feedsvc.planning.costs import UnitCosts
@@ -66,7 +66,7 @@ def found(rounds=3):
         4: run_at(4, 2, 2, 0.009),
         PUSH: run_at(PUSH, 4, 0, 0.0),
     }
-    return Found(inputs(), LIMITS, 4, [Round(COSTS, runs) for _ in range(rounds)], "redis 7")
+    return GraphRounds(inputs(), LIMITS, 4, [Round(COSTS, runs) for _ in range(rounds)], "redis 7")
 
 
 def test_push_and_pull_are_differences_and_errors_the_medians_of_ratios():
@@ -82,7 +82,7 @@ def test_push_and_pull_are_differences_and_errors_the_medians_of_ratios():
 
 
 def test_a_day_of_the_mix_has_a_hundred_reads_for_each_post():
-    assert as_mixed(inputs()).reads == 700.0
+    assert with_reads_of_mix(inputs()).reads == 700.0
 
 
 def test_the_largest_error_is_judged_and_the_table_goes_into_its_document(tmp_path):
