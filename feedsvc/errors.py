@@ -15,11 +15,6 @@ class FeedsvcError(Exception):
     status = 500
     title = "Internal error"
 
-    @property
-    def detail(self) -> str:
-        """Return the message for the caller."""
-        return str(self)
-
 
 class BadSettings(FeedsvcError):
     """The environment, or a keyword of `create_app`, has a value that cannot be used."""

@@ -48,10 +48,8 @@ def number(value: float | None) -> str:
     """Format a number: in full if whole and below a million, else to three digits."""
     if value is None:
         return UNKNOWN
-    for unit, name in _THOUSANDS:
-        if abs(value) >= unit:
-            return f"{_three_digits(value / unit)} {name}"
-    return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else _three_digits(value)  # noqa: PLR2004 -- three digits
+    is_short = value == int(value) or abs(value) >= 100  # noqa: PLR2004 -- three digits
+    return _in_unit(value, _THOUSANDS) or (whole(value) if is_short else _three_digits(value))
 
 
 def whole(value: float) -> str:
@@ -66,12 +64,7 @@ def amount(value: float) -> str:
 
 def size(value: float | None) -> str:
     """Format bytes in decimal units, to three digits."""
-    if value is None:
-        return UNKNOWN
-    for unit, name in _BYTES:
-        if abs(value) >= unit:
-            return f"{_three_digits(value / unit)} {name}"
-    return f"{value:.0f} B"
+    return UNKNOWN if value is None else _in_unit(value, _BYTES) or f"{value:.0f} B"
 
 
 def duration(seconds: float | None) -> str:
@@ -80,8 +73,7 @@ def duration(seconds: float | None) -> str:
         return UNKNOWN
     if seconds == 0:
         return "0 s"
-    unit, name = next(((unit, name) for unit, name in _TIMES if abs(seconds) >= unit), _TIMES[-1])
-    return f"{_three_digits(seconds / unit)} {name}"
+    return _in_unit(seconds, _TIMES) or f"{_three_digits(seconds * 1000)} ms"
 
 
 def seconds_or_ms(seconds: float) -> str:
@@ -120,6 +112,14 @@ def weighted_percentile(
         if reached * 100 >= total * per_cent:
             break
     return last
+
+
+def _in_unit(value: float, units: Iterable[tuple[float, str]]) -> str | None:
+    """Format a value in the first unit that is not larger than it. None below the last unit."""
+    return next(
+        (f"{_three_digits(value / unit)} {name}" for unit, name in units if abs(value) >= unit),
+        None,
+    )
 
 
 def _three_digits(value: float) -> str:

@@ -38,14 +38,15 @@ _HEADERS = {
     ),
     "If-Match": (True, 'The ETag of the version that the caller has read, `"3"`, or `*`.'),
 }
-_FIELD_TYPES = {
-    Limit: ("integer", None),
-    Moment: ("string", "date-time"),
-    Id: ("string", None),
-    QueryCount: ("integer", "int64"),
-    QueryAmount: ("number", None),
-    IdList: ("string", None),
-    Flag: ("boolean", None),
+# By class: the type, the format and the bounds of a field in the document.
+_FIELDS: dict[type[fields.Field[Any]], tuple[str | None, str | None, dict[str, Any]]] = {
+    Id: ("string", None, {"pattern": _ID["pattern"], "maxLength": _ID["maxLength"]}),
+    IdList: ("string", None, {}),
+    Moment: ("string", "date-time", {}),
+    Flag: ("boolean", None, {}),
+    Limit: ("integer", None, {"minimum": 1, "maximum": MAX_LIMIT}),
+    QueryCount: ("integer", "int64", {"minimum": 1, "maximum": MAX_ID}),
+    QueryAmount: ("number", None, {"exclusiveMinimum": 0}),
 }
 _ALWAYS = (401, 403, 422, 503)
 _MEANING = {
@@ -221,29 +222,17 @@ def _answer(operation: Operation, status: int, shape: type[Schema] | str) -> dic
 
 def _map_fields(plugin: MarshmallowPlugin) -> None:
     assert plugin.converter is not None, "APISpec has initialised the plugin"
-    for field, (kind, kind_format) in _FIELD_TYPES.items():
+    for field, (kind, kind_format, _) in _FIELDS.items():
         plugin.map_to_openapi_type(field, kind, kind_format)  # type: ignore[no-untyped-call]
-    plugin.converter.add_attribute_function(_ids_and_limits)  # type: ignore[no-untyped-call]
-    plugin.converter.add_attribute_function(_example)  # type: ignore[no-untyped-call]
+    plugin.converter.add_attribute_function(_attributes)  # type: ignore[no-untyped-call]
 
 
-def _ids_and_limits(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
-    if isinstance(field, Id):
-        return {key: value for key, value in _ID.items() if key != "type"}
-    if isinstance(field, QueryCount):
-        return {"minimum": 1, "maximum": MAX_ID}
-    if isinstance(field, QueryAmount):
-        return {"exclusiveMinimum": 0}
-    return {"minimum": 1, "maximum": MAX_LIMIT} if isinstance(field, Limit) else {}
-
-
-def _example(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
-    """Give a field without an example of its own the example of its name."""
-    return (
-        {"example": EXAMPLES[field.name]}
-        if "example" not in field.metadata and field.name in EXAMPLES
-        else {}
-    )
+def _attributes(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
+    """Return the bounds of a field's type, and an example by its name if it has none of its own."""
+    bounds = _FIELDS[type(field)][2] if type(field) in _FIELDS else {}
+    if "example" in field.metadata or field.name not in EXAMPLES:
+        return bounds
+    return {**bounds, "example": EXAMPLES[field.name]}
 
 
 def _name(schema: type[Schema] | Schema) -> str:

@@ -187,8 +187,7 @@ def _load_query(schema: Schema) -> dict[str, Any]:
     repeated = [name for name, values in given.items() if len(values) > 1]
     if repeated:
         raise InvalidFields("query", {name: ["Must be given once."] for name in repeated})
-    query: dict[str, Any] = _load(schema, {name: value for name, [value] in given.items()}, "query")
-    return query
+    return dict(_load(schema, {name: value for name, [value] in given.items()}, "query"))
 
 
 def _parse_body(schema: Schema) -> Any:

@@ -112,7 +112,7 @@ def answer_to(error: Exception) -> Response:
 
 def _domain_problem(error: FeedsvcError) -> Response:
     members = {key: value for key, value in vars(error).items() if key in ("errors", "broken")}
-    answer = problem(error.status, error.title, error.detail, **members)
+    answer = problem(error.status, error.title, str(error), **members)
     if isinstance(error, Unauthorized):
         answer.headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, StoreUnavailable):

@@ -15,8 +15,6 @@ from feedsvc.routing.guardrails import WATCHED_SECONDS, Guardrails
 _LINE = validate.Range(min=1, max=MAX_ID)
 _ABOVE_0 = validate.Range(min=0, min_inclusive=False)
 _NOT_NEGATIVE = validate.Range(min=0)
-_ORDERED = ("promote_at", "demote_at")
-
 
 # An extract. The whole is the answer of `GET /v1/admin/threshold/preview`.
 _PREDICTED = {
@@ -206,7 +204,7 @@ class GuardrailsBody(Strict):
 
     @validates_schema
     def _in_order(self, data: dict[str, Any], **_: Any) -> None:
-        for line in _ORDERED:
+        for line in ("promote_at", "demote_at"):
             least, most = data.get(f"min_{line}"), data.get(f"max_{line}")
             if least is not None and most is not None and least > most:
                 raise ValidationError(f"Must be at most max_{line} ({most}).", f"min_{line}")

@@ -50,7 +50,7 @@ def main() -> None:
     except click.ClickException as error:
         _fail(error.format_message(), 1)
     except FeedsvcError as error:
-        _fail(error.detail, 1)
+        _fail(str(error), 1)
     except UNAVAILABLE as error:
         _fail(f"Redis cannot be reached: {error} (check FEEDSVC_REDIS_URL)", 1)
     except BrokenPipeError:

@@ -142,7 +142,7 @@ def _recorded(path: Path, graph: FollowGraph) -> tuple[Workload, dict[str, Any]]
         try:
             recording = recorded.read(path, graph, lambda done: _progress(bar, done, size))
         except recorded.BadRecording as error:
-            raise click.BadParameter(error.detail, param_hint="--recorded") from None
+            raise click.BadParameter(str(error), param_hint="--recorded") from None
     return recording.workload, {"source": "recorded", "of_unknown_accounts": recording.unknown}
 
 

@@ -32,7 +32,7 @@ def sign_in() -> Response | tuple[str, int]:
     try:
         begun = session.begin(_caller())
     except (Unauthorized, Forbidden) as error:
-        return render_template("console/sign_in.html", error=error.detail), error.status
+        return render_template("console/sign_in.html", error=str(error)), error.status
     answer = redirect(url_for("console.threshold.page"), 303)
     session.write(answer, request, services().jwt_secret, begun)
     return answer

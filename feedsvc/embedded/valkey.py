@@ -81,7 +81,7 @@ def attach_or_start(folder: Path) -> EmbeddedValkey:
             if threading.current_thread() is threading.main_thread()
             else None,
         )
-        _wait(socket, process, folder)
+        _wait_until_it_answers(socket, process, folder)
     server = EmbeddedValkey(socket, process)
     weakref.finalize(server, _end, process)
     return server
@@ -147,7 +147,16 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _wait(socket: Path, process: subprocess.Popen[bytes], folder: Path) -> None:
+def wait_or_kill(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait for the end of a process, and kill it after this many seconds."""
+    try:
+        process.wait(max(seconds, 0))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_it_answers(socket: Path, process: subprocess.Popen[bytes], folder: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while not answers(socket):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -157,10 +166,5 @@ def _wait(socket: Path, process: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    process.terminate()
+    wait_or_kill(process, 5)

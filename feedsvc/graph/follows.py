@@ -139,7 +139,7 @@ def _apply(stores: Stores, transaction: Transaction, item: FollowChange) -> Foll
         else:
             _unfollow(transaction, item.follower, item.followee)
     except FeedsvcError as error:
-        return FollowOutcome(item.follower, item.followee, item.action, "error", error.detail)
+        return FollowOutcome(item.follower, item.followee, item.action, "error", str(error))
     return FollowOutcome(item.follower, item.followee, item.action, "ok", None)
 
 

@@ -6,12 +6,12 @@ import os
 import subprocess
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
-from feedsvc.embedded.valkey import die_with_parent
+from feedsvc.embedded.valkey import die_with_parent, wait_or_kill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,17 +27,34 @@ _POLL_SECONDS = 0.25
 
 @dataclass
 class Child:
-    """One process of the service, with its output appended to `log`."""
+    """One process of the service. It starts at once, and appends its output to `log`."""
 
     name: str
     command: list[str]
     environment: Mapping[str, str]
     log: Path
-    process: subprocess.Popen[bytes] | None = None
-    started_at: float = 0.0
+    process: subprocess.Popen[bytes] = field(init=False)
+    started_at: float = field(init=False)
 
-    def start(self) -> None:
-        """Start the process."""
+    def __post_init__(self) -> None:
+        self._start()
+
+    def restart_if_dead(self) -> None:
+        """Start the process again if it has ended, at most once a second."""
+        exit_code = self.process.poll()
+        if exit_code is not None and time.monotonic() - self.started_at > _PAUSE_SECONDS:
+            _log.warning("up.child_died", child=self.name, exit_code=exit_code, log=str(self.log))
+            self._start()
+
+    def terminate(self) -> None:
+        """Ask the process to finish its work and end."""
+        self.process.terminate()
+
+    def wait_or_kill(self, seconds: float) -> None:
+        """Wait for the end of the process, and kill it after this many seconds."""
+        wait_or_kill(self.process, seconds)
+
+    def _start(self) -> None:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603 -- our own command
                 self.command,
@@ -49,29 +66,6 @@ class Child:
                 preexec_fn=die_with_parent,  # noqa: PLW1509 -- one system call
             )
         self.started_at = time.monotonic()
-
-    def restart_if_dead(self) -> None:
-        """Start the process again if it has ended, at most once a second."""
-        assert self.process is not None, "only started children are restarted"
-        exit_code = self.process.poll()
-        if exit_code is not None and time.monotonic() - self.started_at > _PAUSE_SECONDS:
-            _log.warning("up.child_died", child=self.name, exit_code=exit_code, log=str(self.log))
-            self.start()
-
-    def terminate(self) -> None:
-        """Ask the process to finish its work and end."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-
-    def wait_or_kill(self, seconds: float) -> None:
-        """Wait for the end of the process, and kill it after this many seconds."""
-        if self.process is None:
-            return
-        try:
-            self.process.wait(max(seconds, 0))
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 def end_with_parent(parent: int) -> None:

@@ -66,23 +66,19 @@ class NotReady(FeedsvcError):
         )
 
 
-class _Stop(Exception):
-    """SIGTERM or Ctrl-C."""
-
-
 def run_up(settings: Settings, plan: Plan) -> int:
     """Run the service until SIGTERM or Ctrl-C, and return the exit code.
 
     Raises `FeedsvcError` if the service cannot start.
     """
-    signal.signal(signal.SIGTERM, _raise_stop)
-    signal.signal(signal.SIGINT, _raise_stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)  # it raises KeyboardInterrupt
     children: list[Child] = []
     try:
         folder = datadir.prepare(settings.data_dir)
         with datadir.lock_for_up(folder):
             _serve(settings, plan, folder, children)
-    except _Stop:
+    except KeyboardInterrupt:
         with suppress(OSError):  # the reader of our output may be gone
             click.echo("stopping: every process finishes its work", err=True)
     finally:
@@ -100,7 +96,6 @@ def _serve(settings: Settings, plan: Plan, folder: Path, children: list[Child]) 
     for name, arguments in _processes(plan, port):
         command = [sys.executable, "-m", *arguments]
         children.append(Child(name, command, environment, logs / f"{name}.log"))
-        children[-1].start()
     url = f"http://{f'[{plan.host}]' if ':' in plan.host else plan.host}:{port}"
     _wait_until(lambda: _is_alive(url), children, logs)
     click.echo(f"ready: {url}")
@@ -121,7 +116,6 @@ def _start_stores(
     server = None
     if settings.redis_url is None:
         children.append(Child("valkey", valkey.command(folder), os.environ, logs / "valkey.log"))
-        children[0].start()
         server = valkey.EmbeddedValkey(valkey.socket_path(folder), None)
         _wait_until(lambda: valkey.answers(server.socket), children, logs)
     at = addresses(settings, folder, server)
@@ -197,10 +191,6 @@ def _show_demo(environment: Mapping[str, str], url: str) -> None:
         click.echo("\n".join(load_demo(services, url)))
     finally:
         services.close()
-
-
-def _raise_stop(_number: int, _frame: object) -> None:
-    raise _Stop
 
 
 def _stop_all(children: list[Child]) -> None:
