@@ -1,66 +1,75 @@
-"""What a calibration works with: a few thousand accounts, and feeds that are full, in scratch stores."""
+"""Fixture accounts: authors in the scratch stores whose posts are pushed, and their followers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from feedsvc.fanout import sweep
-from feedsvc.planning.calibration.fixture_viewers import FixtureViewers
 from feedsvc.planning.calibration.meter import spaced
 from feedsvc.posts import publish
+from feedsvc.store.redis import delivery, lists
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Fanout, Follow, Post
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import random
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from feedsvc.settings import Settings
     from feedsvc.store import Stores
 
-# As long as ids of apps often are.
-_FIRST = 9_007_199_254_740_000
 FOLLOWERS = 2_000
 SMALL = 20
-_REAL = 40
+
+# Ids are as long as those of many apps.
+_FIRST = 9_007_199_254_740_000
+_PUSHED_POSTS = 40
+_LISTS_PER_TRIP = 100
 
 
-@dataclass
 class FixtureAccounts:
-    """Accounts by their parts."""
+    """Three authors and their followers.
 
-    stores: Stores
-    # So many celebrity lists the process holds that nobody here reads.
-    more: int
-    # Followers of `author` with a full feed, and as many of `skipped` that have none.
-    materialised: list[int] = field(default_factory=list)
-    author: int = _FIRST + 900_000
-    skipped: int = _FIRST + 900_001
-    small: int = _FIRST + 900_002
-    # Those whose reads are measured.
-    audience: FixtureViewers = field(init=False)
+    `author` has `FOLLOWERS` followers with a full home feed, `no_feeds` has as many followers
+    without a home feed, and `small` has `SMALL` followers.
+    """
 
-    def __post_init__(self) -> None:
-        """Draw up who reads."""
-        self.audience = FixtureViewers(self.stores, self.more)
+    def __init__(self, stores: Stores) -> None:
+        self.stores = stores
+        self.author, self.no_feeds, self.small = range(_FIRST + 900_000, _FIRST + 900_003)
+        self.with_feed = range(_FIRST, _FIRST + FOLLOWERS)
 
-    def build(self) -> None:
-        """Make everything."""
-        self.materialised = [_FIRST + number for number in range(FOLLOWERS)]
-        cold = [_FIRST + 100_000 + number for number in range(FOLLOWERS)]
-        follows = [
-            *((follower, self.author) for follower in self.materialised),
-            *((follower, self.skipped) for follower in cold),
-            *((follower, self.small) for follower in self.materialised[-SMALL:]),
-            *self.audience.follows(),
-        ]
-        self._insert_accounts(follows)
-        self._fill_feeds()
-        self.audience.build()
+    def build(self, source: random.Random) -> None:
+        """Create the accounts and follows, and fill the home feeds.
+
+        The feeds look as after a long run, with the newest posts of `author` at their head.
+        """
+        without_feed = range(_FIRST + 100_000, _FIRST + 100_000 + FOLLOWERS)
+        insert_follows(
+            self.stores,
+            [
+                *((follower, self.author) for follower in self.with_feed),
+                *((follower, self.no_feeds) for follower in without_feed),
+                *((follower, self.small) for follower in self.with_feed[-SMALL:]),
+            ],
+        )
+        newest = self.upload(self.author, _PUSHED_POSTS)[::-1]
+        limits = self.stores.limits
+        ids = [*newest, *older_ids(newest[-1], limits)]
+        feeds = {
+            self.stores.keys.homefeed(follower): ids[: feed_length(source, limits)]
+            for follower in self.with_feed
+        }
+        fill_lists(self.stores, feeds, floor=1)
+        with self.stores.sql.writing() as connection:
+            connection.execute(sa.update(Post).where(Post.route == "push").values(pushed_at=now()))
+            connection.execute(sa.update(Fanout).values(state="done", next_look_at=now()))
+        sweep.sweep(self.stores, lambda *_: None)
 
     def upload(self, author: int, count: int) -> list[int]:
-        """Uploads, each by itself, none of them enqueued."""
+        """Upload posts one by one without enqueuing their fan-outs. Returns their ids."""
         return [
             publish.publish(
                 self.stores,
@@ -72,34 +81,37 @@ class FixtureAccounts:
             for _ in spaced(range(count))
         ]
 
-    def _insert_accounts(self, follows: Sequence[tuple[int, int]]) -> None:
-        accounts = {
-            account: {"id": account, "follower_count": 0} for pair in follows for account in pair
-        }
-        for _, followee in follows:
-            accounts[followee]["follower_count"] += 1
-        rows = [
-            {"follower_id": follower, "followee_id": followee} for follower, followee in follows
-        ]
-        with self.stores.sql.writing() as connection:
-            connection.execute(sa.insert(Account), list(accounts.values()))
-            connection.execute(sa.insert(Follow), rows)
 
-    def _fill_feeds(self) -> None:
-        """Feeds as after a long run: each at a random place between two trims; the newest posts are there."""
-        real = self.upload(self.author, _REAL)[::-1]
-        for first in range(0, FOLLOWERS, 100):
-            with self.stores.redis.pipeline(transaction=False) as pipe:
-                for follower in self.materialised[first : first + 100]:
-                    length = self.audience.length()
-                    older = [real[-1] - number for number in range(1, length - _REAL)]
-                    pipe.rpush(self.stores.keys.homefeed(follower), *real[:length], *older, "f1")
-                pipe.execute()
-        self._is_pushed()
+def insert_follows(stores: Stores, follows: Sequence[tuple[int, int]]) -> None:
+    """Insert pairs of follower and followee, and their accounts."""
+    accounts = {
+        account: {"id": account, "follower_count": 0} for pair in follows for account in pair
+    }
+    for _, followee in follows:
+        accounts[followee]["follower_count"] += 1
+    rows = [{"follower_id": follower, "followee_id": followee} for follower, followee in follows]
+    with stores.sql.writing() as connection:
+        connection.execute(sa.insert(Account), list(accounts.values()))
+        connection.execute(sa.insert(Follow), rows)
 
-    def _is_pushed(self) -> None:
-        """What was uploaded so far is in the feeds, and leaves the celebrity list."""
-        with self.stores.sql.writing() as connection:
-            connection.execute(sa.update(Post).where(Post.route == "push").values(pushed_at=now()))
-            connection.execute(sa.update(Fanout).values(state="done", next_look_at=now()))
-        sweep.sweep(self.stores, lambda *_: None)
+
+def feed_length(source: random.Random, limits: Settings) -> int:
+    """Return the length of a full home feed at a random moment between two trims."""
+    shortest, lengths = delivery.trim_lengths(limits)
+    return source.randint(limits.feed_cap, shortest + source.randrange(lengths))
+
+
+def older_ids(below: int, limits: Settings) -> range:
+    """Return ids below an id, descending, that fill a home feed. They belong to no post."""
+    return range(below - 1, 0, -1)[: sum(delivery.trim_lengths(limits))]
+
+
+def fill_lists(stores: Stores, ids_by_key: Mapping[str, Iterable[int]], *, floor: int) -> None:
+    """Store lists of post ids, newest first, as valid lists with this floor."""
+    marker = lists.FLOOR + b"%d" % floor
+    pipe = stores.redis.pipeline(transaction=False)
+    for key, ids in ids_by_key.items():
+        pipe.rpush(key, *ids, marker)
+        if len(pipe) >= _LISTS_PER_TRIP:
+            pipe.execute()
+    pipe.execute()

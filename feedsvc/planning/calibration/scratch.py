@@ -1,13 +1,13 @@
-"""Scratch stores beside the real ones, on the same servers: what is measured there costs what it costs here, and nobody sees it.
+"""Scratch stores: empty stores on the same servers, where work costs the same and no user sees it.
 
-SQL: on SQLite a file that has no name any more once it is open; on PostgreSQL a schema made in a transaction that is never
-committed. Redis: a logical database of its own, the second after the service's. A crash leaves nothing in SQL; what it leaves in
-Redis has a mark, is seen by no reader, and is removed by the next look or calibration.
+On SQLite they are a file that loses its name once it is open. On PostgreSQL they are a schema, made
+in a transaction that never commits. On Redis they are a logical database, the second one after the
+service's. A crash leaves nothing in SQL. It leaves keys in the scratch database of Redis, with a
+mark, and the next survey or calibration removes them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import time
 from contextlib import contextmanager
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
-# Whose mark is younger is being measured in.
+# A calibration with a younger mark is under way.
 _UNDER_WAY_SECONDS = 120
-_BESIDE = 2
+_DATABASES_AFTER = 2
 
 
 class NoScratch(FeedsvcError):
-    """There is no place to measure in."""
+    """There is no scratch database to measure in."""
 
     status = 409
     title = "Conflict"
 
 
-class _Scratch(Database):
-    """A database on one connection, which takes everything with it when it ends."""
+class _ScratchDatabase(Database):
+    """A database on one connection. Its data are gone when the connection ends."""
 
     def __init__(self, connection: Connection, *, is_sqlite: bool) -> None:
         self._connection = connection
@@ -55,7 +55,7 @@ class _Scratch(Database):
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """As a reader has it."""
+        """Open a transaction, or a savepoint within one."""
         with (
             self._connection.begin_nested()
             if self._connection.in_transaction()
@@ -65,20 +65,19 @@ class _Scratch(Database):
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """As a writer has it; nobody else writes."""
+        """Like `reading`: the scratch database has no other writer."""
         with self.reading() as connection:
             yield connection
 
 
 @contextmanager
 def scratch_stores(stores: Stores) -> Iterator[Stores]:
-    """Stores on the same servers, empty, with tables. Raises `NoScratch`."""
-    with contextlib.ExitStack() as stack:
-        client = stack.enter_context(_scratch_redis(stores))
-        connection = stack.enter_context(
-            _on_sqlite(stores) if stores.sql.is_sqlite else _on_postgresql(stores)
-        )
-        database = _Scratch(connection, is_sqlite=stores.sql.is_sqlite)
+    """Open empty stores with tables on the same servers. Raises `NoScratch`."""
+    with (
+        _scratch_redis(stores) as client,
+        _on_sqlite(stores) if stores.sql.is_sqlite else _on_postgresql(stores) as connection,
+    ):
+        database = _ScratchDatabase(connection, is_sqlite=stores.sql.is_sqlite)
         yield replace(
             stores.without_near_cache(),
             sql=database,
@@ -89,10 +88,10 @@ def scratch_stores(stores: Stores) -> Iterator[Stores]:
 
 
 def clean(stores: Stores) -> bool:
-    """Remove what a calibration that was killed has left in Redis; says whether there was anything."""
+    """Remove the keys of a killed calibration from Redis. Returns whether there were any."""
     if isinstance(stores.redis, Cluster):
         return False
-    with _beside(stores.redis) as client:
+    with _scratch_client(stores.redis) as client:
         began = client.get(CALIBRATION)
         is_left = began is not None and time.time() - int(began) > _UNDER_WAY_SECONDS
         if is_left:
@@ -104,17 +103,18 @@ def clean(stores: Stores) -> bool:
 def _scratch_redis(stores: Stores) -> Iterator[redis.Redis]:
     if isinstance(stores.redis, Cluster):
         raise NoScratch(
-            "On a cluster nothing is measured: calibrate on a single node of the same kind."
+            "A cluster has no scratch database. Calibrate on a single node of the same kind."
         )
     clean(stores)
-    with _beside(stores.redis) as client:
+    with _scratch_client(stores.redis) as client:
         if client.dbsize():
-            busy = (
-                "another calibration is under way" if client.exists(CALIBRATION) else "it is in use"
+            number = client.connection_pool.connection_kwargs["db"]
+            reason = (
+                "another calibration is under way"
+                if client.exists(CALIBRATION)
+                else "it is in use; move its data to another database"
             )
-            raise NoScratch(
-                f"Database {client.connection_pool.connection_kwargs['db']} of this Redis is needed to measure in, and {busy}."
-            )
+            raise NoScratch(f"Calibration needs database {number} of this Redis, but {reason}.")
         client.set(CALIBRATION, int(time.time()))
         try:
             yield client
@@ -123,8 +123,11 @@ def _scratch_redis(stores: Stores) -> Iterator[redis.Redis]:
 
 
 @contextmanager
-def _beside(client: redis.Redis) -> Iterator[redis.Redis]:
-    """The second database after the service's. Its connections do not look whose run the data are of: they would empty it."""
+def _scratch_client(client: redis.Redis) -> Iterator[redis.Redis]:
+    """Open the scratch database.
+
+    Its connections skip the check of the server's run, which would empty the database.
+    """
     options = {
         name: value
         for name, value in client.connection_pool.connection_kwargs.items()
@@ -132,18 +135,15 @@ def _beside(client: redis.Redis) -> Iterator[redis.Redis]:
     }
     options |= {
         "connection_class": client.connection_pool.connection_class,
-        "db": int(options.get("db") or 0) + _BESIDE,
+        "db": int(options.get("db") or 0) + _DATABASES_AFTER,
     }
-    beside = redis.Redis.from_pool(redis.ConnectionPool(**options))
-    try:
-        yield beside
-    finally:
-        beside.close()
+    with redis.Redis.from_pool(redis.ConnectionPool(**options)) as scratch:
+        yield scratch
 
 
 @contextmanager
 def _on_sqlite(stores: Stores) -> Iterator[Connection]:
-    """A file beside the real one, on the same disk, without a name: it is gone with the connection."""
+    """Make a file on the service's disk and remove its name. It is gone with the connection."""
     folder = Path(stores.sql.engine.url.database or "").resolve().parent
     with tempfile.TemporaryDirectory(prefix="calibration-", dir=folder) as place:
         engine = make_engine(f"sqlite:///{place}/scratch.db", poolclass=StaticPool)
@@ -157,7 +157,7 @@ def _on_sqlite(stores: Stores) -> Iterator[Connection]:
 
 @contextmanager
 def _on_postgresql(stores: Stores) -> Iterator[Connection]:
-    """A schema that is never committed."""
+    """Make a schema in a transaction that is rolled back."""
     with stores.sql.engine.connect() as connection:
         transaction = connection.begin()
         try:
