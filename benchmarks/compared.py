@@ -136,7 +136,7 @@ def _predict_push(graph: GraphRounds, one_round: Round, promote_at: int) -> floa
     work = Pushing(
         posts=len(pushed),
         small_posts=small,
-        rounds=small,
+        micro_batches=small,
         links=sum(links),
         follower_ids=sum(pushed),
     )

@@ -57,7 +57,7 @@ def make_celery(stores: Stores, broker_url: str, metrics: Metrics) -> Celery:
     register(queues.MICRO_BATCH_TASK, run_micro_batch)
     register("feedsvc.sweep", run_sweep)
     register("feedsvc.audit", partial(_audit, stores, metrics))
-    register("feedsvc.guard", partial(guard.look, stores))
+    register("feedsvc.guard", partial(guard.check, stores))
     register("feedsvc.planning.survey.aggregates", partial(survey.refresh_if_old, stores))
     return app
 

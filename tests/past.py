@@ -1,4 +1,4 @@
-"""Fan-outs of the past, for tests of what is measured: uploaded so long ago, done after so many seconds, or not yet."""
+"""Past fan-outs, for tests of delivery lag and of outcomes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from feedsvc.store.sql.tables import Account, Fanout, Post
 
 
 def fan_outs(stores, lags, *, ago_seconds, author=9, delivered=1, pulled=False):
-    """A post for each lag (None: its fan-out is not done), all uploaded so long ago."""
+    """Store a post for each lag in seconds, all uploaded `ago_seconds` ago.
+
+    A lag of None makes a fan-out that is not done.
+    """
     at_ms = int((now().timestamp() - ago_seconds) * 1000)
     uploaded = dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC)
     with stores.sql.writing() as connection:

@@ -1,15 +1,15 @@
-"""Errors to be planted in what keeps the threshold safe."""
+"""Planted errors in the code that keeps the threshold safe."""
 
 from __future__ import annotations
 
 from tests.planting import Edit, Planted
 
 GUARD = "feedsvc/planning/guard.py"
-RELIEF = "feedsvc/routing/load_shedding.py"
+LOAD_SHEDDING = "feedsvc/routing/load_shedding.py"
 
 THRESHOLD = [
     Planted(
-        "roll back whatever the version is by now",
+        "roll back a version that an operator has just set",
         (
             Edit(
                 GUARD,
@@ -17,7 +17,7 @@ THRESHOLD = [
                 "            if_match=None,\n",
             ),
         ),
-        ("tests/test_record.py::test_a_change_that_an_operator_made_meanwhile_is_not_rolled_back",),
+        ("tests/test_outcome.py::test_a_version_added_during_a_check_is_not_rolled_back",),
     ),
     Planted(
         "give the same version twice",
@@ -28,15 +28,15 @@ THRESHOLD = [
                 "        if if_match > latest.version:\n",
             ),
         ),
-        ("tests/test_record.py::test_of_many_workers_that_look_at_once_one_rolls_back",),
+        ("tests/test_outcome.py::test_one_of_several_checking_workers_rolls_back",),
     ),
     Planted(
         "blame a change for a lag that was there before",
         (Edit("feedsvc/planning/watch.py", "        delivery = None\n", "        pass\n"),),
-        ("tests/test_record.py::test_what_was_broken_before_a_change_is_not_its_doing",),
+        ("tests/test_outcome.py::test_a_limit_that_was_broken_before_a_change_is_not_watched",),
     ),
     Planted(
-        "let posts whose time is not up hide those that are late",
+        "let posts that are not late yet hide late posts",
         (
             Edit(
                 "feedsvc/planning/watch.py",
@@ -44,7 +44,7 @@ THRESHOLD = [
                 "    until = now()\n",
             ),
         ),
-        ("tests/test_record.py::test_posts_whose_time_is_not_up_hide_none_that_are_late",),
+        ("tests/test_outcome.py::test_posts_that_are_not_late_yet_do_not_hide_late_posts",),
     ),
     Planted(
         "judge a rollback",
@@ -53,39 +53,42 @@ THRESHOLD = [
                 "feedsvc/planning/change.py",
                 "        old = versions.numbered(stores, version)\n",
                 "        old = versions.numbered(stores, version)\n"
-                "        if guardrail_check.broken(guardrails.current(stores).guardrails, old.promote_at, old.demote_at, None):\n"
+                "        limits = guardrails.current(stores).guardrails\n"
+                "        if forecast.broken(limits, old.promote_at, old.demote_at, None):\n"
                 "            raise Refused([])\n",
             ),
         ),
         ("tests/test_guardrails.py::test_a_rollback_is_never_refused",),
     ),
     Planted(
-        "refuse the way back into a limit",
+        "refuse an improvement that does not reach the limit",
         (
             Edit(
-                "feedsvc/planning/guardrail_check.py",
-                "then > max(limit, getattr(forecast.today, figure)):  # type: ignore[union-attr]",
-                "then > limit:",
+                "feedsvc/planning/forecast.py",
+                "if value > max(limit, today):",
+                "if value > limit:",
             ),
         ),
         (
-            "tests/test_guardrails.py::test_an_expected_figure_is_refused_above_its_limit_unless_today_is_no_better",
+            "tests/test_guardrails.py::test_a_figure_above_its_limit_is_refused_unless_it_improves_today",
         ),
     ),
     Planted(
-        "keep the route that relief gave",
+        "store the route that load shedding chose as the last route",
         (Edit("feedsvc/posts/publish.py", " and not decision.for_now", ""),),
-        ("tests/test_relief.py::test_a_relieved_upload_is_pulled_visible_explained_and_forgotten",),
+        (
+            "tests/test_load_shedding.py::test_a_shed_post_is_visible_and_explained_and_leaves_no_last_route",
+        ),
     ),
     Planted(
-        "move the line of relief from where it was not",
+        "move the line of load shedding after another worker has moved it",
         (
             Edit(
-                RELIEF,
+                LOAD_SHEDDING,
                 "        if current_shedding(connection) != seen:\n            return False\n",
                 "",
             ),
         ),
-        ("tests/test_relief.py::test_looks_at_once_move_the_line_one_step",),
+        ("tests/test_load_shedding.py::test_checks_at_the_same_time_move_the_line_one_step",),
     ),
 ]

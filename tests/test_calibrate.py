@@ -74,7 +74,7 @@ def test_a_calibration_is_stored_and_changes_nothing_else(world, quick, broker_u
     assert found.costs.push_us > 0
     assert found.costs.entry_bytes > 1
     assert all(value >= 0 for value in vars(found.costs).values())
-    assert calibrated.calibrated(world.stores) == found
+    assert calibrated.latest(world.stores) == found
     assert (row_counts(world.stores), set(world.stores.redis.keys())) == (before, keys)
     with scratch._scratch_client(world.stores.redis) as client:
         assert client.dbsize() == 0
@@ -199,7 +199,7 @@ def test_a_stored_calibration_without_newer_unit_costs_is_read(stores):
     row = {"taken_at": now(), "machine": "another", "workers": 3, "costs": costs, "margins": costs}
     with stores.sql.writing() as connection:
         connection.execute(sa.insert(Calibration), row)
-    found = calibrated.calibrated(stores)
+    found = calibrated.latest(stores)
     assert found.costs == replace(calibrated.DEFAULT_COSTS, **dict.fromkeys(newer, 0.0))
     assert found.workers == 3
 

@@ -1,9 +1,10 @@
-"""Guardrails: no limit applies until it is set; then a change that breaks it is refused with the numbers, unless it is forced."""
+"""Guardrails: a change that breaks a limit that was set is refused, unless it is forced."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,34 +13,67 @@ from hypothesis import strategies as st
 from feedsvc.errors import Invalid, Refused, StaleVersion
 from feedsvc.planning import forecast
 from feedsvc.planning.change import change, rollback
-from feedsvc.planning.guardrail_check import Expected, Forecast, broken
+from feedsvc.planning.forecast import broken
+from feedsvc.planning.preview import Figure, ListsPerRead, Preview, Side
 from feedsvc.routing import guardrails, versions
 from feedsvc.routing.guardrails import Guardrails
 
 lines = st.integers(1, 10**9)
-figures = st.builds(Expected, *[st.floats(0, 1e12)] * 3)
-forecasts = st.none() | st.builds(Forecast, st.floats(0, 1e6), figures, figures)
-
-EXPECTED = {
-    "max_delivery_seconds": "delivery_seconds",
-    "max_lists_per_read": "lists_per_read",
-    "max_memory_bytes": "memory_bytes",
+amounts = st.floats(0, 1e12)
+figures = st.builds(Figure, st.none() | amounts, st.none() | amounts, st.none(), st.none())
+FIGURES = {
+    "max_delivery_seconds": lambda preview: preview.seconds_to_last_follower,
+    "max_lists_per_read": lambda preview: preview.lists_per_read.p99,
+    "max_memory_bytes": lambda preview: preview.redis_bytes,
 }
+NONE = Figure(0, 0, 0, 0)
+# The preview of a change without any effect. Guardrails do not read the fields that are None.
+UNREAD: Any = None
+NO_EFFECT = Preview(
+    current=UNREAD,
+    proposed=UNREAD,
+    inputs=UNREAD,
+    costs=UNREAD,
+    to_pull=Side(0, 0, []),
+    to_push=Side(0, 0, []),
+    deliveries_per_day=NONE,
+    lists_per_read=ListsPerRead(NONE, NONE, NONE, NONE),
+    processor_seconds_per_day=UNREAD,
+    redis_bytes=NONE,
+    redis_bytes_per_day=NONE,
+    seconds_to_last_follower=NONE,
+)
 
 
-def ask(stores, promote_at, demote_at=None, *, force=False):
-    asked = {
+@st.composite
+def previews(draw):
+    return replace(
+        NO_EFFECT,
+        to_pull=Side(1, draw(amounts), []),
+        to_push=Side(1, draw(amounts), []),
+        deliveries_per_day=draw(figures),
+        lists_per_read=replace(NO_EFFECT.lists_per_read, p99=draw(figures)),
+        redis_bytes=draw(figures),
+        seconds_to_last_follower=draw(figures),
+    )
+
+
+forecasts = st.none() | previews()
+
+
+def set_threshold(stores, promote_at, demote_at=None, *, force=False):
+    values = {
         "promote_at": promote_at,
         "demote_at": demote_at or promote_at,
         "rollout_percent": 100,
         "force": force,
     }
-    return change(stores, **asked, reason="test", changed_by="test", if_match=None)
+    return change(stores, **values, reason="test", changed_by="test", if_match=None)
 
 
-def guard(stores, **set_limits):
+def set_limits(stores, **limits):
     return guardrails.change(
-        stores, Guardrails(**set_limits), reason="test", changed_by="test", if_match=None
+        stores, Guardrails(**limits), reason="test", changed_by="test", if_match=None
     )
 
 
@@ -48,87 +82,87 @@ def names(found):
 
 
 @given(lines, lines, forecasts)
-def test_nothing_is_refused_until_a_limit_is_set(one, other, forecast):
-    assert broken(Guardrails(), max(one, other), min(one, other), forecast) == []
+def test_nothing_is_refused_until_a_limit_is_set(one, other, preview):
+    assert broken(Guardrails(), max(one, other), min(one, other), preview) == []
 
 
 @given(lines, lines, lines, st.sampled_from(["promote_at", "demote_at"]))
-def test_a_bound_is_broken_exactly_beyond_it(one, other, bound, line):
+def test_a_threshold_beyond_its_bound_breaks_it(one, other, bound, line):
     at = {"promote_at": max(one, other), "demote_at": min(one, other)}
-    assert names(broken(Guardrails(**{f"min_{line}": bound}), **at, forecast=None)) == [
+    assert names(broken(Guardrails(**{f"min_{line}": bound}), **at, preview=None)) == [
         f"min_{line}"
     ] * (at[line] < bound)
-    assert names(broken(Guardrails(**{f"max_{line}": bound}), **at, forecast=None)) == [
+    assert names(broken(Guardrails(**{f"max_{line}": bound}), **at, preview=None)) == [
         f"max_{line}"
     ] * (at[line] > bound)
 
 
 @given(lines, lines, st.integers(1, 100))
-def test_the_lines_must_be_so_far_apart(one, other, percent):
+def test_a_demote_at_too_near_to_promote_at_breaks_its_limit(one, other, percent):
     promote_at, demote_at = max(one, other), min(one, other)
     found = broken(Guardrails(max_demote_percent=percent), promote_at, demote_at, None)
     assert bool(found) == (demote_at * 100 > percent * promote_at)
 
 
-@given(forecasts, st.sampled_from(sorted(EXPECTED)), st.floats(0, 1e12))
-def test_an_expected_figure_is_refused_above_its_limit_unless_today_is_no_better(
-    forecast, guardrail, limit
-):
-    found = broken(Guardrails(**{guardrail: limit}), 2, 1, forecast)
-    if forecast is None:
+@given(forecasts, st.sampled_from(sorted(FIGURES)), st.floats(0, 1e12))
+def test_a_figure_above_its_limit_is_refused_unless_it_improves_today(preview, guardrail, limit):
+    found = broken(Guardrails(**{guardrail: limit}), 2, 1, preview)
+    if preview is None:
         assert [(each.guardrail, each.value) for each in found] == [(guardrail, None)]
         return
-    then, today = (getattr(each, EXPECTED[guardrail]) for each in (forecast.then, forecast.today))
-    assert bool(found) == (then > limit and then > today)
-
-
-@given(st.floats(0, 1e6), st.floats(0, 1e6))
-def test_a_share_of_deliveries_is_moved_and_no_more(moved, limit):
-    none = Expected(0, 0, 0)
-    assert names(
-        broken(Guardrails(max_moved_percent=limit), 2, 1, Forecast(moved, none, none))
-    ) == ["max_moved_percent"] * (moved > limit)
-
-
-def test_a_figure_without_end_is_no_number():
-    none = Expected(0, 0, 0)
-    found = broken(
-        Guardrails(max_delivery_seconds=5),
-        2,
-        1,
-        Forecast(0, none, replace(none, delivery_seconds=math.inf)),
+    figure = FIGURES[guardrail](preview)
+    today, proposed = (
+        math.inf if value is None else value for value in (figure.today, figure.proposed)
     )
+    assert bool(found) == (proposed > limit and proposed > today)
+
+
+@given(st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 1000))
+def test_a_change_that_moves_more_deliveries_than_the_limit_is_refused(saved, added, limit):
+    preview = replace(
+        NO_EFFECT,
+        to_pull=Side(1, saved, []),
+        to_push=Side(1, added, []),
+        deliveries_per_day=replace(NONE, today=100),
+    )
+    found = broken(Guardrails(max_moved_percent=limit), 2, 1, preview)
+    assert names(found) == ["max_moved_percent"] * (saved + added > limit)
+
+
+def test_a_figure_without_bound_breaks_its_limit_without_a_value():
+    endless = replace(NO_EFFECT, seconds_to_last_follower=replace(NONE, proposed=None))
+    found = broken(Guardrails(max_delivery_seconds=5), 2, 1, endless)
     assert [(each.value, each.detail) for each in found] == [
         (None, "seconds to the last follower without end, the limit is 5")
     ]
 
 
 def test_a_change_that_breaks_a_limit_changes_nothing_unless_it_is_forced(stores):
-    guard(stores, max_promote_at=50)
+    set_limits(stores, max_promote_at=50)
     with pytest.raises(Refused, match="promote_at 60 is above its bound of 50"):
-        ask(stores, 60)
+        set_threshold(stores, 60)
     assert versions.current(stores).version == 1
-    forced = ask(stores, 60, force=True)
+    forced = set_threshold(stores, 60, force=True)
     assert (forced.version, forced.promote_at, forced.forced) == (2, 60, True)
-    assert not ask(stores, 40, force=True).forced, "it did not have to be"
+    assert not set_threshold(stores, 40, force=True).forced, "this change breaks no limit"
 
 
-def test_a_limit_on_figures_refuses_what_cannot_be_judged(stores, monkeypatch):
-    monkeypatch.setattr(forecast, "of", lambda *_: (None, None))
-    guard(stores, max_lists_per_read=3)
+def test_a_limit_on_a_figure_refuses_a_change_without_a_forecast(stores, monkeypatch):
+    monkeypatch.setattr(forecast, "forecast", lambda *_: None)
+    set_limits(stores, max_lists_per_read=3)
     with pytest.raises(Refused, match="no figures yet"):
-        ask(stores, 60)
+        set_threshold(stores, 60)
 
 
 def test_a_rollback_is_never_refused(stores):
-    ask(stores, 60)
-    guard(stores, max_promote_at=50)
+    set_threshold(stores, 60)
+    set_limits(stores, max_promote_at=50)
     back = rollback(stores, version=1, reason="back", changed_by="test", if_match=2)
     assert (back.promote_at, back.rolled_back_to, back.forced) == (1000, 1, False)
 
 
-def test_a_stale_change_is_stale_before_it_is_judged(stores):
-    guard(stores, max_promote_at=50)
+def test_a_change_from_an_old_version_is_stale_before_the_guardrails_judge_it(stores):
+    set_limits(stores, max_promote_at=50)
     with pytest.raises(StaleVersion):
         change(
             stores,
@@ -141,17 +175,17 @@ def test_a_stale_change_is_stale_before_it_is_judged(stores):
         )
 
 
-def test_lines_out_of_order_cannot_be_forced(stores):
+def test_demote_at_above_promote_at_cannot_be_forced(stores):
     with pytest.raises(Invalid):
-        ask(stores, 5, 6, force=True)
+        set_threshold(stores, 5, 6, force=True)
 
 
-def test_the_guardrails_have_versions_of_their_own(stores):
+def test_guardrails_have_their_own_versions(stores):
     assert (guardrails.current(stores).version, guardrails.current(stores).guardrails) == (
         1,
         Guardrails(),
     )
-    assert guard(stores, max_promote_at=50).version == 2
+    assert set_limits(stores, max_promote_at=50).version == 2
     with pytest.raises(StaleVersion, match="guardrails have changed"):
         guardrails.change(stores, Guardrails(), reason="x", changed_by="x", if_match=1)
     assert guardrails.current(stores).guardrails == Guardrails(max_promote_at=50)
@@ -167,7 +201,7 @@ def write(auth):
     return {**auth(1, "admin:write"), "If-Match": "*"}
 
 
-def test_limits_are_set_all_at_once_and_shown_with_an_etag(client, auth, write):
+def test_a_put_sets_all_limits_at_once_and_answers_with_an_etag(client, auth, write):
     read = auth(1, "admin:read")
     none = client.get(PATH, headers=read)
     assert (
@@ -224,7 +258,7 @@ def test_bad_limits_are_refused_and_change_nothing(client, auth, write, body):
     assert client.get(PATH, headers=auth(1, "admin:read")).json["version"] == 1
 
 
-def test_a_refused_change_says_which_limits_with_the_numbers(client, write):
+def test_a_refused_change_names_the_broken_limits_with_their_numbers(client, write):
     client.put(
         PATH, json={"max_promote_at": 50, "max_demote_percent": 80, "reason": "x"}, headers=write
     )

@@ -13,7 +13,7 @@ from feedsvc.api.planning_schemas import (
     RecommendationAnswer,
     RecommendationQuery,
 )
-from feedsvc.planning.overview import look
+from feedsvc.planning.overview import overview
 from feedsvc.planning.preview import preview
 from feedsvc.planning.recommendation import RecommendationLimits, recommendation
 
@@ -60,4 +60,4 @@ def get_threshold_recommendation(call: Call) -> Response:
 )
 def get_threshold_inputs(call: Call) -> Response:
     """Get the latest survey, the unit costs and the distribution of followers."""
-    return answer_json(InputsAnswer().dump(look(call.stores)))
+    return answer_json(InputsAnswer().dump(overview(call.stores)))

@@ -8,7 +8,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from feedsvc.api.fields import Id, Moment, QueryAmount, QueryCount
 from feedsvc.api.schemas import Strict
-from feedsvc.planning.wording import in_words
+from feedsvc.planning.preview import in_words
 
 _ROUTE = validate.OneOf(["push", "pull"])
 _LIMIT = validate.OneOf(["max_delivery_seconds", "max_lists_per_read", "max_memory_bytes"])

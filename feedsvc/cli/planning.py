@@ -17,10 +17,9 @@ from feedsvc.cli.output import json_option, opened, show
 from feedsvc.formats import MAX_ID, amount, seconds_or_ms, size, whole
 from feedsvc.planning import calibrated, recommendation
 from feedsvc.planning.calibration import calibrate as calibrating
-from feedsvc.planning.overview import look
-from feedsvc.planning.preview import preview
+from feedsvc.planning.overview import overview
+from feedsvc.planning.preview import in_words, preview
 from feedsvc.planning.survey import survey
-from feedsvc.planning.wording import in_words
 
 _count = click.IntRange(1, MAX_ID)
 _COLUMNS = ("push s/day", "pull s/day", "all s/day", "lists p99", "to last", "memory")
@@ -75,7 +74,7 @@ def inputs(as_json: bool) -> None:
     with opened() as services:
         with tqdm(total=survey.STEPS, desc="look", disable=None, leave=False) as bar:
             survey.refresh(services.stores, lambda _: bar.update())
-        answer = InputsAnswer().dump(look(services.stores))
+        answer = InputsAnswer().dump(overview(services.stores))
     show(answer, as_json, lambda: _inputs_lines(answer))
 
 
@@ -86,7 +85,7 @@ def calibrate(as_json: bool) -> None:
     with opened() as services:
         with tqdm(total=calibrating.ROUNDS, desc="calibrate", disable=None, leave=False) as bar:
             calibrating.calibrate(services.stores, services.celery, bar.update)
-        answer = UnitCostsAnswer().dump(calibrated.calibrated(services.stores))
+        answer = UnitCostsAnswer().dump(calibrated.latest(services.stores))
     show(answer, as_json, lambda: _unit_cost_lines(answer))
 
 

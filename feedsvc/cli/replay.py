@@ -15,7 +15,7 @@ from feedsvc.cli.replay_table import table
 from feedsvc.fanout import done, lanes
 from feedsvc.fanout.queues import LARGE
 from feedsvc.formats import MAX_ID
-from feedsvc.planning import calibrated as calibration_store
+from feedsvc.planning import calibrated
 from feedsvc.planning.replay import follow_graph, recorded
 from feedsvc.planning.replay.recent_days import recent_days
 from feedsvc.planning.replay.simulation import pulled_accounts, simulate
@@ -109,15 +109,15 @@ def simulate_command(
             with _bar(" events", "events", events or _EVENTS) as bar:
                 workload = generate(graph, events or _EVENTS, rates, seed, bar.update)
             about = {"source": "generated", "seed": seed}
-        calibrated = calibration_store.calibrated(stores)
-        deployment = deployment_of(stores.limits, workers or calibrated.workers, calibrated.costs)
+        calibration = calibrated.latest(stores)
+        deployment = deployment_of(stores.limits, workers or calibration.workers, calibration.costs)
         rows = _compare(stores, graph, workload, deployment, promote_at)
     about = {
         "accounts": len(graph),
         "seconds": workload.end_seconds - workload.start_seconds,
         **about,
         "workers": deployment.workers,
-        "costs_are_default": calibrated.is_default,
+        "costs_are_default": calibration.is_default,
     }
     show({**about, "thresholds": rows}, as_json, lambda: table(about, rows))
 

@@ -1,4 +1,4 @@
-"""What is kept for the cost model: its inputs, and the unit costs of the latest calibration."""
+"""The unit costs of the latest calibration, stored in SQL, and the defaults until there is one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,8 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
-# Processes that fan out, where nobody has counted them: what `up` starts.
-_WORKERS = 2
-
-# Measured with `threshold calibrate` on 2 cores, x86_64, Python 3.11.7, Valkey 9.1.2 and SQLite, feeds of 800, 80,000 lists
-# (docs/evidence/threshold.md).
+# Measured with `threshold calibrate` on 2 cores, x86_64, Python 3.11.7, Valkey 9.1.2 and SQLite,
+# feeds of 800, 80,000 lists (docs/evidence/threshold.md).
 DEFAULT_COSTS = UnitCosts(
     upload_us=2_200,
     fanout_us=81,
@@ -39,13 +36,18 @@ DEFAULT_COSTS = UnitCosts(
     feed_bytes=80,
     entry_bytes=10.2,
 )
-# Another machine, or the same one on another day, may differ by as much: a default says no more than that.
+# Another machine, or the same machine on another day, may differ by this share of a unit cost.
 _DEFAULT_MARGIN = 0.5
+# The worker processes that `feedsvc up` starts.
+_DEFAULT_WORKERS = 2
 
 
 @dataclass(frozen=True)
-class Calibrated:
-    """Unit costs, their 95 % half-widths, and where they are from; the defaults have no date and no machine."""
+class CalibratedCosts:
+    """Unit costs with the half-widths of their 95 % intervals, and the machine they come from.
+
+    The defaults have no date and no machine.
+    """
 
     taken_at: dt.datetime | None
     machine: str | None
@@ -55,28 +57,28 @@ class Calibrated:
 
     @property
     def is_default(self) -> bool:
-        """Whether they were measured elsewhere."""
+        """Return whether no calibration has run on this system."""
         return self.taken_at is None
 
 
-DEFAULTS = Calibrated(None, None, _WORKERS, DEFAULT_COSTS, DEFAULT_COSTS.share(_DEFAULT_MARGIN))
+DEFAULTS = CalibratedCosts(
+    None, None, _DEFAULT_WORKERS, DEFAULT_COSTS, DEFAULT_COSTS.share(_DEFAULT_MARGIN)
+)
 
 
-def calibrated(stores: Stores) -> Calibrated:
-    """The latest calibration, else the defaults."""
+def latest(stores: Stores) -> CalibratedCosts:
+    """Return the latest calibration, or the defaults if there is none."""
+    newest = select(*Calibration.__table__.columns).order_by(Calibration.id.desc()).limit(1)
     with stores.sql.reading() as connection:
-        row = connection.execute(
-            select(*Calibration.__table__.columns).order_by(Calibration.id.desc()).limit(1)
-        ).first()
+        row = connection.execute(newest).first()
     if row is None:
         return DEFAULTS
-    return Calibrated(
-        row.taken_at, row.machine, row.workers, UnitCosts(**row.costs), UnitCosts(**row.margins)
-    )
+    costs, margins = UnitCosts(**row.costs), UnitCosts(**row.margins)
+    return CalibratedCosts(row.taken_at, row.machine, row.workers, costs, margins)
 
 
-def save_calibration(stores: Stores, found: Calibrated) -> None:
-    """Keep this one; it is the latest from now on."""
+def save(stores: Stores, found: CalibratedCosts) -> None:
+    """Store a calibration. It is the latest from now on."""
     row = {**vars(found), "costs": vars(found.costs), "margins": vars(found.margins)}
     with stores.sql.writing() as connection:
         connection.execute(insert(Calibration), row)

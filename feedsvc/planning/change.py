@@ -1,4 +1,4 @@
-"""Changing the threshold: judged by the guardrails, recorded with what is expected of it, and watched."""
+"""Change the threshold: judge a change by the guardrails, record it with a forecast, watch it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from feedsvc.errors import Invalid, Refused, StaleVersion
-from feedsvc.planning import forecast, guardrail_check, watch
+from feedsvc.planning import forecast, watch
 from feedsvc.routing import guardrails, versions
 from feedsvc.routing.versions import PolicyChange, PolicyInfo
 
@@ -27,20 +27,21 @@ def change(
     if_match: int | None,
     force: bool = False,
 ) -> PolicyInfo:
-    """Set a new version, provided that `if_match` is still the current one (None: whatever is). Returns it.
+    """Add a version with these thresholds, and return it.
 
-    It is judged as if it were rolled out to every account. Raises `StaleVersion`, `Refused` if it breaks a guardrail and is not
-    forced, or `Invalid` unless promote_at ≥ demote_at ≥ 1.
+    The forecast that the guardrails judge assumes a rollout to all accounts. Raises `StaleVersion`
+    unless `if_match` is the latest version (None accepts any), `Refused` if the change breaks a
+    guardrail and is not forced, and `Invalid` unless promote_at ≥ demote_at ≥ 1.
     """
     if not promote_at >= demote_at >= 1:
         raise Invalid(
             "json", "demote_at", f"Must be at least 1 and at most promote_at ({promote_at})."
         )
 
-    def entry() -> PolicyChange:
-        predicted, expected = forecast.of(stores, promote_at, demote_at)
-        set_limits = guardrails.current(stores).guardrails
-        broken = guardrail_check.broken(set_limits, promote_at, demote_at, expected)
+    def judged() -> PolicyChange:
+        expected = forecast.forecast(stores, promote_at, demote_at)
+        limits = guardrails.current(stores).guardrails
+        broken = forecast.broken(limits, promote_at, demote_at, expected)
         if broken and not force:
             raise Refused([asdict(each) for each in broken])
         return PolicyChange(
@@ -50,44 +51,49 @@ def change(
             reason=reason,
             changed_by=changed_by,
             forced=bool(broken),
-            predicted=predicted,
-            watch=watch.begin(stores, set_limits),
+            predicted=forecast.as_json(expected) if expected else None,
+            watch=watch.begin(stores, limits),
         )
 
-    return _add(stores, entry, if_match)
+    return _add(stores, judged, if_match)
 
 
 def rollback(
     stores: Stores, *, version: int, reason: str, changed_by: str, if_match: int | None
 ) -> PolicyInfo:
-    """Set a new version equal to an old one, for as many accounts. Never refused, and not watched: it is the way back.
+    """Add a version equal to an old one, rollout included, and return it.
 
+    A rollback is never refused by guardrails and never watched, because it is the way back.
     Raises `StaleVersion`, and `Invalid` for an unknown version.
     """
 
-    def entry() -> PolicyChange:
+    def equal_to_old() -> PolicyChange:
         old = versions.numbered(stores, version)
-        predicted, _ = forecast.of(stores, old.promote_at, old.demote_at)
+        expected = forecast.forecast(stores, old.promote_at, old.demote_at)
         return PolicyChange(
             **vars(old.lines),
             reason=reason,
             changed_by=changed_by,
             rolled_back_to=version,
-            predicted=predicted,
+            predicted=forecast.as_json(expected) if expected else None,
         )
 
-    return _add(stores, entry, if_match)
+    return _add(stores, equal_to_old, if_match)
 
 
-def _add(stores: Stores, entry: Callable[[], PolicyChange], if_match: int | None) -> PolicyInfo:
-    """Add what is made of the current version; for a caller who takes any, again if that has changed meanwhile."""
+def _add(stores: Stores, make: Callable[[], PolicyChange], if_match: int | None) -> PolicyInfo:
+    """Make a change from the latest version, and add it.
+
+    A caller that accepts any version never sees `StaleVersion`: the change is made again from the
+    version that another caller has added meanwhile.
+    """
     while True:
-        seen = versions.current(stores).version
-        if if_match not in (None, seen):
-            raise StaleVersion(seen)
-        made = entry()
+        latest = versions.current(stores).version
+        if if_match not in (None, latest):
+            raise StaleVersion(latest)
+        made = make()
         try:
-            return versions.add(stores, made, seen)
+            return versions.add(stores, made, latest)
         except StaleVersion:
             if if_match is not None:
                 raise

@@ -1,9 +1,10 @@
 """What pushing and pulling cost: the formulas of `docs/evidence/threshold.md`. Pure.
 
-The trade is that of Silberstein, Terrace, Cooper and Ramakrishnan, *Feeding Frenzy: Selectively Materializing Users' Event Feeds*
-(SIGMOD 2010): a post is written into a feed, or it is looked for by every read. Costs are processor time of all parts together
-(web, worker, Redis, database), in µs for one unit, and in seconds for an amount of work; whatever the work covers (a day, a run)
-the answer covers too.
+The trade-off is from Silberstein, Terrace, Cooper and Ramakrishnan, *Feeding Frenzy: Selectively
+Materializing Users' Event Feeds* (SIGMOD 2010): either an upload writes its post into a feed, or
+every read of that feed merges the post. Costs are the processor time of web processes, workers,
+Redis and the database together: in µs for one unit, in seconds for an amount of work. The work may
+be that of a day or of a replay; the seconds then belong to the same time.
 """
 
 from __future__ import annotations
@@ -15,29 +16,40 @@ from feedsvc.fanout.micro_batches import MAX_POSTS
 from feedsvc.fanout.queues import GATHER_SECONDS
 from feedsvc.paging import DEFAULT_LIMIT
 
+# Each process that reads learns a new celebrity post once. `up` starts two web processes. The
+# figure need not be exact, because learning costs far less than the rest.
+READING_PROCESSES = 2
+# A read uses about as many entries of its celebrity lists as a page has posts. Older entries are
+# below the part of the home list that the read uses.
+PAGE_POSTS = DEFAULT_LIMIT
+
+_US = 1e-6
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnitCosts:
-    """What one of each costs. Processor time in µs, memory in bytes."""
+    """The cost of one unit of each kind of work, in µs of processor time; memory in bytes."""
 
-    # An upload, whatever becomes of it: its transaction, the celebrity list, the body.
+    # An upload on either route: its transaction, its celebrity list, its body.
     upload_us: float
-    # A pushed post that leaves the celebrity list.
+    # A pushed post that leaves its celebrity list.
     fanout_us: float
-    # A round of small fan-outs: its message and its queries. Each post in it.
+    # A micro-batch: its message and its queries. Then each post in it.
     round_us: float
     small_fanout_us: float
-    # A link of a large fan-out: its message and its rows, done among them.
+    # A link of a large fan-out: its message and its rows in SQL.
     link_us: float
     # A follower's id, from the database into a packed command.
     follower_id_us: float
-    # A push into a feed that exists, its share of trimming included; a push that finds none.
+    # A push into a feed that exists, with its share of trimming. Then a push that finds no feed.
     push_us: float
     skip_us: float
-    # A page of a feed without any celebrity list, HTTP apart.
+    # A page of a feed that merges no celebrity list, without HTTP.
     read_us: float
-    # What looking for celebrities adds to a read, for each tenfold of the lists that its process holds; the first list that it merges; each
-    # list, where the process holds no other, and for each tenfold; each of their entries that a page may have. Older calibrations lack two.
+    # Celebrity lists add to a read: finding them, for each factor of ten of the lists that the
+    # process caches; the first list that it merges; each list, where the process caches no other;
+    # each list again, for each factor of ten; each entry that a page may show.
+    # Calibrations of older versions lack the two costs with a default.
     look_up_us: float = 0.0
     first_list_us: float
     list_us: float
@@ -45,31 +57,36 @@ class UnitCosts:
     list_entry_us: float
     # A new celebrity post, learnt by one process that reads.
     learn_us: float
-    # A feed or a celebrity list without entries; an entry.
+    # The memory of a feed or a celebrity list without entries. Then that of one entry.
     feed_bytes: float
     entry_bytes: float
 
     def share(self, part: float) -> UnitCosts:
-        """So large a part of each."""
+        """Return every unit cost multiplied by `part`."""
         return UnitCosts(**{field.name: getattr(self, field.name) * part for field in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pushing:
-    """An amount of pushing. `follower_ids`: the sum of the pushed posts' followers, with or without a feed."""
+    """An amount of pushing. `follower_ids` sums the followers of all pushed posts.
+
+    Followers without a materialised feed count, too.
+    """
 
     posts: float = 0.0
     small_posts: float = 0.0
-    rounds: float = 0.0
+    micro_batches: float = 0.0
     links: float = 0.0
     follower_ids: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pulling:
-    """An amount of pulling. `lists`: the celebrity lists that all reads merge together; `entries`: of each read up to `PAGE_POSTS`.
+    """An amount of pulling.
 
-    `look_ups` and `tenfolds`: for each read, and for each of those lists, the `tenfolds` of how many lists the process holds.
+    `lists` counts the celebrity lists that all reads merge, `entries` their entries, up to
+    `PAGE_POSTS` a read. `look_ups` sums the `tenfolds` of the process over all reads, and
+    `tenfolds` sums them over all merged lists.
     """
 
     look_ups: float = 0.0
@@ -80,21 +97,14 @@ class Pulling:
     posts: float = 0.0
 
 
-# Processes that read, each of which learns a new celebrity post: what `up` starts. Learning is far below everything else.
-READING_PROCESSES = 2
-
-# What a read looks at of its lists: about as many entries as a page has posts. Older ones are below what it reads of the home list.
-PAGE_POSTS = DEFAULT_LIMIT
-
-
-_US = 1e-6
-
-
 def push_seconds(costs: UnitCosts, work: Pushing, materialised_share: float) -> float:
-    """Rounds, links, follower ids, and pushes, of which those to followers without a materialised feed are skipped."""
+    """Return the cost of pushing: posts, micro-batches, links, and followers with their pushes.
+
+    A push to a follower without a materialised feed is skipped and costs less.
+    """
     return _US * (
         work.posts * costs.fanout_us
-        + work.rounds * costs.round_us
+        + work.micro_batches * costs.round_us
         + work.small_posts * costs.small_fanout_us
         + work.links * costs.link_us
         + work.follower_ids * follower_us(costs, materialised_share)
@@ -102,7 +112,7 @@ def push_seconds(costs: UnitCosts, work: Pushing, materialised_share: float) -> 
 
 
 def pull_seconds(costs: UnitCosts, work: Pulling) -> float:
-    """Reads times followed celebrities times a merged list, what looking for any and the first add to a read, and each process's upkeep."""
+    """Return the cost of pulling: finding and merging lists, and learning new celebrity posts."""
     return _US * (
         work.look_ups * costs.look_up_us
         + work.merging_reads * costs.first_list_us
@@ -113,18 +123,22 @@ def pull_seconds(costs: UnitCosts, work: Pulling) -> float:
     )
 
 
-def tenfolds(held: float) -> float:
-    """The decimal logarithm of how many lists a process holds: of the more it looks one up among, the further it is from any cache."""
-    return math.log10(max(1.0, held))
+def tenfolds(lists: float) -> float:
+    """Return the decimal logarithm of the number of lists that a process caches; at least 0.
+
+    Finding a list among more lists takes longer, because fewer of them are in the processor's
+    caches.
+    """
+    return math.log10(max(1.0, lists))
 
 
 def base_seconds(costs: UnitCosts, *, posts: float, reads: float) -> float:
-    """What uploads and reads cost under any threshold."""
+    """Return the cost of uploads and reads that is the same under any threshold."""
     return _US * (posts * costs.upload_us + reads * costs.read_us)
 
 
 def follower_us(costs: UnitCosts, materialised_share: float) -> float:
-    """What one follower of a pushed post costs."""
+    """Return the mean cost of one follower of a pushed post, in µs."""
     return (
         costs.follower_id_us
         + materialised_share * costs.push_us
@@ -133,57 +147,52 @@ def follower_us(costs: UnitCosts, materialised_share: float) -> float:
 
 
 def list_bytes(costs: UnitCosts, lists: float, entries: float) -> float:
-    """Memory of so many feeds or celebrity lists, which hold so many entries together."""
+    """Return the memory of a number of feeds or celebrity lists with their entries."""
     return lists * costs.feed_bytes + entries * costs.entry_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batches:
-    """In what steps fan-outs work (`FEEDSVC_FANOUT_BATCH`, `FEEDSVC_FANOUT_SLICE`)."""
+    """The steps of a fan-out (`FEEDSVC_FANOUT_BATCH`, `FEEDSVC_FANOUT_SLICE`), in followers."""
 
     batch: int
     small: int
 
     def links(self, followers: float) -> int:
-        """The links of a fan-out to so many followers; none if it is small and goes in a round."""
+        """Return the number of links of a fan-out; 0 if it is small and joins a micro-batch."""
         return 0 if followers <= self.small else math.ceil(followers / self.batch)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """Jobs (links and rounds) that wait for workers: M/G/1, each worker with its share of the jobs.
+    """Links and micro-batches that wait for workers: M/G/1, with an equal share for each worker.
 
-    The mean wait is Pollaczek's and Khinchine's, rate · E[s²] / 2(1 - utilisation) (Kleinrock, *Queueing Systems* I, 1975, 5.6).
-    Workers that share one queue wait less than this: it is a bound.
+    The mean wait is Pollaczek's and Khinchine's, rate · E[s²] / 2(1 - utilisation) (Kleinrock,
+    *Queueing Systems* I, 1975, 5.6). Workers that share one queue wait less, so it is a bound.
     """
 
-    # Per second of one worker: the seconds of its jobs, and their seconds squared.
+    # For one worker and second: the seconds of its jobs, and the sum of their squares.
     seconds: float = 0.0
     squares: float = 0.0
 
     @property
-    def utilisation(self) -> float:
-        """The share of its time that a worker is busy; from 1 on the queue only grows."""
-        return self.seconds
-
-    @property
     def wait_seconds(self) -> float:
-        """The mean wait of a job; infinite from a utilisation of 1 on."""
+        """Return the mean wait of a job; infinite if jobs arrive faster than a worker runs them."""
         return self.squares / (2 * (1 - self.seconds)) if self.seconds < 1 else math.inf
 
 
 def seconds_to_last_follower(
     costs: UnitCosts, followers: float, materialised_share: float, batches: Batches, queue: Queue
 ) -> float:
-    """From the upload to the last push, on average: each link of the chain waits, and works. Infinite if the workers cannot keep up.
+    """Return the mean time from an upload to its last push, in which each link waits and works.
 
-    Links of one post run one after the other here. Lanes share a large account's links among workers, so it is a bound; so is the
-    wait for a round, of the post that asks for it.
+    The result is a bound, for two reasons. Lanes share the links of a large account among workers,
+    while the formula runs them one after the other. A post of a micro-batch waits less than the
+    post that asked for the micro-batch. Infinite if the workers cannot keep up.
     """
     links = batches.links(followers)
-    jobs = max(1, links)
     own = 0.0 if links else GATHER_SECONDS + _US * costs.round_us
-    return own + jobs * (
+    return own + max(1, links) * (
         queue.wait_seconds + job_seconds(costs, followers, materialised_share, batches)
     )
 
@@ -191,22 +200,25 @@ def seconds_to_last_follower(
 def job_seconds(
     costs: UnitCosts, followers: float, materialised_share: float, batches: Batches
 ) -> float:
-    """What one link of a fan-out to so many followers takes, or its part of a round. The parts overlap in time: a bound."""
+    """Return the time of one link of a fan-out, or of its part of a micro-batch.
+
+    The result is a bound: some of the work runs at the same time on several processors.
+    """
     links = batches.links(followers)
     own = costs.small_fanout_us if links == 0 else costs.link_us
-    jobs = max(1, links)
-    return _US * (
-        own + (costs.fanout_us + followers * follower_us(costs, materialised_share)) / jobs
-    )
+    shared = costs.fanout_us + followers * follower_us(costs, materialised_share)
+    return _US * (own + shared / max(1, links))
 
 
-def posts_a_round(
+def posts_per_micro_batch(
     costs: UnitCosts, workers: int, posts_per_second: float, seconds_each: float
 ) -> float:
-    """How many small fan-outs a round takes, where so many are uploaded a second, and each adds so many seconds.
+    """Return how many small fan-outs a micro-batch delivers.
 
-    The post that asks for it, and what is uploaded while it waits; or, where that is more, what was uploaded for one worker while the
-    round before it ran: n = rate · (round + n · each). At most what it claims.
+    `posts_per_second` counts small posts, each of which adds `seconds_each` to its micro-batch.
+    A micro-batch gathers the post that asks for it and the posts of its waiting time. If workers
+    are busy, it delivers the posts that came for one worker while the micro-batch before it ran:
+    n = rate · (micro-batch + n · each). The larger of both counts, up to `MAX_POSTS`.
     """
     gathered = 1.0 + posts_per_second * GATHER_SECONDS
     of_a_worker = posts_per_second / workers

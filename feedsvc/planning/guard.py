@@ -1,6 +1,7 @@
-"""What is looked at all the time, in a worker: relief from overload, the roll-back of a change that went wrong, the record's figures.
+"""Check the running system every few seconds, in a worker, and act on its measurements.
 
-Any number of workers may look at once: each step is a compare-and-set.
+The guard adjusts load shedding, rolls back a change that breaks a limit of its watch, and records
+the outcome of each version. Workers may run it at the same time: each step is a compare-and-set.
 """
 
 from __future__ import annotations
@@ -23,15 +24,18 @@ _log = structlog.get_logger()
 CHANGED_BY = "guardrail"
 
 
-def look(stores: Stores) -> None:
-    """Look once."""
+def check(stores: Stores) -> None:
+    """Run all three checks once."""
     load_shedding.adjust(stores)
     roll_back_if_broken(stores)
-    outcome.fill_in(stores)
+    outcome.measure_due(stores)
 
 
 def roll_back_if_broken(stores: Stores) -> bool:
-    """Roll the current version back if it is watched and has broken a limit; whether this look did."""
+    """Roll back the latest version if it has broken a limit of its watch.
+
+    Returns whether this call added the rollback.
+    """
     latest = versions.current(stores)
     if latest.watch is None or now() > latest.watch.until:
         return False
@@ -46,7 +50,7 @@ def roll_back_if_broken(stores: Stores) -> bool:
             changed_by=CHANGED_BY,
             if_match=latest.version,
         )
-    except StaleVersion:  # another look was faster, or an operator
+    except StaleVersion:  # another worker or an operator has added a version meanwhile
         return False
     _log.warning("threshold.rolled_back", version=latest.version, reason=broken)
     return True

@@ -1,7 +1,8 @@
-"""What a pair of lines would do: the formulas of `costs` over the aggregates of `inputs`. Pure.
+"""The cost model: predict what a pair of thresholds does, from a survey and unit costs. Pure.
 
-Every figure has a margin, the half-width of a 95 % interval: what sampling left open, and what calibration did. Costs are sums of
-unit costs, so the same sums over the unit costs' margins bound what calibration can be wrong by.
+Every figure has a margin, the half-width of its 95 % interval. The margin joins the uncertainty of
+the survey's samples with that of the calibration, as the root of the sum of squares. A cost is a
+sum of unit costs, so the same sum over their margins bounds the error of the calibration.
 """
 
 from __future__ import annotations
@@ -13,35 +14,36 @@ from typing import NamedTuple, TypeVar
 
 from feedsvc.planning import costs as formulas
 from feedsvc.planning.costs import Batches, Pulling, Pushing, Queue, UnitCosts
-from feedsvc.planning.survey.aggregates import (
-    DAY_SECONDS,
-    Cell,
-    ListsAt,
-    NamedAccount,
-    Survey,
-    mixed,
-)
+from feedsvc.planning.survey.aggregates import DAY_SECONDS, Cell, ListsAt, Survey, mixed
 
 _Work = TypeVar("_Work", Pushing, Pulling)
 
 
 @dataclass(frozen=True)
 class Lines:
-    """From `promote_at` followers on an account is pulled, below `demote_at` it is pushed, between it keeps its route."""
+    """A pair of thresholds.
+
+    An account is pulled from `promote_at` followers on, and pushed below `demote_at`. Between the
+    two it keeps its route.
+    """
 
     promote_at: int
     demote_at: int
 
 
 class Estimate(NamedTuple):
-    """A value, and the half-width of its 95 % interval; both are infinite where a queue only grows."""
+    """A value and the half-width of its 95 % interval. Infinite if a queue grows without end."""
 
     value: float
     margin: float
 
 
 class Group(NamedTuple):
-    """A cell, or an account by name; and what its posts cause if they are pushed, per day."""
+    """A cell or a named account, and the work that its posts cause if all are pushed.
+
+    `links` are those of one post; 0 if it joins a micro-batch. `jobs` counts the links of a day,
+    or the posts of a day that join micro-batches, and `job_seconds` is the time of one job.
+    """
 
     cell: Cell
     pin: str | None
@@ -51,137 +53,123 @@ class Group(NamedTuple):
 
     @property
     def small_posts(self) -> float:
-        """Posts that go in rounds."""
+        """Return the posts a day that join micro-batches."""
         return 0.0 if self.links else self.cell.posts
 
 
 @dataclass(frozen=True)
 class Situation:
-    """Everything that a prediction needs but the lines: what was found out, what things cost, and the lines of today."""
+    """Everything that a prediction needs except the proposed thresholds."""
 
-    inputs: Survey
+    survey: Survey
     costs: UnitCosts
     margins: UnitCosts
     workers: int
     batches: Batches
     today: Lines
 
+    def group(self, cell: Cell, pin: str | None = None) -> Group:
+        """Return a cell, or the cell of a named account, with the work of its posts."""
+        followers = cell.follower_ids / cell.posts if cell.posts else 0.0
+        links = self.batches.links(followers)
+        share = self.survey.materialised_share
+        seconds = formulas.job_seconds(self.costs, followers, share, self.batches)
+        return Group(cell, pin, links, cell.posts * max(1, links), seconds)
+
     @cached_property
     def groups(self) -> list[Group]:
-        """All accounts."""
-        return [self._group(cell, None) for cell in self.inputs.cells] + list(
-            map(self.group, self.inputs.singles())
-        )
+        """Return all accounts, each in one group."""
+        singles = (self.group(named.cell(), named.pin) for named in self.survey.singles())
+        return [*map(self.group, self.survey.cells), *singles]
 
     @cached_property
     def authors(self) -> int:
-        """How many accounts have ever posted."""
+        """Return how many accounts have ever posted."""
         return sum(group.cell.posted for group in self.groups)
 
-    def group(self, named: NamedAccount) -> Group:
-        """A group of one."""
-        return self._group(named.cell(), named.pin)
-
     @cached_property
-    def posts_a_round(self) -> float:
-        """How many small fan-outs go in a round, if all are pushed that are small: under any threshold nearly all are."""
-        small = [group for group in self.groups if group.small_posts]
-        posts = sum(group.small_posts for group in small)
-        busy = sum(group.small_posts * group.job_seconds for group in small)
-        return formulas.posts_a_round(
+    def posts_per_micro_batch(self) -> float:
+        """Return how many small fan-outs a micro-batch delivers if every small post is pushed.
+
+        Under any threshold nearly all of them are.
+        """
+        posts = sum(group.small_posts for group in self.groups)
+        busy = sum(group.small_posts * group.job_seconds for group in self.groups)
+        return formulas.posts_per_micro_batch(
             self.costs, self.workers, posts / DAY_SECONDS, busy / posts if posts else 0.0
         )
 
     def pulled_share(self, group: Group, lines: Lines) -> float:
-        """The share of these accounts that the lines pull. Those between them keep the route that they have today."""
+        """Return the share of a group's accounts that these thresholds pull.
+
+        Accounts between the thresholds keep the route that they have today.
+        """
         cell = group.cell
         if group.pin:
             return float(group.pin == "pull")
-        above = cell.share_from(lines.promote_at)
-        between = cell.share_from(lines.demote_at) - above
-        return above + between * self.pulled_today(cell) if between else above
-
-    def pulled_today(self, cell: Cell) -> float:
-        """The share of these accounts that today's lines pull."""
-        above = cell.share_from(self.today.promote_at)
-        between = cell.share_from(self.today.demote_at) - above
-        return above + between * (cell.pulled / cell.posted if cell.posted else 0.0)
+        above, between = _shares(cell, lines)
+        if not between:
+            return above
+        above_today, between_today = _shares(cell, self.today)
+        pulled = cell.pulled / cell.posted if cell.posted else 0.0
+        return above + between * (above_today + between_today * pulled)
 
     def predict(self, lines: Lines) -> Prediction:
-        """What these lines would do in the long run."""
-        found = Prediction(self, lines, _Sums(self.posts_a_round))
+        """Predict what these thresholds do in the long run."""
+        sums = _Sums()
         for group in self.groups:
-            found.sums.add(
-                group,
-                self.pulled_share(group, lines),
-                group.cell.share_from(lines.demote_at),
-                lines,
-            )
-        return found
-
-    def _group(self, cell: Cell, pin: str | None) -> Group:
-        followers = cell.follower_ids / cell.posts if cell.posts else 0.0
-        links = self.batches.links(followers)
-        seconds = formulas.job_seconds(
-            self.costs, followers, self.inputs.materialised_share, self.batches
-        )
-        return Group(cell, pin, links, cell.posts * max(1, links), seconds)
+            sums.add(group, self.pulled_share(group, lines), lines)
+        return Prediction(self, lines, sums)
 
 
 @dataclass
 class _Sums:
-    """What is pushed and what is pulled, over all accounts, per day."""
+    """Sums over all accounts, per day: what is pushed, and what is pulled."""
 
-    posts_a_round: float
     posts: float = 0.0
     small_posts: float = 0.0
     links: float = 0.0
     follower_ids: float = 0.0
+    # The seconds of all jobs, and the sum of their squares.
     busy: float = 0.0
     squares: float = 0.0
+    # The followers of the largest account that is pushed.
     largest_pushed: float = 0.0
     pulled_accounts: float = 0.0
     pulled_posts: float = 0.0
     pulled_lists: float = 0.0
     pulled_entries: float = 0.0
-    # Followers of the accounts between the lines, and of those among them that are pulled.
+    # The followers of the accounts between the thresholds, and of the pulled accounts among them.
     between: float = 0.0
     between_pulled: float = 0.0
 
-    def add(self, group: Group, pulled: float, from_demote: float, lines: Lines) -> None:
-        """Add these accounts, of which a share is pulled."""
+    def add(self, group: Group, pulled: float, lines: Lines) -> None:
+        """Add a group of which the share `pulled` is pulled."""
         cell, pushed = group.cell, 1 - pulled
-        if pushed and cell.posts:
-            self._push(group, pushed)
-            top = (
-                cell.high - 1
-                if cell.accounts == 1 or pulled == 0
-                else min(cell.high, max(lines.promote_at, cell.low + 1)) - 1
-            )
-            self.largest_pushed = max(self.largest_pushed, top)
-        if pulled:
-            self.pulled_accounts += pulled * cell.accounts
-            self.pulled_posts += pulled * cell.posts
-            self.pulled_lists += pulled * cell.posted
-            self.pulled_entries += pulled * cell.entries
-        if from_demote and not group.pin:
-            above = cell.share_from(lines.promote_at)
-            self.between += (from_demote - above) * cell.followers
-            self.between_pulled += (pulled - above) * cell.followers
-
-    def _push(self, group: Group, share: float) -> None:
-        posts = share * group.cell.posts
+        posts, jobs = pushed * cell.posts, pushed * group.jobs
         self.posts += posts
-        self.small_posts += share * group.small_posts
+        self.small_posts += pushed * group.small_posts
         self.links += posts * group.links
-        self.follower_ids += share * group.cell.follower_ids
-        self.busy += share * group.jobs * group.job_seconds
-        self.squares += share * group.jobs * group.job_seconds**2
+        self.follower_ids += pushed * cell.follower_ids
+        self.busy += jobs * group.job_seconds
+        self.squares += jobs * group.job_seconds**2
+        if posts:
+            is_whole = cell.accounts == 1 or pulled == 0
+            end = cell.high if is_whole else min(cell.high, max(lines.promote_at, cell.low + 1))
+            self.largest_pushed = max(self.largest_pushed, end - 1)
+        self.pulled_accounts += pulled * cell.accounts
+        self.pulled_posts += pulled * cell.posts
+        self.pulled_lists += pulled * cell.posted
+        self.pulled_entries += pulled * cell.entries
+        if not group.pin:
+            above, between = _shares(cell, lines)
+            self.between += between * cell.followers
+            self.between_pulled += (pulled - above) * cell.followers
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a pair of lines does, per day where it is a rate."""
+    """What a pair of thresholds does. Rates are per day."""
 
     situation: Situation
     lines: Lines
@@ -189,36 +177,31 @@ class Prediction:
 
     @property
     def pushing(self) -> Pushing:
-        """The pushing."""
+        """Return the amount of pushing."""
         sums = self.sums
-        rounds = sums.small_posts / sums.posts_a_round
         return Pushing(
             posts=sums.posts,
             small_posts=sums.small_posts,
-            rounds=rounds,
+            micro_batches=sums.small_posts / self.situation.posts_per_micro_batch,
             links=sums.links,
             follower_ids=sums.follower_ids,
         )
 
     @cached_property
     def lists(self) -> ListsAt:
-        """What a read merges and a feed holds."""
-        inputs, sums = self.situation.inputs, self.sums
-        lists = inputs.lists_at(self.lines.promote_at)
+        """Return how many lists a read merges, and how many ids a feed holds."""
+        survey, sums = self.situation.survey, self.sums
+        lists = survey.lists_at(self.lines.promote_at)
         if not sums.between_pulled:
             return lists
-        return mixed(
-            lists, inputs.lists_at(self.lines.demote_at), sums.between_pulled / sums.between
-        )
+        below = survey.lists_at(self.lines.demote_at)
+        return mixed(lists, below, sums.between_pulled / sums.between)
 
     @property
     def pulling(self) -> Pulling:
-        """The pulling."""
-        reads, lists, tenfolds = (
-            self.situation.inputs.reads,
-            self.lists,
-            formulas.tenfolds(self.sums.pulled_lists),
-        )
+        """Return the amount of pulling."""
+        reads, lists = self.situation.survey.reads, self.lists
+        tenfolds = formulas.tenfolds(self.sums.pulled_lists)
         return Pulling(
             look_ups=reads * tenfolds,
             merging_reads=reads * lists.merging,
@@ -230,49 +213,45 @@ class Prediction:
 
     @property
     def deliveries(self) -> Estimate:
-        """Pushes into feeds that exist."""
-        inputs = self.situation.inputs
-        return Estimate(
-            self.sums.follower_ids * inputs.materialised_share,
-            self.sums.follower_ids * inputs.materialised_margin,
-        )
+        """Return the pushes into feeds that exist."""
+        survey, ids = self.situation.survey, self.sums.follower_ids
+        return Estimate(ids * survey.materialised_share, ids * survey.materialised_margin)
 
     @property
     def push_seconds(self) -> Estimate:
-        """Processor seconds of pushing."""
-        at, share = self.situation, self.situation.inputs.materialised_share
+        """Return the processor seconds of pushing."""
+        at, work = self.situation, self.pushing
+        share = at.survey.materialised_share
         sampled = self.deliveries.margin * abs(at.costs.push_us - at.costs.skip_us) / 1e6
-        calibrated = formulas.push_seconds(at.margins, self.pushing, share)
+        calibrated = formulas.push_seconds(at.margins, work, share)
         return Estimate(
-            formulas.push_seconds(at.costs, self.pushing, share), math.hypot(sampled, calibrated)
+            formulas.push_seconds(at.costs, work, share), math.hypot(sampled, calibrated)
         )
 
     @property
     def pull_seconds(self) -> Estimate:
-        """Processor seconds of pulling."""
-        at, lists = self.situation, self.lists
-        seconds = formulas.pull_seconds(at.costs, self.pulling)
+        """Return the processor seconds of pulling."""
+        at, lists, work = self.situation, self.lists, self.pulling
+        seconds = formulas.pull_seconds(at.costs, work)
         sampled = seconds * math.hypot(
-            _ratio(lists.mean_margin, lists.mean), _ratio(at.inputs.reads_margin, at.inputs.reads)
+            _ratio(lists.mean_margin, lists.mean), _ratio(at.survey.reads_margin, at.survey.reads)
         )
-        return Estimate(
-            seconds, math.hypot(sampled, formulas.pull_seconds(at.margins, self.pulling))
-        )
+        return Estimate(seconds, math.hypot(sampled, formulas.pull_seconds(at.margins, work)))
 
     @property
     def base_seconds(self) -> Estimate:
-        """Processor seconds of uploads and reads that no threshold changes."""
-        at, inputs = self.situation, self.situation.inputs
-        sampled = inputs.reads_margin * at.costs.read_us / 1e6
-        calibrated = formulas.base_seconds(at.margins, posts=inputs.posts, reads=inputs.reads)
+        """Return the processor seconds of uploads and reads, the same under any threshold."""
+        at, posts, reads = self.situation, self.situation.survey.posts, self.situation.survey.reads
+        sampled = at.survey.reads_margin * at.costs.read_us / 1e6
+        calibrated = formulas.base_seconds(at.margins, posts=posts, reads=reads)
         return Estimate(
-            formulas.base_seconds(at.costs, posts=inputs.posts, reads=inputs.reads),
+            formulas.base_seconds(at.costs, posts=posts, reads=reads),
             math.hypot(sampled, calibrated),
         )
 
     @property
     def total_seconds(self) -> Estimate:
-        """Processor seconds of everything."""
+        """Return the processor seconds of everything."""
         parts = (self.push_seconds, self.pull_seconds, self.base_seconds)
         return Estimate(
             sum(part.value for part in parts), math.hypot(*(part.margin for part in parts))
@@ -280,62 +259,62 @@ class Prediction:
 
     @property
     def redis_bytes(self) -> Estimate:
-        """Memory of feeds and celebrity lists; posts, relations and the rest are the same under any threshold."""
-        at, feeds = self.situation, self.situation.inputs.materialised_feeds
+        """Return the memory of feeds and celebrity lists.
+
+        The rest of Redis's memory (posts, relations …) is the same under any threshold.
+        """
+        at, feeds = self.situation, self.situation.survey.materialised_feeds
         lists = feeds + self.sums.pulled_lists
         entries = feeds * self.lists.feed_entries + self.sums.pulled_entries
-        sampled = _ratio(at.inputs.materialised_margin, at.inputs.materialised_share)
-        held = formulas.list_bytes(at.costs, lists, entries)
-        return Estimate(
-            held, math.hypot(held * sampled, formulas.list_bytes(at.margins, lists, entries))
-        )
+        memory = formulas.list_bytes(at.costs, lists, entries)
+        sampled = memory * _ratio(at.survey.materialised_margin, at.survey.materialised_share)
+        calibrated = formulas.list_bytes(at.margins, lists, entries)
+        return Estimate(memory, math.hypot(sampled, calibrated))
 
     @property
     def redis_bytes_per_day(self) -> Estimate:
-        """Bytes of entries written into feeds and celebrity lists."""
+        """Return the bytes of entries written into feeds and celebrity lists."""
         at, deliveries = self.situation, self.deliveries
         written = deliveries.value + self.sums.pulled_posts
-        margin = math.hypot(
-            deliveries.margin * at.costs.entry_bytes, written * at.margins.entry_bytes
-        )
-        return Estimate(written * at.costs.entry_bytes, margin)
+        sampled = deliveries.margin * at.costs.entry_bytes
+        calibrated = written * at.margins.entry_bytes
+        return Estimate(written * at.costs.entry_bytes, math.hypot(sampled, calibrated))
 
     @property
     def seconds_to_last_follower(self) -> Estimate:
-        """Upload to last push of the largest account that is pushed, on average."""
-        expected, at_worst = (
-            self._to_last_follower(1.0),
-            self._to_last_follower(1.0 + self._job_error()),
-        )
+        """Return the mean time from an upload to its last push, of the largest pushed account."""
+        push = self.push_seconds
+        expected = self._to_last_follower(1.0)
+        at_worst = self._to_last_follower(1.0 + _ratio(push.margin, push.value))
         return Estimate(expected, at_worst - expected if math.isfinite(at_worst) else math.inf)
 
     def _to_last_follower(self, slower: float) -> float:
-        if not self.sums.largest_pushed:
-            return 0.0
+        """Return the same time if every unit cost is multiplied by `slower`."""
         at, sums = self.situation, self.sums
+        if not sums.largest_pushed:
+            return 0.0
         per_second = slower / (DAY_SECONDS * at.workers)
-        rounds, round_seconds = self.pushing.rounds, at.costs.round_us / 1e6
+        micro_batches, own_seconds = self.pushing.micro_batches, at.costs.round_us / 1e6
         queue = Queue(
-            seconds=per_second * (sums.busy + rounds * round_seconds),
-            squares=per_second * slower * (sums.squares + rounds * round_seconds**2),
+            seconds=per_second * (sums.busy + micro_batches * own_seconds),
+            squares=per_second * slower * (sums.squares + micro_batches * own_seconds**2),
         )
-        share = at.inputs.materialised_share
         return formulas.seconds_to_last_follower(
-            at.costs.share(slower), sums.largest_pushed, share, at.batches, queue
+            at.costs.share(slower),
+            sums.largest_pushed,
+            at.survey.materialised_share,
+            at.batches,
+            queue,
         )
-
-    def _job_error(self) -> float:
-        push = self.push_seconds
-        return _ratio(push.margin, push.value)
 
 
 def saving(of: Prediction, over: Prediction) -> Estimate:
-    """Processor seconds a day that one saves over the other.
+    """Return the processor seconds a day that one prediction saves over another.
 
-    What both have in common, and what is uncertain about it, cancels: only the work in which they differ counts.
+    Work that both have in common cancels, and its uncertainty with it. Only the difference counts.
     """
     at = of.situation
-    share = at.inputs.materialised_share
+    share = at.survey.materialised_share
     pushing = _difference(of.pushing, over.pushing)
     pulling = _difference(of.pulling, over.pulling)
     saved = (over.push_seconds.value + over.pull_seconds.value) - (
@@ -344,19 +323,21 @@ def saving(of: Prediction, over: Prediction) -> Estimate:
     listed = _ratio(
         max(of.lists.mean_margin, over.lists.mean_margin), max(of.lists.mean, over.lists.mean)
     )
-    sampled = (
-        formulas.pull_seconds(at.costs, pulling)
-        * math.hypot(listed, _ratio(at.inputs.reads_margin, at.inputs.reads)),
-        pushing.follower_ids
-        * at.inputs.materialised_margin
-        * abs(at.costs.push_us - at.costs.skip_us)
-        / 1e6,
-    )
-    calibrated = (
+    read = _ratio(at.survey.reads_margin, at.survey.reads)
+    pushed = pushing.follower_ids * abs(at.costs.push_us - at.costs.skip_us) / 1e6
+    margin = math.hypot(
+        formulas.pull_seconds(at.costs, pulling) * math.hypot(listed, read),
+        pushed * at.survey.materialised_margin,
         formulas.push_seconds(at.margins, pushing, share),
         formulas.pull_seconds(at.margins, pulling),
     )
-    return Estimate(saved, math.hypot(*sampled, *calibrated))
+    return Estimate(saved, margin)
+
+
+def _shares(cell: Cell, lines: Lines) -> tuple[float, float]:
+    """Return the shares of a cell's accounts above both thresholds, and between the two."""
+    above = cell.share_from(lines.promote_at)
+    return above, cell.share_from(lines.demote_at) - above
 
 
 def _difference(one: _Work, other: _Work) -> _Work:

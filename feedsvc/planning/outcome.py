@@ -1,4 +1,7 @@
-"""What was measured while a version of the threshold held, up to a day: beside what was predicted, it tells how good the model is."""
+"""Measure the outcome of a version, over up to a day while it held.
+
+The record shows the outcome next to the forecast, so operators see how good the cost model is.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,18 @@ if TYPE_CHECKING:
     from feedsvc.store import Stores
 
 DAY = dt.timedelta(days=1)
-# Delivery lag is taken of up to so many posts of each half hour of the day: the same bound on a busy day.
+# Delivery lag is sampled from each half hour of the day, at most 500 posts of each. So a busy day
+# costs as much to measure as a quiet one, and every hour counts.
 _PARTS = 48
 _POSTS_A_PART = 500
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The time is RFC 3339. None: nothing is known, as without a post, or when Redis has lost its figures.
+    """Measurements between two times, written as RFC 3339.
 
-    `processor_seconds`: of the web processes and workers; the stores' own are not known here.
+    None means that nothing was measured: there was no post, or Redis has lost its counters.
+    `processor_seconds` covers web processes and workers, not the database, Redis or the broker.
     """
 
     since: str
@@ -41,26 +46,36 @@ class Outcome:
     processor_seconds: float | None
 
 
-def fill_in(stores: Stores) -> int:
-    """Measure the versions that have held for a day, or hold no more, and were not measured yet; returns how many."""
-    due = [(info, *_day(info, ended_at)) for info, ended_at in versions.unmeasured(stores)]
-    due = [(info, since, until) for info, since, until in due if until <= now()]
-    for info, since, until in due:
-        versions.record_outcome(stores, info.version, asdict(measure(stores, since, until)))
-    return len(due)
+def measure_due(stores: Stores) -> int:
+    """Record the outcome of each version that has held for a day or was replaced.
+
+    Returns how many outcomes it recorded.
+    """
+    recorded = 0
+    for info, ended_at in versions.unmeasured(stores):
+        since, until = _measured_day(info, ended_at)
+        if until <= now():
+            outcome = asdict(measure(stores, since, until))
+            versions.record_outcome(stores, info.version, outcome)
+            recorded += 1
+    return recorded
 
 
-def _day(info: PolicyInfo, ended_at: dt.datetime | None) -> tuple[dt.datetime, dt.datetime]:
-    """The first day of a version, or less; of the settings, which hold since nobody knows when, the last."""
+def _measured_day(
+    info: PolicyInfo, ended_at: dt.datetime | None
+) -> tuple[dt.datetime, dt.datetime]:
+    """Return the first day of a version, or less if it was replaced earlier.
+
+    The settings make the first version, and their start is unknown. Its last day counts.
+    """
     if info.previous is None and ended_at is not None:
         return ended_at - DAY, ended_at
-    return info.changed_at, min(
-        info.changed_at + DAY, ended_at or dt.datetime.max.replace(tzinfo=dt.UTC)
-    )
+    day_after = info.changed_at + DAY
+    return info.changed_at, min(day_after, ended_at or day_after)
 
 
 def measure(stores: Stores, since: dt.datetime, until: dt.datetime) -> Outcome:
-    """What was measured between two times, at most a day apart."""
+    """Measure the time between two moments, at most a day apart."""
     part = (until - since) / _PARTS
     posts, deliveries, lags = 0, 0, list[float]()
     with stores.sql.reading() as connection:

@@ -1,4 +1,4 @@
-"""What is known of the system, to be looked at."""
+"""Summarise the latest survey and the unit costs for people."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from feedsvc.planning.survey import stored
 if TYPE_CHECKING:
     import datetime as dt
 
-    from feedsvc.planning.calibrated import Calibrated
+    from feedsvc.planning.calibrated import CalibratedCosts
     from feedsvc.planning.survey.aggregates import Survey
     from feedsvc.store import Stores
 
 
 @dataclass(frozen=True)
 class SurveySummary:
-    """What the figures rest on."""
+    """The size of the system and of the sample that all figures rest on."""
 
     taken_at: dt.datetime
     window_seconds: float
@@ -33,7 +33,7 @@ class SurveySummary:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """How many accounts have so many followers, or more."""
+    """The number of accounts with at least `followers` followers."""
 
     followers: int
     accounts: int
@@ -41,39 +41,39 @@ class AtLeast:
 
 @dataclass(frozen=True)
 class Overview:
-    """The last look, the unit costs, and the distribution of followers."""
+    """The latest survey, the unit costs, and the distribution of followers."""
 
     inputs: SurveySummary
-    costs: Calibrated
+    costs: CalibratedCosts
     distribution: list[AtLeast]
 
 
-def look(stores: Stores) -> Overview:
-    """What was kept. Raises `NoSurvey`."""
-    inputs = stored.survey(stores)
-    return Overview(basis(inputs), calibrated.calibrated(stores), distribution(inputs))
+def overview(stores: Stores) -> Overview:
+    """Return the latest survey and calibration. Raises `NoSurvey`."""
+    survey = stored.survey(stores)
+    return Overview(summary(survey), calibrated.latest(stores), distribution(survey))
 
 
-def distribution(inputs: Survey) -> list[AtLeast]:
-    """Accounts by followers, each point including all that have more."""
-    cells = [*inputs.cells, *(named.cell() for named in inputs.singles())]
-    points = [each.promote_at for each in inputs.lists]
+def distribution(survey: Survey) -> list[AtLeast]:
+    """Return how many accounts reach each threshold of the survey's grid."""
+    cells = [*survey.cells, *(named.cell() for named in survey.singles())]
+    thresholds = (lists.promote_at for lists in survey.lists)
     return [
-        AtLeast(point, sum(cell.accounts for cell in cells if cell.low >= point))
-        for point in points
+        AtLeast(threshold, sum(cell.accounts for cell in cells if cell.low >= threshold))
+        for threshold in thresholds
     ]
 
 
-def basis(inputs: Survey) -> SurveySummary:
-    """What the inputs say of themselves."""
+def summary(survey: Survey) -> SurveySummary:
+    """Return the summary of a survey."""
     return SurveySummary(
-        taken_at=inputs.taken_at,
-        window_seconds=inputs.window_seconds,
-        accounts=inputs.accounts,
-        largest=inputs.largest,
-        posts_per_day=inputs.posts,
-        reads_per_day=inputs.reads,
-        viewers_sampled=inputs.viewers_sampled,
-        materialised_share=inputs.materialised_share,
-        assumed=inputs.assumed,
+        taken_at=survey.taken_at,
+        window_seconds=survey.window_seconds,
+        accounts=survey.accounts,
+        largest=survey.largest,
+        posts_per_day=survey.posts,
+        reads_per_day=survey.reads,
+        viewers_sampled=survey.viewers_sampled,
+        materialised_share=survey.materialised_share,
+        assumed=survey.assumed,
     )

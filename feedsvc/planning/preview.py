@@ -1,6 +1,7 @@
-"""What a change of the threshold would do, beside what holds today: from kept aggregates, without a look at any account.
+"""Preview a change of the threshold: what it does, next to today, from the latest survey.
 
-Others build on `preview`: guardrails refuse with its numbers, the record keeps them.
+A preview reads no account. The guardrails refuse changes by its figures, and the record of
+versions stores it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from feedsvc.errors import Invalid
-from feedsvc.planning import calibrated as calibration_store
+from feedsvc.formats import amount, seconds_or_ms, size, whole
+from feedsvc.planning import calibrated as calibration
 from feedsvc.planning.costs import Batches
 from feedsvc.planning.model import Estimate, Lines, Situation
-from feedsvc.planning.overview import SurveySummary, basis
+from feedsvc.planning.overview import SurveySummary, summary
 from feedsvc.planning.survey import stored
 from feedsvc.routing import versions
 from feedsvc.routing.policy import demote_at_in_ratio
@@ -21,19 +22,21 @@ from feedsvc.routing.policy import demote_at_in_ratio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from feedsvc.planning.calibrated import Calibrated
+    from feedsvc.planning.calibrated import CalibratedCosts
     from feedsvc.planning.model import Group, Prediction
-    from feedsvc.planning.survey.aggregates import NamedAccount, Survey
     from feedsvc.routing.versions import PolicyInfo
-    from feedsvc.settings import Settings
     from feedsvc.store import Stores
 
+# How many of the accounts that change their route a preview names.
 _NAMED = 10
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A value today, and under the proposed lines, with the half-width of its 95 % interval. None: without bound, or not known."""
+    """A value today and with the proposed thresholds, with the half-width of its 95 % interval.
+
+    None stands for a value without bound, or for one that is not known.
+    """
 
     today: float | None
     proposed: float | None
@@ -43,7 +46,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class MovedAccount:
-    """An account by name."""
+    """One account that changes its route."""
 
     account_id: int
     follower_count: int
@@ -52,7 +55,10 @@ class MovedAccount:
 
 @dataclass(frozen=True)
 class Side:
-    """The accounts that change to one route, the deliveries a day that this saves or adds, and the largest of them."""
+    """The accounts that change to one route, and the largest of them.
+
+    `deliveries_per_day` are saved by a change to pull, and added by a change to push.
+    """
 
     accounts: float
     deliveries_per_day: float
@@ -61,7 +67,10 @@ class Side:
 
 @dataclass(frozen=True)
 class ListsPerRead:
-    """How many celebrity lists a read merges. The largest is that of the viewers looked at: more is possible."""
+    """How many celebrity lists a read merges.
+
+    `max` is the maximum over the viewers of the survey's sample. Other viewers may merge more.
+    """
 
     mean: Figure
     p50: Figure
@@ -71,7 +80,7 @@ class ListsPerRead:
 
 @dataclass(frozen=True)
 class ProcessorSeconds:
-    """Processor seconds a day: pushing, pulling, what no threshold changes, and all of it."""
+    """Processor seconds a day. `base` is the same under any threshold."""
 
     push: Figure
     pull: Figure
@@ -81,12 +90,12 @@ class ProcessorSeconds:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a change would do."""
+    """What a change does."""
 
     current: PolicyInfo
     proposed: Lines
     inputs: SurveySummary
-    costs: Calibrated
+    costs: CalibratedCosts
     to_pull: Side
     to_push: Side
     deliveries_per_day: Figure
@@ -98,125 +107,133 @@ class Preview:
 
 
 def preview(stores: Stores, promote_at: int, demote_at: int | None = None) -> Preview:
-    """What these lines would do; without `demote_at` the second line keeps today's ratio to the first.
+    """Preview a change to these thresholds. Raises `NoSurvey`.
 
-    Raises `NoSurvey`, and `Invalid` unless promote_at ≥ demote_at ≥ 1.
+    Callers make sure that promote_at ≥ demote_at ≥ 1. Without `demote_at`, the lower threshold
+    keeps today's ratio to the upper one.
     """
-    now = versions.current(stores)
-    lines = Lines(
-        promote_at,
-        demote_at_in_ratio(promote_at, now.promote_at, now.demote_at)
-        if demote_at is None
-        else demote_at,
+    current, costs, situation = current_situation(stores)
+    if demote_at is None:
+        demote_at = demote_at_in_ratio(promote_at, current.promote_at, current.demote_at)
+    lines = Lines(promote_at, demote_at)
+    today, proposed = situation.predict(situation.today), situation.predict(lines)
+
+    def figure(of: Callable[[Prediction], Estimate]) -> Figure:
+        before, after = of(today), of(proposed)
+        # Infinity less infinity is not a number, so `finite` drops it as well.
+        change = finite(after.value - before.value)
+        return Figure(finite(before.value), finite(after.value), change, finite(after.margin))
+
+    survey = situation.survey
+    max_margin = 0.0 if survey.viewers_sampled == survey.accounts else math.inf
+    return Preview(
+        current=current,
+        proposed=lines,
+        inputs=summary(survey),
+        costs=costs,
+        to_pull=_side(situation, lines, to_pull=True),
+        to_push=_side(situation, lines, to_pull=False),
+        deliveries_per_day=figure(lambda of: of.deliveries),
+        lists_per_read=ListsPerRead(
+            mean=figure(lambda of: Estimate(of.lists.mean, of.lists.mean_margin)),
+            p50=figure(lambda of: Estimate(of.lists.p50, of.lists.p50_margin)),
+            p99=figure(lambda of: Estimate(of.lists.p99, of.lists.p99_margin)),
+            max=figure(lambda of: Estimate(of.lists.largest, max_margin)),
+        ),
+        processor_seconds_per_day=ProcessorSeconds(
+            push=figure(lambda of: of.push_seconds),
+            pull=figure(lambda of: of.pull_seconds),
+            base=figure(lambda of: of.base_seconds),
+            total=figure(lambda of: of.total_seconds),
+        ),
+        redis_bytes=figure(lambda of: of.redis_bytes),
+        redis_bytes_per_day=figure(lambda of: of.redis_bytes_per_day),
+        seconds_to_last_follower=figure(lambda of: of.seconds_to_last_follower),
     )
-    if not lines.promote_at >= lines.demote_at >= 1:
-        raise Invalid(
-            "query", "demote_at", f"Must be at least 1 and at most promote_at ({promote_at})."
-        )
-    calibrated = calibration_store.calibrated(stores)
-    situation = situation_of(stores.limits, stored.survey(stores), calibrated, now)
-    return _compared(now, calibrated, situation, lines)
 
 
-def situation_of(
-    limits: Settings, inputs: Survey, calibrated: Calibrated, now: PolicyInfo
-) -> Situation:
-    """All that predictions need."""
-    batches = Batches(batch=limits.fanout_batch, small=limits.fanout_slice)
-    today = Lines(now.promote_at, now.demote_at)
-    return Situation(
-        inputs, calibrated.costs, calibrated.margins, calibrated.workers, batches, today
+def current_situation(stores: Stores) -> tuple[PolicyInfo, CalibratedCosts, Situation]:
+    """Read today's policy, the unit costs, and the situation that both make with the survey.
+
+    Raises `NoSurvey`.
+    """
+    current, costs = versions.current(stores), calibration.latest(stores)
+    situation = Situation(
+        stored.survey(stores),
+        costs.costs,
+        costs.margins,
+        costs.workers,
+        Batches(batch=stores.limits.fanout_batch, small=stores.limits.fanout_slice),
+        Lines(current.promote_at, current.demote_at),
     )
-
-
-def figure(today: Estimate, proposed: Estimate) -> Figure:
-    """The two beside each other."""
-    is_bounded = math.isfinite(today.value) and math.isfinite(proposed.value)
-    return Figure(
-        finite(today.value),
-        finite(proposed.value),
-        proposed.value - today.value if is_bounded else None,
-        finite(proposed.margin),
-    )
+    return current, costs, situation
 
 
 def finite(value: float) -> float | None:
-    """None for infinity, which JSON does not have."""
+    """Return a number that JSON can write: None for infinity, and for what is not a number."""
     return value if math.isfinite(value) else None
 
 
-def _compared(
-    now: PolicyInfo, calibrated: Calibrated, situation: Situation, lines: Lines
-) -> Preview:
-    today, proposed = situation.predict(situation.today), situation.predict(lines)
-
-    def beside(of: Callable[[Prediction], Estimate]) -> Figure:
-        return figure(of(today), of(proposed))
-
-    return Preview(
-        current=now,
-        proposed=lines,
-        inputs=basis(situation.inputs),
-        costs=calibrated,
-        to_pull=_side(situation, lines, to_pull=True),
-        to_push=_side(situation, lines, to_pull=False),
-        deliveries_per_day=beside(lambda of: of.deliveries),
-        lists_per_read=_lists(
-            beside, exact=situation.inputs.viewers_sampled == situation.inputs.accounts
-        ),
-        processor_seconds_per_day=ProcessorSeconds(
-            push=beside(lambda of: of.push_seconds),
-            pull=beside(lambda of: of.pull_seconds),
-            base=beside(lambda of: of.base_seconds),
-            total=beside(lambda of: of.total_seconds),
-        ),
-        redis_bytes=beside(lambda of: of.redis_bytes),
-        redis_bytes_per_day=beside(lambda of: of.redis_bytes_per_day),
-        seconds_to_last_follower=beside(lambda of: of.seconds_to_last_follower),
+def in_words(preview: Preview) -> list[str]:
+    """Return the preview as sentences, the most visible effect first."""
+    seconds, lists = preview.processor_seconds_per_day, preview.lists_per_read
+    push, pull, total = (
+        _compared(part, amount) for part in (seconds.push, seconds.pull, seconds.total)
     )
+    moved = [
+        f"{whole(side.accounts)} "
+        f"{'account changes' if side.accounts == 1 else 'accounts change'} to {route}"
+        for side, route in ((preview.to_pull, "pull"), (preview.to_push, "push"))
+        if side.accounts
+    ]
+    mean, p99 = _compared(lists.mean, amount), _compared(lists.p99, amount)
+    sentences = [
+        f"{' and '.join(moved) or 'No account changes its route'}.",
+        f"Deliveries a day: {_compared(preview.deliveries_per_day, whole)}.",
+        f"Lists merged per read, on average: {mean}; at p99: {p99}.",
+        f"Processor seconds a day: {total} (push {push}; pull {pull}).",
+        f"Redis memory for feeds and lists: {_compared(preview.redis_bytes, size)}.",
+        f"Upload to last follower: {_compared(preview.seconds_to_last_follower, seconds_or_ms)}.",
+    ]
+    if preview.inputs.assumed:
+        sentences.append(
+            f"Too few {' and '.join(preview.inputs.assumed)} were counted yet: "
+            "those figures rest on assumptions."
+        )
+    if preview.costs.is_default:
+        sentences.append(
+            "Unit costs are documented defaults: threshold calibrate measures this system's."
+        )
+    return sentences
 
 
-def _lists(
-    beside: Callable[[Callable[[Prediction], Estimate]], Figure], *, exact: bool
-) -> ListsPerRead:
-    return ListsPerRead(
-        mean=beside(lambda of: Estimate(of.lists.mean, of.lists.mean_margin)),
-        p50=beside(lambda of: Estimate(of.lists.p50, of.lists.p50_margin)),
-        p99=beside(lambda of: Estimate(of.lists.p99, of.lists.p99_margin)),
-        max=beside(lambda of: Estimate(of.lists.largest, 0.0 if exact else math.inf)),
+def _compared(figure: Figure, spell: Callable[[float], str]) -> str:
+    today, proposed = (
+        "without end" if value is None else spell(value)
+        for value in (figure.today, figure.proposed)
     )
+    margin = f" ± {spell(figure.margin)}" if figure.margin else ""
+    return f"{proposed}{margin}, today {today}"
 
 
 def _side(situation: Situation, lines: Lines, *, to_pull: bool) -> Side:
-    """The accounts that change to pull, or to push."""
-    share = situation.inputs.materialised_share
-    moved = [
-        (group, _moved(situation, group, lines, to_pull=to_pull)) for group in situation.groups
-    ]
+    """Return the accounts that change to pull, or to push."""
+
+    def moved_share(group: Group) -> float:
+        share = situation.pulled_share(group, lines)
+        change = share - situation.pulled_share(group, situation.today)
+        return max(0.0, change if to_pull else -change)
+
+    survey = situation.survey
+    moved = [(group.cell, moved_share(group)) for group in situation.groups]
+    follower_ids = sum(share * cell.follower_ids for cell, share in moved)
+    named = [each for each in survey.named if moved_share(situation.group(each.cell(), each.pin))]
+    named.sort(key=lambda each: each.follower_count, reverse=True)
     return Side(
-        accounts=round(sum(part * group.cell.accounts for group, part in moved)),
-        deliveries_per_day=sum(part * group.cell.follower_ids for group, part in moved) * share,
-        largest=_largest(situation, lines, to_pull=to_pull),
+        accounts=round(sum(share * cell.accounts for cell, share in moved)),
+        deliveries_per_day=follower_ids * survey.materialised_share,
+        largest=[
+            MovedAccount(each.account_id, each.follower_count, each.posts)
+            for each in named[:_NAMED]
+        ],
     )
-
-
-def _moved(situation: Situation, group: Group, lines: Lines, *, to_pull: bool) -> float:
-    change = situation.pulled_share(group, lines) - situation.pulled_share(group, situation.today)
-    return max(0.0, change if to_pull else -change)
-
-
-def _largest(situation: Situation, lines: Lines, *, to_pull: bool) -> list[MovedAccount]:
-    changing = [
-        named
-        for named in situation.inputs.named
-        if _moved(situation, situation.group(named), lines, to_pull=to_pull)
-    ]
-    changing.sort(key=_size, reverse=True)
-    return [
-        MovedAccount(named.account_id, named.follower_count, named.posts)
-        for named in changing[:_NAMED]
-    ]
-
-
-def _size(named: NamedAccount) -> int:
-    return named.follower_count

@@ -1,4 +1,4 @@
-"""Which threshold costs least and keeps the limits. Pure, but for `recommendation`."""
+"""Recommend the threshold that costs least and keeps the limits. Pure except `recommendation`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from feedsvc.formats import amount, whole
-from feedsvc.planning import calibrated as calibration_store
 from feedsvc.planning import rates
 from feedsvc.planning.model import Estimate, Lines, saving
-from feedsvc.planning.overview import SurveySummary, basis
-from feedsvc.planning.preview import finite, situation_of
-from feedsvc.planning.survey import stored
-from feedsvc.routing import versions
+from feedsvc.planning.overview import SurveySummary, summary
+from feedsvc.planning.preview import current_situation, finite
 from feedsvc.routing.policy import demote_at_in_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from feedsvc.planning.calibrated import Calibrated
+    from feedsvc.planning.calibrated import CalibratedCosts
     from feedsvc.planning.model import Prediction, Situation
     from feedsvc.planning.rates import Misfit, PerAccount
     from feedsvc.routing.versions import PolicyInfo
@@ -30,32 +27,34 @@ Limit = Literal["max_delivery_seconds", "max_lists_per_read", "max_memory_bytes"
 
 @dataclass(frozen=True, kw_only=True)
 class RecommendationLimits:
-    """What a threshold has to keep; None: no limit. Lists per read are judged at p99."""
+    """The limits that a threshold has to keep; None: no limit.
+
+    The limit on lists per read applies to the 99th percentile.
+    """
 
     max_delivery_seconds: float | None = None
     max_lists_per_read: float | None = None
     max_memory_bytes: float | None = None
 
     def broken_by(self, of: Prediction) -> dict[Limit, float]:
-        """The limits that a prediction breaks, and by what factor."""
-        found: dict[Limit, float] = {
-            "max_delivery_seconds": _excess(
-                of.seconds_to_last_follower.value, self.max_delivery_seconds
-            ),
-            "max_lists_per_read": _excess(of.lists.p99, self.max_lists_per_read),
-            "max_memory_bytes": _excess(of.redis_bytes.value, self.max_memory_bytes),
+        """Return the limits that a prediction breaks, each with its value as a multiple of it."""
+        values: dict[Limit, float] = {
+            "max_delivery_seconds": of.seconds_to_last_follower.value,
+            "max_lists_per_read": of.lists.p99,
+            "max_memory_bytes": of.redis_bytes.value,
         }
-        return {name: factor for name, factor in found.items() if factor > 1}
+        excess = {name: _excess(value, getattr(self, name)) for name, value in values.items()}
+        return {name: factor for name, factor in excess.items() if factor > 1}
 
     def most_broken_by(self, of: Prediction) -> Limit:
-        """Of the limits that a prediction breaks, the one that it breaks by the largest factor."""
+        """Return the limit that a prediction breaks by the largest factor."""
         broken = self.broken_by(of)
         return max(broken, key=lambda name: broken[name])
 
 
 @dataclass(frozen=True)
 class Point:
-    """What one threshold does: processor seconds a day, and what limits are about."""
+    """The effect of one threshold: processor seconds a day, and the figures that limits concern."""
 
     promote_at: int
     demote_at: int
@@ -74,7 +73,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Saves:
-    """Processor seconds a day that the recommended threshold saves over today's, and the half-width of the 95 % interval."""
+    """What the recommended threshold saves over today's, with its 95 % half-width."""
 
     processor_seconds_per_day: float
     margin: float
@@ -82,11 +81,11 @@ class Saves:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The threshold to choose, beside the one that holds."""
+    """The recommended threshold, next to today's."""
 
     current: PolicyInfo
     inputs: SurveySummary
-    costs: Calibrated
+    costs: CalibratedCosts
     keep: bool
     keeps_limits: bool
     recommended: Point
@@ -103,7 +102,10 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen among the thresholds of a curve."""
+    """The best threshold of a curve, and what it saves over today's.
+
+    `binding` is the limit that rules out a cheaper threshold, or that even the best one breaks.
+    """
 
     best: Prediction
     runner_up: Prediction | None
@@ -111,41 +113,32 @@ class Choice:
     keeps_limits: bool
     saves: Estimate
 
-    def is_noise(self, today: Prediction) -> bool:
-        """Whether today's is as good, as far as can be told."""
-        return self.best is today or self.saves.value <= self.saves.margin
-
 
 def recommendation(stores: Stores, limits: RecommendationLimits) -> Recommendation:
-    """The threshold of least cost that keeps the limits. Raises `NoSurvey`."""
-    now = versions.current(stores)
-    calibrated = calibration_store.calibrated(stores)
-    return advise(
-        situation_of(stores.limits, stored.survey(stores), calibrated, now), calibrated, now, limits
-    )
+    """Recommend the threshold of least cost that keeps the limits. Raises `NoSurvey`."""
+    current, costs, situation = current_situation(stores)
+    return advise(situation, costs, current, limits)
 
 
 def advise(
-    situation: Situation, calibrated: Calibrated, now: PolicyInfo, limits: RecommendationLimits
+    situation: Situation, costs: CalibratedCosts, current: PolicyInfo, limits: RecommendationLimits
 ) -> Recommendation:
-    """The same, of what was read."""
+    """Recommend a threshold from a situation that was read before."""
     today = situation.predict(situation.today)
-    curve = [
-        situation.predict(
-            Lines(at.promote_at, demote_at_in_ratio(at.promote_at, now.promote_at, now.demote_at))
-        )
-        for at in situation.inputs.lists
-    ]
+    curve = []
+    for promote_at in (lists.promote_at for lists in situation.survey.lists):
+        demote_at = demote_at_in_ratio(promote_at, current.promote_at, current.demote_at)
+        curve.append(situation.predict(Lines(promote_at, demote_at)))
     choice = choose(curve, today, limits)
-    keep = not limits.broken_by(today) and choice.is_noise(today)
-    best = today if keep else choice.best
+    is_noise = choice.saves.value <= choice.saves.margin
+    keep = is_noise and not limits.broken_by(today)
     return Recommendation(
-        current=now,
-        inputs=basis(situation.inputs),
-        costs=calibrated,
+        current=current,
+        inputs=summary(situation.survey),
+        costs=costs,
         keep=keep,
         keeps_limits=choice.keeps_limits,
-        recommended=_point(best, limits),
+        recommended=_point(today if keep else choice.best, limits),
         runner_up=_point(choice.runner_up, limits) if choice.runner_up else None,
         today=_point(today, limits),
         binding_limit=choice.binding,
@@ -159,60 +152,52 @@ def advise(
 
 
 def choose(curve: Sequence[Prediction], today: Prediction, limits: RecommendationLimits) -> Choice:
-    """The cheapest that keeps the limits, and the next; if none does, the one that breaks them by the smallest factor."""
+    """Choose the cheapest threshold that keeps the limits, with the next one as runner-up.
+
+    If no threshold keeps the limits, choose the one that breaks them by the smallest factor.
+    """
     by_cost = sorted(curve, key=_cost)
     allowed = [each for each in by_cost if not limits.broken_by(each)]
-    if not allowed:
-        by_excess = sorted(by_cost, key=lambda each: max(limits.broken_by(each).values()))
-        return Choice(
-            by_excess[0],
-            None,
-            limits.most_broken_by(by_excess[0]),
-            keeps_limits=False,
-            saves=saving(by_excess[0], today),
-        )
-    best = allowed[0]
-    binding = limits.most_broken_by(by_cost[0]) if _cost(best) > _cost(by_cost[0]) else None
-    return Choice(
-        best,
-        allowed[1] if len(allowed) > 1 else None,
-        binding,
-        keeps_limits=True,
-        saves=saving(best, today),
-    )
+    if allowed:
+        best, *others = allowed
+        breaks_limits = _cost(best) > _cost(by_cost[0])
+        binding = limits.most_broken_by(by_cost[0]) if breaks_limits else None
+    else:
+        best, others = min(by_cost, key=lambda each: max(limits.broken_by(each).values())), []
+        binding = limits.most_broken_by(best)
+    runner_up = others[0] if others else None
+    return Choice(best, runner_up, binding, bool(allowed), saving(best, today))
 
 
 def _why_keep(choice: Choice, today: Prediction) -> str:
-    """Why today's threshold stays."""
-    if choice.best is today or choice.best.lines == today.lines or choice.saves.value <= 0:
+    if choice.best.lines == today.lines or choice.saves.value <= 0:
         return f"No other threshold costs less than today's {whole(today.lines.promote_at)}."
     saves, margin = amount(choice.saves.value), amount(choice.saves.margin)
     best = whole(choice.best.lines.promote_at)
-    return f"Keep today's: {best} would save {saves} ± {margin} processor seconds a day, which is within the noise."
+    return (
+        f"Keep today's: {best} would save {saves} ± {margin} processor seconds a day, "
+        "which is within the noise."
+    )
 
 
 def _why_move(choice: Choice, today: Prediction, limits: RecommendationLimits) -> str:
-    """Why another threshold is better than today's."""
     best = whole(choice.best.lines.promote_at)
     if not choice.keeps_limits:
         return f"No threshold keeps the limits; {best} comes nearest to keeping {choice.binding}."
-    reasons = []
+    saves, margin = choice.saves.value, amount(choice.saves.margin)
+    reason = f"it costs {amount(-saves)} processor seconds a day more"
+    if saves > 0:
+        reason = f"it saves {amount(saves)} ± {margin} processor seconds a day"
     broken = limits.broken_by(today)
     if broken:
-        reasons.append(f"today's {whole(today.lines.promote_at)} breaks {' and '.join(broken)}")
-    if choice.saves.value > 0:
-        reasons.append(
-            f"it saves {amount(choice.saves.value)} ± {amount(choice.saves.margin)} processor seconds a day"
-        )
-    else:
-        reasons.append(f"it costs {amount(-choice.saves.value)} processor seconds a day more")
-    least = (
-        f"{best} costs least of the thresholds that keep the limits"
-        if choice.binding
-        else f"{best} costs least"
+        today_breaks = f"today's {whole(today.lines.promote_at)} breaks {' and '.join(broken)}"
+        reason = f"{today_breaks}, and {reason}"
+    if choice.binding is None:
+        return f"{best} costs least: {reason}."
+    return (
+        f"{best} costs least of the thresholds that keep the limits: {reason}. "
+        f"A cheaper one would break {choice.binding}."
     )
-    bound = f" A cheaper one would break {choice.binding}." if choice.binding else ""
-    return f"{least}: {', and '.join(reasons)}.{bound}"
 
 
 def _point(of: Prediction, limits: RecommendationLimits) -> Point:
@@ -238,6 +223,7 @@ def _cost(of: Prediction) -> float:
 
 
 def _excess(value: float, limit: float | None) -> float:
-    if limit is None:
+    """Return a value as a multiple of its limit; infinite if the limit is 0."""
+    if limit is None or value == 0:
         return 0.0
-    return value / limit if limit > 0 else math.inf * (value > 0) if value else 0.0
+    return value / limit if limit > 0 else math.inf

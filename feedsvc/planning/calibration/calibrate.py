@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 import structlog
 
-from feedsvc.planning import calibrated as calibration_store
-from feedsvc.planning.calibrated import Calibrated
+from feedsvc.planning import calibrated
+from feedsvc.planning.calibrated import CalibratedCosts
 from feedsvc.planning.calibration.fixture_accounts import FOLLOWERS, SMALL, FixtureAccounts
 from feedsvc.planning.calibration.fixture_viewers import (
     AMONG_FEW,
@@ -62,7 +62,7 @@ _T = 2.306 * math.sqrt(math.pi / 2)
 
 def calibrate(
     stores: Stores, celery: Celery, progress: Callable[[], object] = lambda: None
-) -> Calibrated:
+) -> CalibratedCosts:
     """Measure the unit costs and store them. Raises `NoScratch`.
 
     `progress` is called after each of the `ROUNDS`.
@@ -83,8 +83,8 @@ def calibrate(
                 rounds.append(costs)
                 progress()
     workers = len(celery.control.ping(timeout=_ANSWER_SECONDS) or [])
-    found = Calibrated(now(), _machine(stores), max(1, workers), *_medians(rounds))
-    calibration_store.save_calibration(stores, found)
+    found = CalibratedCosts(now(), _machine(stores), max(1, workers), *_medians(rounds))
+    calibrated.save(stores, found)
     _log.info(
         "threshold.calibrated", machine=found.machine, workers=found.workers, **vars(found.costs)
     )

@@ -155,7 +155,7 @@ def _processor_seconds(
     pushing = costs.Pushing(
         posts=len(pushes),
         small_posts=path.small_posts,
-        rounds=path.micro_batches,
+        micro_batches=path.micro_batches,
         links=path.links,
         follower_ids=path.follower_ids,
     )

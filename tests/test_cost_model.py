@@ -1,4 +1,4 @@
-"""The cost model's deciding code, with properties: more work costs more, lines only move what lies between them, limits are kept."""
+"""Properties of the cost model: more work costs more, and a recommendation keeps its limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from feedsvc.planning.costs import (
     base_seconds,
     job_seconds,
     list_bytes,
-    posts_a_round,
+    posts_per_micro_batch,
     pull_seconds,
     push_seconds,
     seconds_to_last_follower,
@@ -35,7 +35,12 @@ amounts = st.floats(0, 1e9)
 shares = st.floats(0, 1)
 followers = st.integers(0, 200)
 pushings = st.builds(
-    Pushing, posts=amounts, small_posts=amounts, rounds=amounts, links=amounts, follower_ids=amounts
+    Pushing,
+    posts=amounts,
+    small_posts=amounts,
+    micro_batches=amounts,
+    links=amounts,
+    follower_ids=amounts,
 )
 pullings = st.builds(Pulling, **dict.fromkeys(vars(Pulling()), amounts))
 BATCHES = Batches(batch=30, small=10)
@@ -47,7 +52,7 @@ def close(one, other):
 
 
 @given(pushings, shares, st.floats(0, 100))
-def test_so_many_times_the_pushing_costs_so_many_times_as_much(work, share, times):
+def test_the_cost_of_pushing_is_proportional_to_its_amount(work, share, times):
     more = Pushing(**{name: value * times for name, value in vars(work).items()})
     assert close(
         push_seconds(DEFAULT_COSTS, more, share), times * push_seconds(DEFAULT_COSTS, work, share)
@@ -55,7 +60,7 @@ def test_so_many_times_the_pushing_costs_so_many_times_as_much(work, share, time
 
 
 @given(pullings, pullings)
-def test_pulling_adds_up(one, other):
+def test_the_cost_of_pulling_is_the_sum_of_its_parts(one, other):
     both = Pulling(**{name: value + getattr(other, name) for name, value in vars(one).items()})
     assert close(
         pull_seconds(DEFAULT_COSTS, both),
@@ -64,17 +69,17 @@ def test_pulling_adds_up(one, other):
 
 
 @given(st.integers(0, 10**7), shares)
-def test_a_skipped_feed_costs_less_than_one_that_takes_the_push(ids, share):
+def test_a_skipped_push_costs_less_than_a_push_into_a_feed(ids, share):
     work = Pushing(posts=1, follower_ids=ids)
     none, some, all_ = (push_seconds(DEFAULT_COSTS, work, part) for part in (0, share, 1))
     assert none <= some + 1e-9
     assert some <= all_ + 1e-9
 
 
-def test_the_formulas_by_hand():
+def test_the_formulas_give_the_sums_made_by_hand():
     costs = DEFAULT_COSTS
     pushed = push_seconds(
-        costs, Pushing(posts=2, small_posts=1, rounds=1, links=3, follower_ids=1000), 0.25
+        costs, Pushing(posts=2, small_posts=1, micro_batches=1, links=3, follower_ids=1000), 0.25
     )
     by_hand = 2 * costs.fanout_us + costs.round_us + costs.small_fanout_us + 3 * costs.link_us
     by_hand += 1000 * (costs.follower_id_us + 0.25 * costs.push_us + 0.75 * costs.skip_us)
@@ -104,7 +109,7 @@ def test_the_formulas_by_hand():
 
 
 @given(st.floats(0, 2), st.floats(0, 2))
-def test_the_busier_the_workers_the_longer_the_wait(one, other):
+def test_busier_workers_make_jobs_wait_longer(one, other):
     less, more = sorted((one, other))
     waits = [Queue(seconds=busy, squares=busy * 0.1).wait_seconds for busy in (less, more)]
     assert waits[0] <= waits[1]
@@ -112,7 +117,7 @@ def test_the_busier_the_workers_the_longer_the_wait(one, other):
 
 
 def test_the_wait_is_that_of_pollaczek_and_khinchine():
-    # Equal jobs of 0.1 s, five a second: half as long as with jobs of exponential length (M/M/1).
+    # Equal jobs of 0.1 s, five a second, wait half as long as jobs of exponential length (M/M/1).
     assert close(Queue(seconds=0.5, squares=5 * 0.1**2).wait_seconds, 0.05)
     assert close(Queue(seconds=0.5, squares=5 * 2 * 0.1**2).wait_seconds, 0.1)
 
@@ -130,10 +135,12 @@ def test_more_followers_are_reached_later(one, other):
 
 
 @given(st.floats(0, 1000), st.floats(0, 1000), st.floats(0, 0.1))
-def test_the_more_is_uploaded_the_more_goes_in_a_round_and_a_round_takes_what_came_meanwhile(
+def test_a_micro_batch_delivers_the_posts_of_its_wait_or_of_the_micro_batch_before_it(
     one, other, each
 ):
-    less, more = (posts_a_round(DEFAULT_COSTS, 2, rate, each) for rate in sorted((one, other)))
+    less, more = (
+        posts_per_micro_batch(DEFAULT_COSTS, 2, rate, each) for rate in sorted((one, other))
+    )
     assert 1 <= less <= more <= micro_batches.MAX_POSTS
     if less < micro_batches.MAX_POSTS:
         rate = min(one, other)
@@ -154,7 +161,7 @@ def test_the_grid_ascends_past_the_largest_account(largest):
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 10**7), st.integers(1, 10**7))
-def test_the_share_of_a_cell_shrinks_as_the_line_rises(low, width, one, other):
+def test_the_share_of_a_cell_shrinks_as_the_threshold_rises(low, width, one, other):
     cell = a_cell(low, low + width)
     lower, higher = sorted((one, other))
     assert 0 <= cell.share_from(higher) <= cell.share_from(lower) <= 1
@@ -177,7 +184,10 @@ def a_cell(low, high):
 
 @st.composite
 def situations(draw):
-    """Accounts that are all known by name, and what their followers' reads merge: as many lists as a read's share of all follows."""
+    """Draw a situation in which each account is named.
+
+    A read merges lists in proportion to the follows of the pulled accounts.
+    """
     accounts = draw(
         st.lists(
             st.tuples(followers, st.floats(0, 100), st.sampled_from([None, "push", "pull"])),
@@ -198,7 +208,7 @@ def situations(draw):
         for number, (count, posts, route) in enumerate(accounts)
     ]
     points = grid(max(count for count, _, _ in accounts))
-    inputs = Survey(
+    survey = Survey(
         taken_at=NOON,
         window_seconds=86_400.0,
         accounts=len(named),
@@ -219,7 +229,7 @@ def situations(draw):
     lines = st.integers(1, 250)
     one, other = draw(lines), draw(lines)
     today = Lines(max(one, other), min(one, other))
-    return Situation(inputs, DEFAULT_COSTS, DEFAULT_COSTS.share(0.1), 2, BATCHES, today)
+    return Situation(survey, DEFAULT_COSTS, DEFAULT_COSTS.share(0.1), 2, BATCHES, today)
 
 
 def _lists(point, named):
@@ -249,7 +259,7 @@ def _lists(point, named):
 
 
 @given(situations(), st.integers(1, 250), st.integers(1, 250))
-def test_a_higher_line_pushes_more_and_pulls_less(situation, one, other):
+def test_a_higher_threshold_pushes_more_and_pulls_less(situation, one, other):
     low, high = (situation.predict(Lines(line, line)) for line in sorted((one, other)))
     assert low.deliveries.value <= high.deliveries.value + 1e-6
     assert low.push_seconds.value <= high.push_seconds.value + 1e-6
@@ -260,17 +270,19 @@ def test_a_higher_line_pushes_more_and_pulls_less(situation, one, other):
 @given(situations())
 def test_every_post_is_pushed_or_pulled(situation):
     found = situation.predict(situation.today)
-    assert close(found.sums.posts + found.sums.pulled_posts, situation.inputs.posts)
+    assert close(found.sums.posts + found.sums.pulled_posts, situation.survey.posts)
 
 
 @given(situations())
-def test_a_threshold_saves_nothing_over_itself_whatever_is_uncertain(situation):
+def test_a_threshold_saves_nothing_over_itself_with_no_margin(situation):
     found = situation.predict(situation.today)
     assert saving(found, found) == (0, 0)
 
 
 @given(situations(), st.integers(1, 250), st.integers(1, 250))
-def test_what_one_saves_over_another_the_other_costs_more(situation, one, other):
+def test_the_saving_of_one_threshold_over_another_is_the_extra_cost_of_the_other(
+    situation, one, other
+):
     first, second = (situation.predict(Lines(line, line)) for line in (one, other))
     assert close(saving(first, second).value, -saving(second, first).value)
     assert close(saving(first, second).margin, saving(second, first).margin)
@@ -288,11 +300,9 @@ limits = st.none() | st.floats(0.001, 100)
         max_memory_bytes=st.none() | st.just(5000),
     ),
 )
-def test_the_choice_keeps_the_limits_if_any_threshold_does_and_none_that_does_costs_less(
-    situation, wanted
-):
+def test_the_choice_is_the_cheapest_threshold_that_keeps_the_limits_if_any_does(situation, wanted):
     curve = [
-        situation.predict(Lines(at.promote_at, at.promote_at)) for at in situation.inputs.lists
+        situation.predict(Lines(at.promote_at, at.promote_at)) for at in situation.survey.lists
     ]
     choice = choose(curve, situation.predict(situation.today), wanted)
     allowed = [each.total_seconds.value for each in curve if not wanted.broken_by(each)]
@@ -308,7 +318,7 @@ def test_the_choice_keeps_the_limits_if_any_threshold_does_and_none_that_does_co
     situations(),
     st.builds(RecommendationLimits, max_delivery_seconds=limits, max_lists_per_read=limits),
 )
-def test_advice_is_consistent_and_says_why(situation, wanted):
+def test_a_recommendation_is_consistent_and_gives_a_reason(situation, wanted):
     lines = {
         "promote_at": situation.today.promote_at,
         "demote_at": situation.today.demote_at,
@@ -332,8 +342,8 @@ def test_advice_is_consistent_and_says_why(situation, wanted):
 
 
 @given(situations())
-def test_inputs_come_back_as_they_were_kept(situation):
-    assert Survey.from_json(json.loads(json.dumps(situation.inputs.to_json()))) == situation.inputs
+def test_a_survey_survives_json(situation):
+    assert Survey.from_json(json.loads(json.dumps(situation.survey.to_json()))) == situation.survey
 
 
 def test_a_large_silent_account_and_a_small_talkative_one_are_misfits():
@@ -345,7 +355,7 @@ def test_a_large_silent_account_and_a_small_talkative_one_are_misfits():
     )
     named = [silent, talkative]
     lists = [_lists(point, named) for point in grid(1000)]
-    inputs = Survey(
+    survey = Survey(
         taken_at=NOON,
         window_seconds=86_400.0,
         accounts=2,
@@ -364,7 +374,7 @@ def test_a_large_silent_account_and_a_small_talkative_one_are_misfits():
         lists=lists,
     )
     situation = Situation(
-        inputs, DEFAULT_COSTS, DEFAULT_COSTS.share(0.1), 2, BATCHES, Lines(100, 100)
+        survey, DEFAULT_COSTS, DEFAULT_COSTS.share(0.1), 2, BATCHES, Lines(100, 100)
     )
     assert [misfit.account_id for misfit in rates.misfits(situation, "pull")] == [1]
     assert [misfit.account_id for misfit in rates.misfits(situation, "push")] == [2]

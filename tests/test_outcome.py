@@ -1,4 +1,4 @@
-"""The record: what was expected of a change, what was measured, and the way back that a change takes by itself."""
+"""The record of versions: the outcome of each version, and the rollback of a watched change."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedsvc.feed import reader
+from feedsvc.formats import percentile
 from feedsvc.planning import guard, outcome, watch
 from feedsvc.planning.change import change, rollback
 from feedsvc.routing import delivery_lag, guardrails, versions
@@ -24,8 +25,8 @@ from tests import past
 DAY = dt.timedelta(days=1)
 
 
-def ask(stores, promote_at, **more):
-    asked = {
+def set_threshold(stores, promote_at, **more):
+    values = {
         "promote_at": promote_at,
         "demote_at": promote_at,
         "rollout_percent": 100,
@@ -33,22 +34,22 @@ def ask(stores, promote_at, **more):
         "changed_by": "test",
         **more,
     }
-    return change(stores, **asked, if_match=None)
+    return change(stores, **values, if_match=None)
 
 
-def guard_with(stores, **set_limits):
-    guardrails.change(stores, Guardrails(**set_limits), reason="x", changed_by="x", if_match=None)
+def set_limits(stores, **limits):
+    guardrails.change(stores, Guardrails(**limits), reason="x", changed_by="x", if_match=None)
 
 
-def happened(stores, version, *, ago_seconds):
-    """As if this version had been set so long ago."""
+def backdate(stores, version, *, ago_seconds):
+    """Move the time at which a version was set into the past."""
     with stores.sql.writing() as connection:
         at = now() - dt.timedelta(seconds=ago_seconds)
         connection.execute(sa.update(Policy).where(Policy.version == version).values(changed_at=at))
 
 
-def pages(stores, count, seconds, *, minutes_ago=1):
-    """So many pages that took so long, in a minute that is over."""
+def count_pages(stores, count, seconds, *, minutes_ago=1):
+    """Count pages of one duration in a minute that is over."""
     minute = int(time.time()) // 60 - minutes_ago
     stores.redis.hincrby(f"figures:{minute}", str(usage.bucket(seconds)), count)
 
@@ -56,23 +57,23 @@ def pages(stores, count, seconds, *, minutes_ago=1):
 # The record
 
 
-def test_a_version_says_what_it_replaced_and_what_it_equals(stores):
+def test_a_version_names_the_one_before_it_and_the_one_it_rolls_back_to(stores):
     assert versions.current(stores).previous is None
-    ask(stores, 5)
-    ask(stores, 6, rollout_percent=50)
+    set_threshold(stores, 5)
+    set_threshold(stores, 6, rollout_percent=50)
     rollback(stores, version=2, reason="back", changed_by="test", if_match=3)
-    told = [
+    shown = [
         (info.version, info.previous and info.previous.promote_at, info.rolled_back_to)
         for info in versions.history(stores, None, 10).items
     ]
-    assert told == [(4, 6, 2), (3, 5, None), (2, 1000, None), (1, None, None)]
+    assert shown == [(4, 6, 2), (3, 5, None), (2, 1000, None), (1, None, None)]
     assert versions.history(stores, None, 1).items[0].previous == versions.PolicyLines(6, 6, 50)
     assert versions.current(stores) == versions.history(stores, None, 1).items[0]
 
 
-def test_what_a_change_answers_is_what_the_record_says(stores):
-    guard_with(stores, roll_back_delivery_seconds=5, max_promote_at=4)
-    assert ask(stores, 5, force=True) == versions.current(stores)
+def test_a_change_returns_the_version_as_the_record_shows_it(stores):
+    set_limits(stores, roll_back_delivery_seconds=5, max_promote_at=4)
+    assert set_threshold(stores, 5, force=True) == versions.current(stores)
 
 
 def test_the_record_is_shown_over_http(client, auth):
@@ -93,20 +94,20 @@ def test_the_record_is_shown_over_http(client, auth):
     assert client.get("/v1/admin/threshold", headers=headers).json == answer
 
 
-# What was measured
+# Outcomes
 
 
-def test_a_version_is_measured_once_after_a_day_or_when_it_was_replaced(stores):
-    ask(stores, 5)
-    ask(stores, 6)
-    happened(stores, 1, ago_seconds=9_000)
-    happened(stores, 2, ago_seconds=6_000)
-    happened(stores, 3, ago_seconds=3_000)
+def test_a_version_is_measured_once_after_a_day_or_after_its_replacement(stores):
+    set_threshold(stores, 5)
+    set_threshold(stores, 6)
+    backdate(stores, 1, ago_seconds=9_000)
+    backdate(stores, 2, ago_seconds=6_000)
+    backdate(stores, 3, ago_seconds=3_000)
     past.fan_outs(stores, [1.0, 3.0], ago_seconds=4_000, delivered=10)
     past.fan_outs(stores, [0.0], ago_seconds=4_000, author=8, pulled=True)
-    assert outcome.fill_in(stores) == 2
+    assert outcome.measure_due(stores) == 2
     newest, second, _ = versions.history(stores, None, 10).items
-    assert newest.measured is None, "it holds still, and not for a day"
+    assert newest.measured is None, "it is the latest version, and has not held for a day"
     figures_of = {
         name: second.measured[name]
         for name in ("posts", "deliveries", "delivery_p50_seconds", "delivery_p99_seconds", "reads")
@@ -118,23 +119,23 @@ def test_a_version_is_measured_once_after_a_day_or_when_it_was_replaced(stores):
         "delivery_p99_seconds": 3.0,
         "reads": 0,
     }
-    happened(stores, 3, ago_seconds=90_000)
-    assert outcome.fill_in(stores) == 1
-    assert outcome.fill_in(stores) == 0
+    backdate(stores, 3, ago_seconds=90_000)
+    assert outcome.measure_due(stores) == 1
+    assert outcome.measure_due(stores) == 0
 
 
 def test_the_settings_are_measured_over_the_day_before_they_were_replaced(stores):
     past.fan_outs(stores, [1.0], ago_seconds=80_000)
     past.fan_outs(stores, [1.0], ago_seconds=90_000)
-    ask(stores, 5)
-    outcome.fill_in(stores)
+    set_threshold(stores, 5)
+    outcome.measure_due(stores)
     found = versions.history(stores, None, 10).items[1]
     assert (found.version, found.measured["posts"]) == (1, 1)
 
 
-def test_a_day_is_measured_from_all_that_was_counted(stores):
-    pages(stores, 98, 0.001, minutes_ago=3)
-    pages(stores, 2, 0.5, minutes_ago=2)
+def test_an_outcome_counts_the_pages_of_all_its_minutes(stores):
+    count_pages(stores, 98, 0.001, minutes_ago=3)
+    count_pages(stores, 2, 0.5, minutes_ago=2)
     stores.redis.hincrby(f"figures:{int(time.time()) // 60 - 2}", "lists", 250)
     found = outcome.measure(stores, now() - dt.timedelta(minutes=10), now())
     assert (found.reads, found.lists_per_read) == (100, 2.5)
@@ -142,7 +143,7 @@ def test_a_day_is_measured_from_all_that_was_counted(stores):
     assert 0.5 <= found.read_p99_seconds <= 0.6
 
 
-# UsageCounter of reads
+# Counters of reads
 
 
 @given(st.floats(0.000_1, 100))
@@ -153,13 +154,15 @@ def test_a_bucket_is_at_most_19_per_cent_wide(seconds):
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=300).map(sorted), st.integers(1, 100))
-def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed(values, per_cent):
-    found = delivery_lag.percentile(values, per_cent)
+def test_a_percentile_is_the_smallest_value_that_its_share_of_values_does_not_exceed(
+    values, per_cent
+):
+    found = percentile(values, per_cent)
     assert sum(value <= found for value in values) * 100 >= per_cent * len(values)
     assert sum(value < found for value in values) * 100 < per_cent * len(values)
 
 
-def test_reads_are_counted_with_the_lists_that_they_merged(world, monkeypatch):
+def test_a_read_counts_with_the_lists_that_it_merged(world, monkeypatch):
     monkeypatch.setattr(usage, "_BETWEEN_SECONDS", 0)
     world.crowd(9, [1])
     world.post(9)
@@ -172,7 +175,7 @@ def test_reads_are_counted_with_the_lists_that_they_merged(world, monkeypatch):
     assert found.processor_seconds is not None
 
 
-def test_figures_that_threads_count_are_all_handed_over(stores, monkeypatch):
+def test_reads_that_several_threads_count_are_all_handed_over(stores, monkeypatch):
     monkeypatch.setattr(usage, "_BETWEEN_SECONDS", 0)
 
     def count():
@@ -190,48 +193,51 @@ def test_figures_that_threads_count_are_all_handed_over(stores, monkeypatch):
     assert (found.pages, found.lists_per_read) == (800, 2.0)
 
 
-# Rolled back by itself
+# Watches
 
 
 @pytest.fixture
 def watched(stores):
-    """Version 2, set five minutes ago, is rolled back above twenty seconds of delivery lag or a tenth of a second a read."""
-    guard_with(stores, roll_back_delivery_seconds=20, roll_back_read_p99_seconds=0.1)
-    ask(stores, 5)
-    happened(stores, 2, ago_seconds=300)
+    """Return stores with version 2, set five minutes ago and watched.
+
+    It is rolled back above a delivery lag of 20 s or a read of 0.1 s.
+    """
+    set_limits(stores, roll_back_delivery_seconds=20, roll_back_read_p99_seconds=0.1)
+    set_threshold(stores, 5)
+    backdate(stores, 2, ago_seconds=300)
     return stores
 
 
 def rolled_back(stores):
-    guard.look(stores)
+    guard.check(stores)
     latest = versions.current(stores)
     return (latest.changed_by, latest.reason) if latest.version == 3 else None
 
 
-def test_a_change_is_not_watched_until_a_limit_is_set(stores):
-    assert ask(stores, 5).watch is None
+def test_a_change_is_not_watched_without_a_limit(stores):
+    assert set_threshold(stores, 5).watch is None
 
 
-def test_a_change_under_which_delivery_lags_is_rolled_back_with_the_numbers(watched):
+def test_a_watched_change_is_rolled_back_when_delivery_is_late(watched):
     past.fan_outs(watched, [*[5.0] * 18, None, None], ago_seconds=60)
     by, why = rolled_back(watched)
     assert (by, "over 20 posts, the limit is 20 s" in why) == ("guardrail", True)
     latest = versions.current(watched)
     assert (latest.promote_at, latest.rolled_back_to, latest.watch) == (1000, 1, None)
     assert versions.history(watched, None, 5).items[1].measured is not None, (
-        "the same look has measured it"
+        "the same check has recorded its outcome"
     )
 
 
-def test_posts_whose_time_is_not_up_hide_none_that_are_late(watched):
+def test_posts_that_are_not_late_yet_do_not_hide_late_posts(watched):
     past.fan_outs(watched, [None] * 20, ago_seconds=60)
     past.fan_outs(watched, [None] * delivery_lag.MAX_FANOUTS, ago_seconds=0)
     assert guard.roll_back_if_broken(watched)
 
 
-def test_a_change_under_which_reads_are_slow_is_rolled_back(watched):
-    pages(watched, 98, 0.01)
-    pages(watched, 2, 0.4)
+def test_a_watched_change_is_rolled_back_when_reads_are_slow(watched):
+    count_pages(watched, 98, 0.01)
+    count_pages(watched, 2, 0.4)
     assert "read p99 0.4" in rolled_back(watched)[1]
 
 
@@ -246,69 +252,69 @@ def test_a_change_under_which_reads_are_slow_is_rolled_back(watched):
     ],
     ids=[
         "all in time",
-        "too few to tell",
+        "too few posts",
         "one per cent late",
         "uploaded before the change",
         "not late yet",
     ],
 )
-def test_a_change_that_keeps_its_limits_stays(watched, lags, ago_seconds):
+def test_a_watched_change_that_keeps_its_limits_stays(watched, lags, ago_seconds):
     past.fan_outs(watched, lags, ago_seconds=ago_seconds)
-    pages(watched, 99, 0.4)  # one page fewer than tells anything
+    count_pages(watched, 99, 0.4)  # one page fewer than a judgement needs
     assert rolled_back(watched) is None
 
 
-def test_a_change_is_watched_for_a_time(watched, monkeypatch):
+def test_a_watch_ends(watched, monkeypatch):
     past.fan_outs(watched, [39.0] * 30, ago_seconds=60)
     monkeypatch.setattr(guard, "now", lambda: now() + dt.timedelta(hours=2))
     assert rolled_back(watched) is None
 
 
-def test_what_was_broken_before_a_change_is_not_its_doing(stores):
+def test_a_limit_that_was_broken_before_a_change_is_not_watched(stores):
     past.fan_outs(stores, [39.0] * 30, ago_seconds=60)
-    guard_with(
+    set_limits(
         stores,
         roll_back_delivery_seconds=20,
         roll_back_read_p99_seconds=0.1,
         roll_back_within_seconds=60,
     )
-    begun = ask(stores, 5).watch
+    begun = set_threshold(stores, 5).watch
     assert (begun.delivery_seconds, begun.read_p99_seconds) == (None, 0.1)
-    pages(stores, 200, 0.4)
-    assert ask(stores, 6).watch is None
+    count_pages(stores, 200, 0.4)
+    assert set_threshold(stores, 6).watch is None
 
 
-def test_of_many_workers_that_look_at_once_one_rolls_back(watched, make_stores):
+def test_one_of_several_checking_workers_rolls_back(watched, make_stores):
     past.fan_outs(watched, [39.0] * 30, ago_seconds=60)
-    did, barrier = [], threading.Barrier(4)
+    rolled, barrier = [], threading.Barrier(4)
 
-    def look(stores):
+    def check(stores):
         barrier.wait()
-        did.append(guard.roll_back_if_broken(stores))
+        rolled.append(guard.roll_back_if_broken(stores))
 
-    threads = [threading.Thread(target=look, args=(make_stores(),)) for _ in range(4)]
+    threads = [threading.Thread(target=check, args=(make_stores(),)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(did) == [False, False, False, True]
+    assert sorted(rolled) == [False, False, False, True]
     assert versions.current(watched).version == 3
 
 
-def test_a_change_that_an_operator_made_meanwhile_is_not_rolled_back(watched, monkeypatch):
+def test_a_version_added_during_a_check_is_not_rolled_back(watched, monkeypatch):
     past.fan_outs(watched, [39.0] * 30, ago_seconds=60)
     broken = watch.broken
 
-    def slow(*args):
-        ask(watched, 7)
+    def slow_check(*args):
+        set_threshold(watched, 7)
         return broken(*args)
 
-    monkeypatch.setattr(watch, "broken", slow)
+    monkeypatch.setattr(watch, "broken", slow_check)
     assert not guard.roll_back_if_broken(watched)
     assert (versions.current(watched).version, versions.current(watched).promote_at) == (3, 7)
 
 
-def test_delivery_lag_now_counts_what_is_not_delivered_yet(stores):
+def test_the_delivery_lag_counts_unfinished_fan_outs_with_their_age(stores):
     past.fan_outs(stores, [1.0, 2.0, None], ago_seconds=60)
     found = delivery_lag.recent(stores)
     assert (found.posts, found.p50_seconds, round(found.p99_seconds)) == (3, 2.0, 60)

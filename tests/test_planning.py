@@ -1,4 +1,4 @@
-"""The threshold studio on real stores: what a look finds, what previews say, and how each is asked for."""
+"""Surveys, previews and recommendations on real stores, over HTTP and from the command line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from feedsvc.feed import reader
 from feedsvc.graph import generate
-from feedsvc.planning import calibrated, wording
-from feedsvc.planning.preview import preview
+from feedsvc.planning import calibrated
+from feedsvc.planning.preview import in_words, preview
 from feedsvc.planning.recommendation import RecommendationLimits, recommendation
 from feedsvc.planning.survey import stored, survey, viewers
 from feedsvc.planning.survey.aggregates import grid
@@ -19,24 +19,27 @@ from feedsvc.routing import pins
 from feedsvc.store.redis import read_counts
 from feedsvc.store.sql.tables import Account, Follow
 from tests.test_cli import run  # noqa: F401 -- a fixture
-from tests.test_threshold import change
+from tests.test_versions import set_threshold
 
 PATH = "/v1/admin/threshold"
 
 
 @pytest.fixture
-def everybody_counts(monkeypatch):
+def all_viewers_count(monkeypatch):
     monkeypatch.setattr(read_counts, "ONE_IN", 1)
 
 
 @pytest.fixture
-def few_are_enough(monkeypatch, everybody_counts):
+def one_is_enough(monkeypatch, all_viewers_count):
     monkeypatch.setattr(survey, "_FEW", 1)
 
 
 @pytest.fixture
-def town(world, few_are_enough):
-    """Nine has nine followers, eight has eight, and so on; the odd ones post, and everybody reads as often as its number says."""
+def town(world, one_is_enough):
+    """Return a world in which account n has n followers, for n from 1 to 9.
+
+    Accounts with an odd number n post n times. Viewer 9 + n reads n times.
+    """
     world.people(*range(1, 31))
     for followee in range(1, 10):
         for follower in range(10, 10 + followee):
@@ -51,7 +54,7 @@ def town(world, few_are_enough):
 
 
 def merged(world, viewer, promote_at):
-    """How many lists a read of this viewer would merge, asked of SQL."""
+    """Return how many lists a read of this viewer would merge, from SQL."""
     followee = sa.select(Account.id).join(Follow, Follow.followee_id == Account.id)
     query = followee.where(
         Follow.follower_id == viewer,
@@ -62,7 +65,7 @@ def merged(world, viewer, promote_at):
         return len(connection.scalars(query).all())
 
 
-def test_a_look_finds_for_every_threshold_what_each_read_would_merge(town):
+def test_a_survey_finds_how_many_lists_reads_merge_under_each_threshold(town):
     found = survey.refresh(town.stores)
     weights = {viewer: viewer - 9 for viewer in range(10, 19)}
     for at in found.lists:
@@ -78,10 +81,10 @@ def test_a_look_finds_for_every_threshold_what_each_read_would_merge(town):
         )
 
 
-def test_a_read_looks_at_no_more_of_its_lists_than_a_page_has(town, monkeypatch):
+def test_a_survey_counts_at_most_a_page_of_entries_for_each_read(town, monkeypatch):
     monkeypatch.setattr(viewers, "PAGE_POSTS", 4)
     at = survey.refresh(town.stores).lists_at(1)
-    # Who reads so many times follows all from that number on, of whom the odd ones have as many posts.
+    # A viewer that reads n times follows accounts n to 9. Those with an odd number have posted.
     seen = {
         times: min(4, sum(posts for posts in (1, 3, 5, 7, 9) if posts >= times))
         for times in range(1, 10)
@@ -91,10 +94,10 @@ def test_a_read_looks_at_no_more_of_its_lists_than_a_page_has(town, monkeypatch)
     )
 
 
-def test_a_look_finds_who_posts_who_reads_and_which_feeds_exist(town):
+def test_a_survey_counts_posts_reads_and_materialised_feeds(town):
     found = survey.refresh(town.stores)
     assert (found.accounts, found.largest, found.viewers_sampled, found.assumed) == (30, 9, 9, [])
-    # An hour at least: of a service that has just begun, what it has seen is an hour's.
+    # The window is an hour at least, so a new service counts as one that has run for an hour.
     assert found.posts == pytest.approx(24 * (1 + 3 + 5 + 7 + 9))
     assert found.reads == pytest.approx(24 * sum(range(1, 10)))
     assert found.materialised_feeds == 9
@@ -105,16 +108,16 @@ def test_a_look_finds_who_posts_who_reads_and_which_feeds_exist(town):
     } == {n: n for n in range(1, 10)}
 
 
-def test_a_look_without_posts_and_reads_says_what_it_assumes(stores):
+def test_a_survey_without_posts_and_reads_names_its_assumptions(stores):
     generate.load(stores, 300, 1)
     found = survey.refresh(stores)
     assert found.assumed == ["posts", "reads"]
     assert found.posts > 0
     assert found.viewers_sampled == 300
-    assert any("assumptions" in line for line in wording.in_words(preview(stores, 10)))
+    assert any("assumptions" in line for line in in_words(preview(stores, 10)))
 
 
-def test_cells_and_names_are_all_accounts_each_once(stores, monkeypatch):
+def test_cells_and_named_accounts_cover_each_account_once(stores, monkeypatch):
     monkeypatch.setattr("feedsvc.planning.survey.authors._LARGEST", 5)
     generate.load(stores, 300, 1)
     with stores.sql.reading() as connection:
@@ -138,7 +141,7 @@ def test_cells_and_names_are_all_accounts_each_once(stores, monkeypatch):
         )
 
 
-def test_a_pinned_account_counts_under_every_threshold(town):
+def test_a_pin_counts_under_every_threshold(town):
     pins.pin(town.stores, 9, route="pull", reason="test", expires_at=None, pinned_by="test")
     pins.pin(town.stores, 7, route="push", reason="test", expires_at=None, pinned_by="test")
     found = survey.refresh(town.stores)
@@ -148,7 +151,7 @@ def test_a_pinned_account_counts_under_every_threshold(town):
     assert [account.account_id for account in shown.to_pull.largest] == [8, 6, 5]
 
 
-def test_a_look_is_taken_again_only_when_the_last_one_is_old(stores):
+def test_a_survey_is_repeated_only_when_the_last_one_is_old(stores):
     assert survey.refresh_if_old(stores)
     first = stored.survey_taken_at(stores)
     assert not survey.refresh_if_old(stores)
@@ -156,7 +159,7 @@ def test_a_look_is_taken_again_only_when_the_last_one_is_old(stores):
     assert stored.survey_taken_at(stores) > first
 
 
-def test_reads_are_counted_for_the_viewers_of_the_sample_only(world, monkeypatch):
+def test_only_reads_of_the_sampled_viewers_are_counted(world, monkeypatch):
     world.people(*range(1, 65))
     for viewer in range(1, 65):
         reader.home_page(world.stores, viewer, None, 3)
@@ -168,19 +171,19 @@ def test_reads_are_counted_for_the_viewers_of_the_sample_only(world, monkeypatch
     assert found.seconds < 60
 
 
-def test_the_sample_is_one_in_sixteen():
+def test_one_viewer_in_sixteen_is_sampled():
     counted = sum(read_counts.is_counted(2**53 + number) for number in range(64_000))
     assert 3_600 < counted < 4_400
 
 
-def test_without_a_look_nothing_is_said(stores):
+def test_without_a_survey_there_is_no_preview_and_no_recommendation(stores):
     with pytest.raises(NoSurvey):
         preview(stores, 5)
     with pytest.raises(NoSurvey):
         recommendation(stores, RecommendationLimits())
 
 
-def test_a_preview_names_who_changes_sides_and_counts_their_deliveries(town):
+def test_a_preview_names_the_accounts_that_change_route_and_counts_their_deliveries(town):
     survey.refresh(town.stores)
     shown = preview(town.stores, 6, 6)
     assert (shown.to_pull.accounts, shown.to_push.accounts) == (4, 0)
@@ -192,16 +195,16 @@ def test_a_preview_names_who_changes_sides_and_counts_their_deliveries(town):
     assert shown.lists_per_read.max.proposed == 2
 
 
-def test_between_the_lines_a_preview_leaves_every_account_its_route(town):
+def test_in_a_preview_accounts_between_the_thresholds_keep_their_route(town):
     survey.refresh(town.stores)
     assert preview(town.stores, 1000, 2).to_pull.accounts == 0
-    change(town.stores, 5)
+    set_threshold(town.stores, 5)
     shown = preview(town.stores, 9, 2)
     assert (shown.to_pull.accounts, shown.to_push.accounts) == (0, 0)
     assert preview(town.stores, 9, 9).to_push.accounts == 4
 
 
-def test_a_recommendation_has_a_curve_to_where_nobody_is_pulled(town):
+def test_the_curve_of_a_recommendation_ends_where_no_account_is_pulled(town):
     survey.refresh(town.stores)
     advice = recommendation(town.stores, RecommendationLimits(max_lists_per_read=1))
     assert [point.promote_at for point in advice.curve] == grid(9)
@@ -213,7 +216,7 @@ def test_a_recommendation_has_a_curve_to_where_nobody_is_pulled(town):
 # HTTP
 
 
-def test_the_studio_answers_who_may_read(client, auth, town):
+def test_preview_recommendation_and_inputs_need_a_scope_and_a_survey(client, auth, town):
     for path in ("/preview?promote_at=5", "/recommendation", "/inputs"):
         assert client.get(PATH + path, headers=auth(1)).status_code == 403
         assert client.get(PATH + path, headers=auth(1, "admin:read")).status_code == 409
@@ -236,9 +239,9 @@ def test_the_studio_answers_who_may_read(client, auth, town):
         f"{PATH}/recommendation?max_lists_per_read=1&max_delivery_seconds=0.5", headers=headers
     ).json
     assert advice["keeps_limits"] is True
-    known = client.get(f"{PATH}/inputs", headers=headers).json
-    assert known["distribution"][0] == {"followers": 1, "accounts": 9}
-    assert known["costs"]["costs"]["push_us"] == calibrated.DEFAULT_COSTS.push_us
+    inputs = client.get(f"{PATH}/inputs", headers=headers).json
+    assert inputs["distribution"][0] == {"followers": 1, "accounts": 9}
+    assert inputs["costs"]["costs"]["push_us"] == calibrated.DEFAULT_COSTS.push_us
 
 
 @pytest.mark.parametrize(
@@ -257,17 +260,17 @@ def test_the_studio_answers_who_may_read(client, auth, town):
         "inputs?limit=1",
     ],
 )
-def test_a_query_that_cannot_be_meant_is_refused(client, auth, query):
+def test_a_malformed_query_is_refused(client, auth, query):
     answer = client.get(f"{PATH}/{query}", headers=auth(1, "admin:read"))
     assert answer.status_code == 422
     assert answer.json["errors"]["query"]
 
 
-def test_no_answer_holds_a_number_that_json_does_not_have(client, auth, town, monkeypatch):
+def test_no_answer_has_a_number_that_json_cannot_write(client, auth, town, monkeypatch):
     monkeypatch.setattr(
         calibrated,
         "DEFAULTS",
-        calibrated.Calibrated(
+        calibrated.CalibratedCosts(
             None, None, 1, calibrated.DEFAULT_COSTS.share(1e6), calibrated.DEFAULT_COSTS
         ),
     )
@@ -287,7 +290,7 @@ def test_no_answer_holds_a_number_that_json_does_not_have(client, auth, town, mo
 # Commands
 
 
-def test_the_commands_say_what_the_calls_say(run, town):  # noqa: F811
+def test_the_commands_print_the_same_figures_as_the_http_answers(run, town):  # noqa: F811
     code, _, err = run("threshold", "preview", "--promote-at", "5")
     assert (code, err.count("\n")) == (1, 1)
     code, out, _ = run("threshold", "inputs", "--json")
