@@ -143,6 +143,19 @@ def test_every_file_that_a_page_names_exists(page):
     assert missing == set()
 
 
+def test_every_function_that_a_page_names_is_in_its_file():
+    named = {
+        pair for page in PAGES for pair in re.findall(r"`([\w/]+\.py)`\s+`(\w+)`", page.read_text())
+    }
+    assert named
+    missing = [
+        f"{path} {name}"
+        for path, name in sorted(named)
+        if not re.search(rf"^(def|class) {name}\b", text(f"feedsvc/{path}"), re.MULTILINE)
+    ]
+    assert missing == []
+
+
 def test_the_diagram_of_the_rooms_has_every_folder_and_module_once():
     drawn = rooms(diagram("rooms"))
     there = {
