@@ -15,7 +15,8 @@ help: ## Show this list
 setup: .venv/ready ## Make .venv with every tool (each command below does this by itself)
 
 .venv/ready: requirements.txt requirements-dev.txt
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer is on the PATH; install one, or set PYTHON" >&2; exit 1; }
+	@test -n "$(PYTHON)" || \
+		{ echo "error: no Python 3.11 or newer on the PATH; install one, or set PYTHON" >&2; exit 1; }
 	@echo "Setting up .venv with $(PYTHON); the first time takes a minute or two"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
@@ -24,16 +25,16 @@ setup: .venv/ready ## Make .venv with every tool (each command below does this b
 run: .venv/ready ## Start the whole service with a demo graph (PORT=8000 to choose the port)
 	@exec $(BIN)/python -m feedsvc up --demo --port $(PORT)
 
-test: .venv/ready ## Run the tests on embedded servers (ARGS="-k feed" selects, ARGS=--cov measures coverage)
+test: .venv/ready ## Run the tests on embedded servers (ARGS="-k feed" selects, ARGS=--cov measures)
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
-soak: .venv/ready ## Try random operations for half an hour and check every feed (ARGS="--minutes 5")
+soak: .venv/ready ## Try random operations for half an hour, check each feed (ARGS="--minutes 5")
 	@$(BIN)/python -m tests.soak $(ARGS)
 
-chaos: .venv/ready ## Kill processes while clients work and check every read (needs RabbitMQ installed)
+chaos: .venv/ready ## Kill processes while clients work, check every read (needs RabbitMQ)
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-planted: .venv/ready ## Plant known errors and check that the tests catch each (ARGS="cursor" selects)
+planted: .venv/ready ## Plant known errors, check that the tests catch each (ARGS="cursor" selects)
 	@$(BIN)/python -m tests.planted $(ARGS)
 
 check: .venv/ready ## Check style, format, types and import contracts
@@ -45,7 +46,7 @@ check: .venv/ready ## Check style, format, types and import contracts
 format: .venv/ready ## Format the code
 	@$(BIN)/ruff format .
 
-bench: .venv/ready ## Run every benchmark, for an hour (ARGS="fanout" selects, "all --scale 0.01" is a short run)
+bench: .venv/ready ## Run every benchmark, for an hour (ARGS="fanout" selects)
 	@$(BIN)/python -m benchmarks $(or $(ARGS),all)
 
 clean: ## Remove .venv, caches and the demo's data
