@@ -11,9 +11,10 @@ from feedsvc.fanout import chain, micro_batches, queues
 from feedsvc.fanout.queues import FANOUT_QUEUE, LARGE_QUEUE
 from feedsvc.fanout.sweep import sweep
 from feedsvc.inspection.audit import audit
-from feedsvc.planning import guard
+from feedsvc.planning import change, outcome
 from feedsvc.planning.survey import survey
 from feedsvc.posts import idempotency
+from feedsvc.routing import load_shedding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,11 +54,16 @@ def make_celery(stores: Stores, broker_url: str, metrics: Metrics) -> Celery:
         sweep(stores, enqueue, lambda: _queued(app))
         idempotency.remove_expired(stores)
 
+    def run_guard() -> None:
+        load_shedding.adjust(stores)
+        change.roll_back_if_broken(stores)
+        outcome.measure_due(stores)
+
     register(queues.LINK_TASK, partial(chain.run_link, stores, enqueue))
     register(queues.MICRO_BATCH_TASK, run_micro_batch)
     register("feedsvc.sweep", run_sweep)
     register("feedsvc.audit", partial(_audit, stores, metrics))
-    register("feedsvc.guard", partial(guard.check, stores))
+    register("feedsvc.guard", run_guard)
     register("feedsvc.planning.survey.aggregates", partial(survey.refresh_if_old, stores))
     return app
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.planting import Edit, Planted
 
-GUARD = "feedsvc/planning/guard.py"
+CHANGE = "feedsvc/planning/change.py"
 LOAD_SHEDDING = "feedsvc/routing/load_shedding.py"
 
 THRESHOLD = [
@@ -12,7 +12,7 @@ THRESHOLD = [
         "roll back a version that an operator has just set",
         (
             Edit(
-                GUARD,
+                CHANGE,
                 "            if_match=latest.version,\n",
                 "            if_match=None,\n",
             ),
@@ -50,7 +50,7 @@ THRESHOLD = [
         "judge a rollback",
         (
             Edit(
-                "feedsvc/planning/change.py",
+                CHANGE,
                 "        old = versions.numbered(stores, version)\n",
                 "        old = versions.numbered(stores, version)\n"
                 "        limits = guardrails.current(stores).guardrails\n"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feedsvc.errors import Refused
-from feedsvc.planning import guard
-from feedsvc.planning.change import change, rollback
+from feedsvc.planning.change import change, roll_back_if_broken, rollback
 from feedsvc.planning.forecast import moved_percent
 from feedsvc.planning.preview import preview
 from feedsvc.planning.survey import survey
@@ -88,6 +87,6 @@ def test_a_limit_on_lists_refuses_a_change_that_merges_more_than_today(surveyed)
     assert set_threshold(surveyed, 900).version == 2
 
 
-def test_the_guard_leaves_an_unwatched_threshold_unchanged(surveyed):
-    guard.check(surveyed)
+def test_an_unwatched_version_is_not_rolled_back(surveyed):
+    assert not roll_back_if_broken(surveyed)
     assert versions.current(surveyed).version == 1

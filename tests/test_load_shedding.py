@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedsvc.fanout import status
-from feedsvc.planning import guard
 from feedsvc.planning.change import change
 from feedsvc.routing import guardrails, load_shedding, pins
 from feedsvc.routing.guardrails import Guardrails
@@ -99,7 +98,7 @@ def finish_all_fanouts(world):
 
 def test_without_a_limit_no_load_is_shed(stores):
     past.fan_outs(stores, [None], ago_seconds=3600)
-    guard.check(stores)
+    load_shedding.adjust(stores)
     assert load_shedding.current(stores) is None
 
 

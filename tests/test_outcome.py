@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from feedsvc.feed import reader
 from feedsvc.formats import percentile
-from feedsvc.planning import guard, outcome, watch
-from feedsvc.planning.change import change, rollback
-from feedsvc.routing import delivery_lag, guardrails, versions
+from feedsvc.planning import change, outcome, watch
+from feedsvc.routing import delivery_lag, guardrails, load_shedding, versions
 from feedsvc.routing.guardrails import Guardrails
 from feedsvc.store.redis import usage
 from feedsvc.store.sql.database import now
@@ -34,7 +33,7 @@ def set_threshold(stores, promote_at, **more):
         "changed_by": "test",
         **more,
     }
-    return change(stores, **values, if_match=None)
+    return change.change(stores, **values, if_match=None)
 
 
 def set_limits(stores, **limits):
@@ -61,7 +60,7 @@ def test_a_version_names_the_one_before_it_and_the_one_it_rolls_back_to(stores):
     assert versions.current(stores).previous is None
     set_threshold(stores, 5)
     set_threshold(stores, 6, rollout_percent=50)
-    rollback(stores, version=2, reason="back", changed_by="test", if_match=3)
+    change.rollback(stores, version=2, reason="back", changed_by="test", if_match=3)
     shown = [
         (info.version, info.previous and info.previous.promote_at, info.rolled_back_to)
         for info in versions.history(stores, None, 10).items
@@ -209,7 +208,7 @@ def watched(stores):
 
 
 def rolled_back(stores):
-    guard.check(stores)
+    change.roll_back_if_broken(stores)
     latest = versions.current(stores)
     return (latest.changed_by, latest.reason) if latest.version == 3 else None
 
@@ -224,15 +223,26 @@ def test_a_watched_change_is_rolled_back_when_delivery_is_late(watched):
     assert (by, "over 20 posts, the limit is 20 s" in why) == ("guardrail", True)
     latest = versions.current(watched)
     assert (latest.promote_at, latest.rolled_back_to, latest.watch) == (1000, 1, None)
-    assert versions.history(watched, None, 5).items[1].measured is not None, (
-        "the same check has recorded its outcome"
-    )
+
+
+def test_the_guard_task_sheds_load_rolls_back_and_records_outcomes(app):
+    services = app.extensions["feedsvc"]
+    stores = services.stores
+    set_limits(stores, roll_back_delivery_seconds=20, relief_delivery_seconds=20)
+    set_threshold(stores, 500)
+    backdate(stores, 2, ago_seconds=300)
+    past.fan_outs(stores, [None] * 20, ago_seconds=60)
+    services.celery.tasks["feedsvc.guard"]()
+    newest, watched, _ = versions.history(stores, None, 5).items
+    assert (newest.changed_by, newest.rolled_back_to) == ("guardrail", 1)
+    assert watched.measured is not None
+    assert load_shedding.current(stores).pull_from == 250
 
 
 def test_posts_that_are_not_late_yet_do_not_hide_late_posts(watched):
     past.fan_outs(watched, [None] * 20, ago_seconds=60)
     past.fan_outs(watched, [None] * delivery_lag.MAX_FANOUTS, ago_seconds=0)
-    assert guard.roll_back_if_broken(watched)
+    assert change.roll_back_if_broken(watched)
 
 
 def test_a_watched_change_is_rolled_back_when_reads_are_slow(watched):
@@ -266,7 +276,7 @@ def test_a_watched_change_that_keeps_its_limits_stays(watched, lags, ago_seconds
 
 def test_a_watch_ends(watched, monkeypatch):
     past.fan_outs(watched, [39.0] * 30, ago_seconds=60)
-    monkeypatch.setattr(guard, "now", lambda: now() + dt.timedelta(hours=2))
+    monkeypatch.setattr(change, "now", lambda: now() + dt.timedelta(hours=2))
     assert rolled_back(watched) is None
 
 
@@ -290,7 +300,7 @@ def test_one_of_several_checking_workers_rolls_back(watched, make_stores):
 
     def check(stores):
         barrier.wait()
-        rolled.append(guard.roll_back_if_broken(stores))
+        rolled.append(change.roll_back_if_broken(stores))
 
     threads = [threading.Thread(target=check, args=(make_stores(),)) for _ in range(4)]
     for thread in threads:
@@ -310,7 +320,7 @@ def test_a_version_added_during_a_check_is_not_rolled_back(watched, monkeypatch)
         return broken(*args)
 
     monkeypatch.setattr(watch, "broken", slow_check)
-    assert not guard.roll_back_if_broken(watched)
+    assert not change.roll_back_if_broken(watched)
     assert (versions.current(watched).version, versions.current(watched).promote_at) == (3, 7)
 
 

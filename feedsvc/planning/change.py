@@ -1,19 +1,27 @@
-"""Change the threshold: judge a change by the guardrails, record it with a forecast, watch it."""
+"""Change the threshold: judge a change by the guardrails, record it with a forecast, watch it.
+
+A worker checks the watched version every few seconds, and rolls back a version that breaks a limit.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import structlog
+
 from feedsvc.errors import Invalid, Refused, StaleVersion
 from feedsvc.planning import forecast, watch
 from feedsvc.routing import guardrails, versions
 from feedsvc.routing.versions import PolicyChange, PolicyInfo
+from feedsvc.store.sql.database import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from feedsvc.store import Stores
+
+_log = structlog.get_logger()
 
 
 def change(
@@ -79,6 +87,31 @@ def rollback(
         )
 
     return _add(stores, equal_to_old, if_match)
+
+
+def roll_back_if_broken(stores: Stores) -> bool:
+    """Roll back the latest version if it has broken a limit of its watch.
+
+    Returns whether this call added the rollback. Workers may run this at the same time.
+    """
+    latest = versions.current(stores)
+    if latest.watch is None or now() > latest.watch.until:
+        return False
+    broken = watch.broken(stores, latest.watch, latest.changed_at)
+    if broken is None:
+        return False
+    try:
+        rollback(
+            stores,
+            version=latest.version - 1,
+            reason=broken,
+            changed_by="guardrail",
+            if_match=latest.version,
+        )
+    except StaleVersion:  # another worker or an operator has added a version meanwhile
+        return False
+    _log.warning("threshold.rolled_back", version=latest.version, reason=broken)
+    return True
 
 
 def _add(stores: Stores, make: Callable[[], PolicyChange], if_match: int | None) -> PolicyInfo:

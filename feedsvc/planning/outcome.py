@@ -77,11 +77,10 @@ def _measured_day(
 def measure(stores: Stores, since: dt.datetime, until: dt.datetime) -> Outcome:
     """Measure the time between two moments, at most a day apart."""
     part = (until - since) / _PARTS
-    posts, deliveries, lags = 0, 0, list[float]()
+    lags = list[float]()
     with stores.sql.reading() as connection:
+        posts, deliveries = delivery_lag.delivered(connection, since, until)
         for start in (since + part * number for number in range(_PARTS)):
-            more_posts, more_deliveries = delivery_lag.delivered(connection, start, start + part)
-            posts, deliveries = posts + more_posts, deliveries + more_deliveries
             lags += delivery_lag.between(connection, start, start + part, _POSTS_A_PART)
     lags.sort()
     pages = usage.between(stores.redis, since, until)

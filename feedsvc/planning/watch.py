@@ -1,7 +1,4 @@
-"""Watch a change: find out whether delivery lag or read latency is above the limits of its watch.
-
-`guard` rolls back a version that breaks a limit of its watch.
-"""
+"""Watch a change: find out whether delivery lag or read latency is above the limits of its watch."""
 
 from __future__ import annotations
 
