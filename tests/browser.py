@@ -19,7 +19,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 from werkzeug.serving import make_server
 
-from feedsvc.console import codes
+from feedsvc.console.signing_in import one_time_link
 
 SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
 PHONE, DESK = (375, 812), (1440, 900)
@@ -83,7 +83,7 @@ class Visit:
 
     def sign_in(self, scopes=("admin:read", "admin:write")):
         """By the link that `up --demo` and `feedsvc console` print."""
-        self.page.goto(codes.link(self.app.extensions["feedsvc"].stores, self.url, 1, scopes))
+        self.page.goto(one_time_link(self.app.extensions["feedsvc"].stores, self.url, 1, scopes))
         self.page.wait_for_url(re.compile("/console/$"))
         return self.page
 

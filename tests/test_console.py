@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from feedsvc import formats
 from feedsvc.console import accounts as console_accounts
-from feedsvc.console import codes, comparison, session
+from feedsvc.console import record, session
+from feedsvc.console.signing_in import one_time_link
 from feedsvc.planning.rates import Misfit
 from feedsvc.routing import versions
 from feedsvc.store.sql.database import now
@@ -137,7 +138,7 @@ def test_the_cookie_is_no_token_and_a_token_is_no_cookie(client, auth, sign_in):
 
 
 def test_a_one_time_link_signs_in_once(client, app):
-    link = codes.link(
+    link = one_time_link(
         app.extensions["feedsvc"].stores, "http://localhost", 7, ["admin:read", "admin:write"]
     )
     address, code = link.split("#")
@@ -242,7 +243,7 @@ def test_nobody_is_signed_in_from_another_site(client, auth):
 def test_who_may_only_look_is_shown_no_form_and_changes_nothing(client, auth, sign_in, send):
     sign_in("admin:read")
     page = client.get("/console/").text
-    assert "to look only" in page
+    assert "read only" in page
     assert 'name="reason"' not in page
     for path in ("/threshold", "/record/roll-back", "/accounts/pin", "/accounts/unpin"):
         assert send(path, **CHANGE).status_code == 403
@@ -286,20 +287,19 @@ MEASURED = {
 
 def test_what_was_predicted_stands_beside_what_was_measured_brought_to_a_day(stores):
     version = dataclasses.replace(versions.current(stores), predicted=PREDICTED, measured=MEASURED)
-    assert [(row.predicted, row.measured) for row in comparison.compared(version)] == [
-        ("5,000", "4,000"),
-        ("–", "500 ms"),
-        ("2.5", "2.25"),
-        ("–", "2 min"),
-        ("–", "–"),
+    assert [figures for _, *figures in record.compared(version)] == [
+        ["5,000", "4,000"],
+        ["–", "500 ms"],
+        ["2.5", "2.25"],
+        ["–", "2 min"],
+        ["–", "–"],
     ]
-    assert {
-        row.measured for row in comparison.compared(dataclasses.replace(version, measured=None))
-    } == {"–"}
+    unmeasured = dataclasses.replace(version, measured=None)
+    assert {measured for _, _, measured in record.compared(unmeasured)} == {"–"}
     briefly = dataclasses.replace(
         version, measured={**MEASURED, "since": "2026-11-24T23:59:00.000Z"}
     )
-    assert [row.measured for row in comparison.compared(briefly)][:2] == ["–", "500 ms"], (
+    assert [measured for _, _, measured in record.compared(briefly)][:2] == ["–", "500 ms"], (
         "a minute says nothing about a day's sum"
     )
 
@@ -345,7 +345,7 @@ def test_accounts_that_the_threshold_gets_wrong_are_offered_to_be_pinned(
 
 def test_before_anything_is_known_no_account_is_offered(client, sign_in):
     sign_in()
-    assert "None is known." in client.get("/console/accounts").text
+    assert "No such account is known." in client.get("/console/accounts").text
 
 
 def test_relief_is_said_while_it_lasts(client, sign_in, stores):

@@ -92,7 +92,7 @@ def test_a_pasted_token_signs_in_and_a_bad_one_is_refused_in_words(visit, auth):
         auth(1, "admin:read")["Authorization"].removeprefix("Bearer ")
     )
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_text("to look only").wait_for()
+    page.get_by_text("read only").wait_for()
 
 
 def test_an_account_is_found_pinned_and_unpinned_and_its_post_explained(visit, services):
@@ -154,10 +154,10 @@ def test_the_line_is_dragged_and_everything_says_what_its_value_would_do(visit):
     page = visit().sign_in()
     value = move_line(page, 0.5)
     assert value < 40
-    assert page.get_by_label("Pull from, followers").input_value() == str(value)
-    assert page.get_by_label("Push below, followers").input_value() == str(round(value * 0.8)), (
-        "the ratio is kept"
-    )
+    assert page.get_by_label("Pull from this many followers").input_value() == str(value)
+    assert page.get_by_label("Push below this many followers").input_value() == str(
+        round(value * 0.8)
+    ), "the ratio is kept"
     assert page.get_by_role("slider", name="Threshold, over the costs").get_attribute(
         "aria-valuenow"
     ) == str(value)
@@ -186,20 +186,20 @@ def test_the_line_moves_by_keys(visit):
     most = int(line.get_attribute("aria-valuemax"))
     assert values == [41, 40, 39, most, most // 2, 1, 1, 2, most]
     assert "0 accounts have as many" in line.get_attribute("aria-valuetext")
-    assert page.get_by_label("Pull from, followers").input_value() == str(most)
+    assert page.get_by_label("Pull from this many followers").input_value() == str(most)
 
 
 def test_a_number_that_is_typed_moves_the_lines(visit):
     page = visit().sign_in()
     page.get_by_role("slider").first.wait_for()
-    page.get_by_label("Push below, followers").fill("5")
-    page.get_by_label("Pull from, followers").fill("10")
+    page.get_by_label("Push below this many followers").fill("5")
+    page.get_by_label("Pull from this many followers").fill("10")
     assert [each.get_attribute("aria-valuenow") for each in page.get_by_role("slider").all()] == [
         "10",
         "10",
     ]
     page.get_by_role("columnheader", name="At 10", exact=True).wait_for()
-    assert page.get_by_label("Push below, followers").input_value() == "5", (
+    assert page.get_by_label("Push below this many followers").input_value() == "5", (
         "who has chosen the second line keeps it"
     )
 
@@ -275,7 +275,7 @@ def test_what_a_guardrail_refuses_is_said_and_may_be_forced_with_a_reason(visit,
     person = visit()
     page = person.sign_in()
     page.get_by_text("Guardrails: min promote at 30.").wait_for()
-    page.get_by_label("Pull from, followers").fill("20")
+    page.get_by_label("Pull from this many followers").fill("20")
     page.get_by_label("Reason").fill("an experiment")
     page.get_by_role("button", name="Review").click()
     page.get_by_role("button", name="Apply").click()
@@ -283,8 +283,8 @@ def test_what_a_guardrail_refuses_is_said_and_may_be_forced_with_a_reason(visit,
     assert versions.current(services.stores).version == 2
     person.screenshot("refused")
     person.faults.clear()  # the browser notes the 409
-    page.get_by_label("Why all the same").fill("agreed with everybody")
-    page.get_by_role("button", name="Apply all the same").click()
+    page.get_by_label("Reason to apply it anyway").fill("agreed with everybody")
+    page.get_by_role("button", name="Apply anyway").click()
     page.get_by_text("forced against a guardrail").wait_for()
     assert versions.current(services.stores).reason == "agreed with everybody"
 
@@ -353,7 +353,7 @@ def test_before_anything_is_known_the_page_says_so(visit, services):
     person.faults.clear()  # the browser notes the 409
     page.get_by_label("Reason").fill("in the dark")
     page.get_by_role("button", name="Review").click()
-    page.get_by_text("what this would do cannot be said").wait_for()
+    page.get_by_text("The effects cannot be predicted yet").wait_for()
 
 
 @pytest.mark.parametrize(("size", "scheme"), list(product((PHONE, DESK), ("light", "dark"))))

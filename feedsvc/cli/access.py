@@ -9,7 +9,7 @@ import jwt
 
 from feedsvc.api.auth import SCOPES
 from feedsvc.cli.output import IdParameter, json_option, opened, show
-from feedsvc.console import codes
+from feedsvc.console.signing_in import one_time_link
 from feedsvc.embedded import datadir
 from feedsvc.errors import FeedsvcError
 from feedsvc.settings import load_settings
@@ -79,5 +79,5 @@ def console(account: int, read_only: bool, url: str, as_json: bool) -> None:
     """
     scopes = ["admin:read"] if read_only else ["admin:read", "admin:write"]
     with opened() as services:
-        link = codes.link(services.stores, url.rstrip("/"), account, scopes)
+        link = one_time_link(services.stores, url.rstrip("/"), account, scopes)
     show({"link": link}, as_json, lambda: [link])

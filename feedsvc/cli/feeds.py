@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from tqdm import tqdm
@@ -19,8 +19,6 @@ from feedsvc.inspection import explain as explaining
 from feedsvc.posts import idempotency
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from feedsvc.inspection.audit import Audit, Difference
 
 
@@ -93,25 +91,7 @@ def explain(viewer: int, post_id: int, as_json: bool) -> None:
         answer = ExplanationAnswer().dump(explaining.explain(services.stores, viewer, post_id))
     if not as_json:
         click.echo(answer.pop("why"))
-        answer = dict(_flat(answer))
     show(answer, as_json)
-
-
-def _flat(answer: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the name and value of each fact; facts of a part are named after the part as well."""
-    for name, value in answer.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{name} ")
-        else:
-            yield prefix + name, _in_words(value)
-
-
-def _in_words(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(value) or "-"
-    return "-" if value is None else str(value)
 
 
 def _audit_answer(found: Audit) -> dict[str, object]:

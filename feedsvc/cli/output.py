@@ -65,8 +65,20 @@ def show(
     else:
         width = max(map(len, answer), default=0)
         text = [
-            f"{name.replace('_', ' '):<{width}}  {'-' if value is None else value}"
+            f"{name.replace('_', ' '):<{width}}  {_in_words(value)}"
             for name, value in answer.items()
         ]
     for line in text:
         click.echo(line)
+
+
+def _in_words(value: Any) -> str:
+    """Write a JSON value in one line. A part of an object that is null is left out."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value)) or "-"
+    if isinstance(value, dict):
+        parts = {name.replace("_", " "): part for name, part in value.items() if part is not None}
+        return ", ".join(f"{name} {_in_words(part)}" for name, part in parts.items())
+    return "-" if value is None else str(value)

@@ -184,22 +184,9 @@ def _guardrails_answer(stores: Stores, info: GuardrailsInfo) -> dict[str, Any]:
 
 def _show(info: PolicyInfo, as_json: bool) -> None:
     version: dict[str, Any] = ThresholdAnswer().dump(info)
-    show(version if as_json else _in_words(version), as_json)
-
-
-def _in_words(version: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that have a value, each with its parts in one line of words."""
-    fields = {name: value for name, value in version.items() if value is not None}
-    if "predicted" in fields:
-        fields["predicted"] = " ".join(fields["predicted"]["words"])
-    for name in ("from", "watch", "measured"):
-        if name in fields:
-            fields[name] = ", ".join(
-                f"{part.replace('_', ' ')} {value}"
-                for part, value in fields[name].items()
-                if value is not None
-            )
-    return fields
+    if not as_json and version["predicted"] is not None:
+        version["predicted"] = " ".join(version["predicted"]["words"])
+    show(version, as_json)
 
 
 def _line(version: dict[str, Any]) -> str:

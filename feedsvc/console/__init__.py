@@ -1,1 +1,4 @@
-"""`/console`: a page for people who would rather look than read. Thin views over the same features as the API."""
+"""`/console`: the pages for operators. They show and change the threshold, accounts and feeds.
+
+Thin views over the same features as the API. Reads and changes nothing on their own.
+"""

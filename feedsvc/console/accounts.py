@@ -1,4 +1,4 @@
-"""An account: the route of its next post and why, its pin, its latest posts and what became of them."""
+"""Show and pin an account, show its latest posts, and explain a post in a feed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from feedsvc.api.schemas import Strict
 from feedsvc.console import forms
 from feedsvc.fanout import status
 from feedsvc.feed import profile
+from feedsvc.inspection.explain import explain
 from feedsvc.planning.recommendation import RecommendationLimits, recommendation
 from feedsvc.planning.survey.stored import NoSurvey
 from feedsvc.routing import pins
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
     from feedsvc.store import Stores
 
 pages = Blueprint("accounts", __name__)
+explanations = Blueprint("explain", __name__)
 
 _PINS = 20
 _POSTS = 5
 
 
-class _Search(Strict):
+class _SearchQuery(Strict):
     id = Id(load_default=None)
 
 
@@ -46,10 +48,15 @@ class _UnpinForm(Strict):
     id = Id(required=True)
 
 
+class _ExplainQuery(Strict):
+    viewer = Id(load_default=None)
+    post = Id(load_default=None)
+
+
 @pages.get("/accounts")
 def page() -> str:
-    """The search, and what it found: an account, or the pins that stand."""
-    stores, account = services().stores, forms.load(_Search(), request.args)["id"]
+    """Show the account that was searched for; without a search, the pins and the misfits."""
+    stores, account = services().stores, forms.load(_SearchQuery(), request.args)["id"]
     if account is None:
         return render_template(
             "console/accounts.html",
@@ -66,46 +73,51 @@ def page() -> str:
 
 @pages.post("/accounts/pin")
 def pin() -> Response:
-    """Fix the account's route."""
+    """Pin the account to a route, for some days or for good."""
     form = forms.load(_PinForm(), request.form)
-    expires_at = (
-        None if form["days"] is None else dt.datetime.now(dt.UTC) + dt.timedelta(days=form["days"])
-    )
-    stores, by = services().stores, str(g.session.account)
+    days = form["days"]
     pins.pin(
-        stores,
+        services().stores,
         form["id"],
         route=form["route"],
         reason=form["reason"],
-        expires_at=expires_at,
-        pinned_by=by,
+        expires_at=None if days is None else dt.datetime.now(dt.UTC) + dt.timedelta(days=days),
+        pinned_by=str(g.session.account),
     )
     return redirect(url_for(".page", id=form["id"]), 303)
 
 
 @pages.post("/accounts/unpin")
 def unpin() -> Response:
-    """Let the threshold decide again."""
+    """Remove the account's pin, so that the threshold decides again."""
     account = forms.load(_UnpinForm(), request.form)["id"]
     pins.unpin(services().stores, account)
     return redirect(url_for(".page", id=account), 303)
 
 
+@explanations.get("/explain", endpoint="page")
+def explanation() -> str:
+    """Show the form, and the explanation if both ids are given."""
+    query = forms.load(_ExplainQuery(), request.args)
+    viewer, post = query["viewer"], query["post"]
+    found = None if None in (viewer, post) else explain(services().stores, viewer, post)
+    return render_template("console/explain.html", found=found, viewer=viewer, post=post)
+
+
 def _misfits(stores: Stores) -> list[Misfit]:
-    """The accounts that a threshold by followers gets most wrong, largest saving first; none while nothing is known."""
+    """Return the accounts that a pin would help, largest saving first; none without a survey."""
     try:
         advice = recommendation(stores, RecommendationLimits())
     except NoSurvey:
         return []
     return sorted(
         [*advice.large_but_silent, *advice.small_but_talkative],
-        key=lambda found: -found.saves_per_day,
+        key=lambda misfit: -misfit.saves_per_day,
     )
 
 
 def _latest_posts(stores: Stores, account: int) -> list[dict[str, Any]]:
-    """The account's latest posts, each with its fan-out."""
-    found = [
-        json.loads(post) for post in profile.profile_page(stores, None, account, None, _POSTS).items
-    ]
-    return [{**post, "fanout": status.status(stores, int(post["id"]))} for post in found]
+    """Return the account's latest posts, newest first, each with the status of its fan-out."""
+    bodies = profile.profile_page(stores, None, account, None, _POSTS).items
+    posts = [json.loads(body) for body in bodies]
+    return [{**post, "fanout": status.status(stores, int(post["id"]))} for post in posts]

@@ -1,4 +1,4 @@
-"""What the service does now: delivery lag, deliveries and reads; a script asks for it every few seconds."""
+"""Live figures: delivery lag, deliveries, reads. A script asks for them every few seconds."""
 
 from __future__ import annotations
 
@@ -27,48 +27,38 @@ _WINDOW = dt.timedelta(minutes=1)
 
 @pages.get("/live")
 def page() -> Response:
-    """Each figure: its value for a trend (null: nothing to measure), the same in words, and what is beside it."""
+    """Return each figure as a number (null: nothing to measure), as text, and with a note."""
     stores, at = services().stores, now()
     with stores.sql.reading() as connection:
         posts, delivered = delivery_lag.delivered(connection, at - _WINDOW, at)
+    lag, reads = delivery_lag.recent(stores), usage.between(stores.redis, at - _WINDOW, at)
+    each_second = delivered / _WINDOW.total_seconds()
+    posted = f"{counted(posts, 'post') if posts else 'no post'} in the last minute"
     return answer_json(
         {
-            "lag": _lag(delivery_lag.recent(stores)),
-            "deliveries": _deliveries(posts, delivered / _WINDOW.total_seconds()),
-            "reads": _reads(usage.between(stores.redis, at - _WINDOW, at)),
+            "lag": _figure(lag.p99_seconds, duration(lag.p99_seconds), _lag_note(lag)),
+            "deliveries": _figure(each_second, f"{number(each_second)} /s", posted),
+            "reads": _figure(reads.p99_seconds, duration(reads.p99_seconds), _reads_note(reads)),
         }
     )
 
 
-def _lag(found: Lag) -> dict[str, Any]:
-    waits = (
-        f"; the oldest waits {duration(found.oldest_unfinished_seconds)}"
-        if found.oldest_unfinished_seconds
-        else ""
-    )
-    beside = f"half within {duration(found.p50_seconds)}, of {counted(found.posts, 'post')} in 5 minutes{waits}"
-    return _figure(
-        found.p99_seconds,
-        duration(found.p99_seconds),
-        beside if found.posts else "no post was pushed in 5 minutes",
-    )
+def _lag_note(lag: Lag) -> str:
+    if not lag.posts:
+        return "no post was pushed in 5 minutes"
+    half = duration(lag.p50_seconds)
+    note = f"{counted(lag.posts, 'post')} in 5 minutes, half of them within {half}"
+    if not lag.oldest_unfinished_seconds:
+        return note
+    return f"{note}; the oldest unfinished one is {duration(lag.oldest_unfinished_seconds)} old"
 
 
-def _deliveries(posts: int, each_second: float) -> dict[str, Any]:
-    beside = (
-        f"{counted(posts, 'post')} in the last minute" if posts else "no post in the last minute"
-    )
-    return _figure(each_second, f"{number(each_second)} /s", beside)
+def _reads_note(reads: Pages) -> str:
+    if not reads.pages:
+        return "no feed was read in the last minute"
+    half = duration(reads.p50_seconds)
+    return f"{counted(reads.pages, 'page')} in the last two minutes, half of them within {half}"
 
 
-def _reads(found: Pages) -> dict[str, Any]:
-    beside = f"half within {duration(found.p50_seconds)}, of {counted(found.pages, 'page')} in the last minute or two"
-    return _figure(
-        found.p99_seconds,
-        duration(found.p99_seconds),
-        beside if found.pages else "no feed was read in the last minute",
-    )
-
-
-def _figure(value: float | None, said: str, beside: str) -> dict[str, Any]:
-    return {"value": value, "said": said, "beside": beside}
+def _figure(value: float | None, text: str, note: str) -> dict[str, Any]:
+    return {"value": value, "said": text, "beside": note}

@@ -1,17 +1,16 @@
-"""Who is signed in to the console: a signed cookie that holds what an admin token gave, for an hour at most.
+"""The session of a person who is signed in: a signed cookie with the scopes of an admin token.
 
-The signature's key is derived from the service's secret and a salt of its own: the cookie is no token, and a token is no cookie.
+It lasts an hour at most. The key of its signature is derived from the service's secret and a salt
+of its own, so the cookie is not accepted as a token, nor a token as the cookie.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from itsdangerous import BadData, URLSafeSerializer
 
@@ -24,25 +23,28 @@ if TYPE_CHECKING:
     from feedsvc.api.auth import Caller
 
 COOKIE = "feedsvc_console"
-FIELD = "csrf_token"
 PATH = "/console"
 
 _LONGEST_SECONDS = 3_600
-_READING = {"admin:read", "admin:write"}
+_SCOPES = {"admin:read", "admin:write"}
 
 
 class NoAdministrator(Forbidden):
-    """A token that counts and may not look at anything here."""
+    """A valid token without a scope for the console."""
 
     def __init__(self) -> None:
         super().__init__(
-            "This token's scope does not allow the console; it takes admin:read to look, admin:write to change."
+            "This token does not open the console. "
+            "Use a token with the scope admin:read (to read) or admin:write (to change)."
         )
 
 
 @dataclass(frozen=True)
 class Session:
-    """The account that a person acts as, what it may do, and the secret that its forms carry. `expires_at`: seconds since 1970."""
+    """An account, its admin scopes, and the secret that its forms carry.
+
+    `expires_at` is in seconds since 1970.
+    """
 
     account: int
     scopes: tuple[str, ...]
@@ -51,13 +53,16 @@ class Session:
 
     @property
     def may_write(self) -> bool:
-        """Whether it may change anything."""
+        """Return whether the session may change anything."""
         return "admin:write" in self.scopes
 
 
 def begin(caller: Caller) -> Session:
-    """A session with the caller's scopes, which ends with its token, after an hour at the latest. Raises `NoAdministrator`."""
-    scopes = tuple(sorted(caller.scopes & _READING))
+    """Return a session with the caller's admin scopes. Raises `NoAdministrator` if it has none.
+
+    The session ends with the caller's token, and after an hour at the latest.
+    """
+    scopes = tuple(sorted(caller.scopes & _SCOPES))
     if not scopes:
         raise NoAdministrator
     return Session(
@@ -69,15 +74,14 @@ def begin(caller: Caller) -> Session:
 
 
 def write(answer: Response, request: Request, secret: str, session: Session) -> None:
-    """Give the browser the session's cookie, which no script can read and no other site can send."""
+    """Set the session's cookie. No script can read it, and no other site can send it."""
     value = _serializer(secret).dumps(
         [session.account, session.scopes, session.csrf_token, session.expires_at]
     )
-    left = session.expires_at - int(time.time())
     answer.set_cookie(
         COOKIE,
         value,
-        max_age=left,
+        max_age=session.expires_at - int(time.time()),
         path=PATH,
         httponly=True,
         samesite="Strict",
@@ -86,50 +90,30 @@ def write(answer: Response, request: Request, secret: str, session: Session) -> 
 
 
 def read(request: Request, secret: str) -> Session | None:
-    """The session that the request carries, if one counts."""
+    """Return the request's session; None if its cookie is missing, forged or expired."""
     try:
         account, scopes, csrf_token, expires_at = _serializer(secret).loads(
             request.cookies.get(COOKIE, "")
         )
     except BadData:
         return None
-    return (
-        Session(account, tuple(scopes), csrf_token, expires_at)
-        if time.time() < expires_at
-        else None
-    )
+    if time.time() >= expires_at:
+        return None
+    return Session(account, tuple(scopes), csrf_token, expires_at)
 
 
 def end(answer: Response) -> None:
-    """Take the cookie back."""
+    """Delete the cookie."""
     answer.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="Strict")
 
 
-def require_own_page(request: Request, session: Session | None) -> None:
-    """Whether one of our own pages sent this change: by the browser's word, and by the session's secret. Raises `Forbidden`."""
-    if not _is_same_origin(request):
-        raise Forbidden(
-            "This change did not come from a page of this console. Open the console, and try again there."
-        )
-    given = request.form.get(FIELD, "")
-    if session is not None and not hmac.compare_digest(given.encode(), session.csrf_token.encode()):
-        raise Forbidden("This page belongs to an earlier session. Load it again, and try again.")
-
-
-def _is_same_origin(request: Request) -> bool:
-    """By Fetch Metadata, which browsers send to https and to localhost; else by Origin, which they send with every form."""
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site == "same-origin"
-    return urlsplit(request.headers.get("Origin", "")).netloc == request.host
-
-
 def _is_https(request: Request) -> bool:
-    """What a proxy in front says counts too: a false word only makes the cookie stricter."""
-    return (
-        request.is_secure
-        or request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip() == "https"
-    )
+    """Return whether the browser uses HTTPS, as far as this server or a proxy says.
+
+    The proxy's header is believed unchecked: a false one only makes the cookie stricter.
+    """
+    forwarded = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip()
+    return request.is_secure or forwarded == "https"
 
 
 def _serializer(secret: str) -> URLSafeSerializer:

@@ -1,34 +1,56 @@
-"""Signing in, with an admin token or the code of a one-time link, and out."""
+"""Sign in with an admin token or with a one-time link, and sign out.
+
+A link carries its code after the `#`, so that the code reaches no server's log and no other site.
+Redis stores only the code's digest.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import json
+import secrets
+import time
+from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from werkzeug.datastructures import Authorization
 
+from feedsvc.api.auth import Caller
 from feedsvc.api.operations import services
 from feedsvc.api.problems import Unauthorized
-from feedsvc.console import codes, session
+from feedsvc.console import session
 from feedsvc.errors import Forbidden
+from feedsvc.store.redis import keys
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from werkzeug.wrappers import Response
 
-    from feedsvc.api.auth import Authenticator, Caller
+    from feedsvc.api.auth import Authenticator
+    from feedsvc.store import Stores
 
 pages = Blueprint("signing_in", __name__)
+
+_LINK_SECONDS = 3_600
+
+
+def one_time_link(stores: Stores, url: str, account: int, scopes: Iterable[str]) -> str:
+    """Return a link to the console at `url` that signs in its first user, within an hour."""
+    code = secrets.token_urlsafe(24)
+    stores.redis.set(_key(code), json.dumps([account, sorted(scopes)]), ex=_LINK_SECONDS)
+    return f"{url}{session.PATH}/sign-in#{code}"
 
 
 @pages.get("/sign-in")
 def page() -> str:
-    """The form; also to who is signed in already, and comes with another link."""
+    """Show the form, also to a person who is signed in: a link may be for another account."""
     return render_template("console/sign_in.html", error=None)
 
 
 @pages.post("/sign-in")
 def sign_in() -> Response | tuple[str, int]:
-    """Exchange the token, or the code, for a session."""
+    """Exchange a token, or a link's code, for a session."""
     try:
         begun = session.begin(_caller())
     except (Unauthorized, Forbidden) as error:
@@ -40,18 +62,34 @@ def sign_in() -> Response | tuple[str, int]:
 
 @pages.post("/sign-out")
 def sign_out() -> Response:
-    """Take the session back."""
+    """End the session."""
     answer = redirect(url_for("console.signing_in.page"), 303)
     session.end(answer)
     return answer
 
 
 def _caller() -> Caller:
-    """Raises `Unauthorized`."""
+    """Return the caller that the form's code or token stands for. Raises `Unauthorized`."""
     code = request.form.get("code")
     if code:
-        return codes.spend(services().stores, code)
+        return _spend(services().stores, code)
     authenticator: Authenticator = current_app.extensions["feedsvc.authenticator"]
-    return authenticator.caller(
-        Authorization("bearer", token=request.form.get("token", "").strip())
-    )
+    token = request.form.get("token", "").strip()
+    return authenticator.caller(Authorization("bearer", token=token))
+
+
+def _spend(stores: Stores, code: str) -> Caller:
+    """Return the caller that a link's code stands for, and make the code invalid."""
+    found = cast("bytes | None", stores.redis.getdel(_key(code)))
+    if found is None:
+        raise Unauthorized(
+            "This link has been used, or is older than an hour. "
+            "The command python -m feedsvc console prints a new one.",
+            given=True,
+        )
+    account, scopes = json.loads(found)
+    return Caller(account, frozenset(scopes), int(time.time()) + _LINK_SECONDS)
+
+
+def _key(code: str) -> str:
+    return keys.console_code(hashlib.sha256(code.encode()).hexdigest())

@@ -1,18 +1,16 @@
-"""The console as a whole: who gets in, what its pages may load, and how they say that something is wrong."""
+"""Gather the console's pages, and set who gets in, what pages may load, how errors are shown."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
-from markupsafe import Markup
 
 from feedsvc import formats
 from feedsvc.api import problems
 from feedsvc.api.operations import services
 from feedsvc.api.problems import Unauthorized
-from feedsvc.console import accounts, explain, live, record, session, signing_in, threshold
-from feedsvc.console.comparison import compared, measured_seconds
+from feedsvc.console import accounts, forms, live, record, session, signing_in, threshold
 from feedsvc.errors import Forbidden
 from feedsvc.version import __version__
 
@@ -25,9 +23,9 @@ _PARTS = (
     live.pages,
     record.pages,
     accounts.pages,
-    explain.pages,
+    accounts.explanations,
 )
-# What a browser may fetch before anybody has signed in.
+# Endpoints that need no session.
 _OPEN = {"console.static", "console.signing_in.page", "console.signing_in.sign_in"}
 _FILTERS = (
     formats.number,
@@ -39,8 +37,8 @@ _FILTERS = (
 )
 _HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -50,7 +48,7 @@ _HEADERS = {
 
 
 def make_site() -> Blueprint:
-    """Every page of the console, under `/console`."""
+    """Return all pages of the console, under `/console`."""
     site = Blueprint(
         "console",
         __name__,
@@ -58,10 +56,10 @@ def make_site() -> Blueprint:
         template_folder="templates",
         static_folder="static",
     )
-    site.before_request(_let_in)
+    site.before_request(_admit)
     site.after_request(_harden)
-    site.context_processor(_for_every_page)
-    site.register_error_handler(Exception, _say_what_is_wrong)
+    site.context_processor(_template_values)
+    site.register_error_handler(Exception, _show_error)
     for filter_ in _FILTERS:
         site.add_app_template_filter(filter_)
     for part in _PARTS:
@@ -69,12 +67,12 @@ def make_site() -> Blueprint:
     return site
 
 
-def _let_in() -> AnyResponse | None:
-    """Nobody without a session; no change but from one of our own pages, by who may change anything."""
+def _admit() -> AnyResponse | None:
+    """Require a session; for a change, also a form of this console and the right to change."""
     g.session = session.read(request, services().jwt_secret)
     is_change = request.method not in ("GET", "HEAD", "OPTIONS")
     if is_change:
-        session.require_own_page(request, None if request.endpoint in _OPEN else g.session)
+        forms.require_own_page(request, None if request.endpoint in _OPEN else g.session)
     if request.endpoint in _OPEN:
         return None
     if g.session is None:
@@ -85,7 +83,8 @@ def _let_in() -> AnyResponse | None:
         return redirect(url_for("console.signing_in.page"), 303)
     if is_change and not g.session.may_write and request.endpoint != "console.signing_in.sign_out":
         raise Forbidden(
-            "You are signed in to look, not to change: that takes a token with the scope admin:write."
+            "Your session may read, but not change anything. "
+            "Sign in with a token that has the scope admin:write."
         )
     return None
 
@@ -97,25 +96,18 @@ def _harden(response: Response) -> Response:
     return response
 
 
-def _for_every_page() -> dict[str, Any]:
+def _template_values() -> dict[str, Any]:
     return {
         "session": g.get("session"),
-        "csrf": _csrf_field,
-        "compared": compared,
-        "measured_seconds": measured_seconds,
+        "csrf": forms.csrf_field,
+        "compared": record.compared,
+        "measured_seconds": record.measured_seconds,
         "version": __version__,
     }
 
 
-def _csrf_field() -> Markup:
-    """What every form that changes something carries."""
-    return Markup('<input type="hidden" name="{}" value="{}">').format(
-        session.FIELD, g.session.csrf_token
-    )
-
-
-def _say_what_is_wrong(error: Exception) -> Response:
-    """The same words as the API's: as a problem to a script, as a page to people."""
+def _show_error(error: Exception) -> Response:
+    """Answer with the API's message: as a problem to a script, as a page to a person."""
     answer = problems.answer_to(error)
     if _wants_data():
         return answer

@@ -1,4 +1,4 @@
-"""The threshold: where it is, what another one would do, and setting it, in two steps."""
+"""Show the threshold, preview another one, and set it in two steps: review, then apply."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from feedsvc.api.fields import StrictInteger
 from feedsvc.api.operations import services
 from feedsvc.api.planning_schemas import PreviewQuery
 from feedsvc.api.schemas import ThresholdBody
-from feedsvc.console import forms, preview_rows
+from feedsvc.console import figures, forms
 from feedsvc.errors import Refused
 from feedsvc.planning import change
 from feedsvc.planning.overview import distribution
@@ -36,52 +36,53 @@ class _ChangeForm(ThresholdBody):
 
 @pages.get("/")
 def page() -> str:
-    """Today's threshold, the form to change it, and the latest versions."""
+    """Show today's threshold, the form that changes it, and the latest versions."""
     stores = services().stores
     latest = versions.history(stores, None, _LATEST).items
-    kept_by = {
-        name: limit
-        for name, limit in asdict(guardrails.current(stores).guardrails).items()
-        if limit is not None
-    }
+    limits = asdict(guardrails.current(stores).guardrails)
     return render_template(
         "console/threshold.html",
         current=latest[0],
         versions=latest,
-        guardrails=kept_by,
-        relief=load_shedding.current(stores),
+        guardrails={name: limit for name, limit in limits.items() if limit is not None},
+        load_shedding=load_shedding.current(stores),
     )
 
 
 @pages.get("/threshold/charts")
 def charts() -> Response:
-    """What the charts show: the distribution of followers, and what each threshold of a grid costs."""
+    """Return the data of the charts: accounts by followers, and the cost of each threshold."""
     stores = services().stores
     limits = asdict(guardrails.current(stores).guardrails)
-    to_keep = RecommendationLimits(
+    recommendation_limits = RecommendationLimits(
         **{field.name: limits[field.name] for field in fields(RecommendationLimits)}
     )
     return answer_json(
-        preview_rows.charts(distribution(stored.survey(stores)), recommendation(stores, to_keep))
+        figures.charts(
+            distribution(stored.survey(stores)), recommendation(stores, recommendation_limits)
+        )
     )
 
 
 @pages.get("/threshold/preview")
 def shown_preview() -> str:
-    """What these lines would do: a part of a page."""
+    """Return the part of the page that previews a threshold."""
     shown = preview(services().stores, **forms.load(PreviewQuery(), request.args))
-    return render_template("console/_preview.html", figures=preview_rows, preview=shown)
+    return render_template("console/_preview.html", figures=figures, preview=shown)
 
 
 @pages.get("/threshold/confirm")
 def confirm() -> str:
-    """What the change would do, in numbers, to be confirmed."""
+    """Show the effects of a change, and ask for a confirmation."""
     return _confirmation(forms.load(ThresholdBody(), request.args), broken=[])
 
 
 @pages.post("/threshold")
 def apply() -> Response | tuple[str, int]:
-    """Set the threshold, if it is still the one that was looked at; what a guardrail refuses may be forced."""
+    """Set the threshold, unless it has changed since the review.
+
+    If a guardrail refuses, ask for a confirmation that forces the change.
+    """
     wanted: dict[str, Any] = forms.load(_ChangeForm(), request.form)
     seen = wanted.pop("seen")
     try:
@@ -97,12 +98,11 @@ def _confirmation(wanted: dict[str, Any], broken: list[dict[str, Any]]) -> str:
         shown = preview(stores, wanted["promote_at"], wanted["demote_at"])
     except NoSurvey:
         shown = None
-    current = versions.current(stores)
     return render_template(
         "console/confirm.html",
         wanted=wanted,
-        current=current,
-        figures=preview_rows,
+        current=versions.current(stores),
+        figures=figures,
         preview=shown,
         broken=broken,
     )

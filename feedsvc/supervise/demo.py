@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import jwt
 import sqlalchemy as sa
 
-from feedsvc.console import codes
+from feedsvc.console.signing_in import one_time_link
 from feedsvc.feed import reader
 from feedsvc.graph import generate
 from feedsvc.paging import DEFAULT_LIMIT
@@ -127,7 +127,7 @@ def _console_lines(services: Services, url: str) -> list[str]:
         rising = connection.execute(pushed.order_by(Account.follower_count.desc()).limit(1)).one()
     return [
         "Open the console; the link signs you in, once:",
-        f"  {codes.link(services.stores, url, 1, ['admin:read', 'admin:write'])}",
+        f"  {one_time_link(services.stores, url, 1, ['admin:read', 'admin:write'])}",
         f"Account {rising.id}, with {rising.follower_count} followers, is pushed so far.",
         "Drag the line below that number, read the preview, and apply it. Post as that account:",
         "its route is now pull, like a celebrity's. Then roll back.",

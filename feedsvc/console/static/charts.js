@@ -1,20 +1,31 @@
-// The two charts over the threshold: accounts by followers, and cost. uPlot draws them; colours are those of the style sheet.
+// The two charts over the threshold: accounts by followers, and cost. uPlot draws them.
+// Colours come from the style sheet.
 /* global uPlot */
 
 const HEIGHT = 260;
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const colour = (name) =>
+  getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
-// Only powers of ten have a label: there is room for no more at the width of a phone.
-const decades = (_, values) => values.map((value) => (value !== null && Number.isInteger(Math.log10(value)) ? short.format(value) : ""));
+// Label powers of ten only: a phone has no room for more.
+const isDecade = (value) => value !== null && Number.isInteger(Math.log10(value));
+const decades = (_, values) => values.map((value) => (isDecade(value) ? short.format(value) : ""));
 
 function axis(label, more) {
-  return { label, labelSize: 20, font: "12px system-ui", labelFont: "12px system-ui", stroke: () => colour("soft"),
-    grid: { stroke: () => colour("grid"), width: 1 }, ticks: { stroke: () => colour("grid"), width: 1 }, ...more };
+  return {
+    label,
+    labelSize: 20,
+    font: "12px system-ui",
+    labelFont: "12px system-ui",
+    stroke: () => colour("soft"),
+    grid: { stroke: () => colour("grid"), width: 1 },
+    ticks: { stroke: () => colour("grid"), width: 1 },
+    ...more,
+  };
 }
 
-// Vertical lines at values of x: [value, colour's name, dashes].
+// Draw vertical lines. Each is [value of x, colour's name, dashes].
 function verticals(chart, lines) {
   const { ctx, bbox } = chart;
   ctx.save();
@@ -31,7 +42,9 @@ function verticals(chart, lines) {
   ctx.restore();
 }
 
-// A chart with a logarithmic x in `place`; `lines`: as above; `series`: [label, colour's name, dashes] for each column but the first.
+// Return a chart with a logarithmic x in `place`.
+// `columns`: x, then one column for each series. `series`: [label, colour's name, dashes].
+// `lines`: as in `verticals`.
 function chart(place, columns, series, yAxis, yScale, lines) {
   const [xs] = columns;
   const options = {
@@ -41,7 +54,12 @@ function chart(place, columns, series, yAxis, yScale, lines) {
     cursor: { show: false },
     scales: { x: { time: false, distr: 3, range: [1, xs.at(-1)] }, y: yScale },
     axes: [axis("followers", { values: decades, size: 40 }), yAxis],
-    series: [{}, ...series.map(([label, name, dash]) => ({ label, stroke: () => colour(name), width: 2, dash, points: { show: false } }))],
+    series: [
+      {},
+      ...series.map(([label, name, dash]) => ({
+        label, stroke: () => colour(name), width: 2, dash, points: { show: false },
+      })),
+    ],
     hooks: { draw: [(drawn) => verticals(drawn, lines)] },
   };
   return new uPlot(options, columns, place);
@@ -49,22 +67,31 @@ function chart(place, columns, series, yAxis, yScale, lines) {
 
 export function distributionChart(place, { followers, accounts }, lines) {
   const shown = accounts.map((count) => count || null);
+  const top = 10 ** Math.ceil(Math.log10(accounts[0] || 1) || 1);
   const yAxis = axis("accounts", { values: decades, size: 50 });
-  return chart(place, [followers, shown], [["accounts", "total"]], yAxis, { distr: 3, range: [1, 10 ** Math.ceil(Math.log10(accounts[0] || 1) || 1)] }, lines);
+  const yScale = { distr: 3, range: [1, top] };
+  return chart(place, [followers, shown], [["accounts", "total"]], yAxis, yScale, lines);
 }
 
 export function costChart(place, { promote_at, push, pull, total }, lines) {
   const series = [["push", "push", [8, 4]], ["pull", "pull", [2, 3]], ["total", "total"]];
-  const yAxis = axis("seconds a day", { values: (_, values) => values.map((value) => short.format(value)), size: 55 });
-  return chart(place, [promote_at, push, pull, total], series, yAxis, { range: (_, __, most) => [0, most * 1.08 || 1] }, lines);
+  const labels = (_, values) => values.map((value) => short.format(value));
+  const yAxis = axis("seconds a day", { values: labels, size: 55 });
+  const yScale = { range: (_, __, most) => [0, most * 1.08 || 1] };
+  return chart(place, [promote_at, push, pull, total], series, yAxis, yScale, lines);
 }
 
-// Keep the charts as wide as their places and in the colours of the day; `redrawn` is called after each change.
+// Keep the charts as wide as their places, and in the colours of the light or dark scheme.
+// Calls `redrawn` after each change of width.
 export function follow(charts, redrawn) {
   const observer = new ResizeObserver(() => {
-    for (const each of charts) each.setSize({ width: each.root.parentElement.clientWidth, height: HEIGHT });
+    for (const each of charts) {
+      each.setSize({ width: each.root.parentElement.clientWidth, height: HEIGHT });
+    }
     redrawn();
   });
   for (const each of charts) observer.observe(each.root.parentElement);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((each) => each.redraw()));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    for (const each of charts) each.redraw();
+  });
 }

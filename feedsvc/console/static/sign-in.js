@@ -1,4 +1,5 @@
-// A one-time link has its code behind the #: it is taken out of the address, and exchanged for a session.
+// Sign in with the code of a one-time link, which stands after the #. The code leaves the address
+// first, so that it does not stay in the browser's history.
 const code = location.hash.slice(1);
 if (code) {
   history.replaceState(null, "", location.pathname);

@@ -1,32 +1,43 @@
-// The threshold as a line over a chart: dragged with a pointer, moved with keys, read aloud.
+// The threshold as a line over a chart. A pointer drags it, keys move it, a screen reader reads it.
 
 const STEPS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 };
 const JUMPS = { PageUp: 2, PageDown: 0.5 };
 
-// A number with two digits that count: what one can aim at, and say.
+// Round to two significant digits: a value that people can aim at and name.
 function round(value) {
   const unit = 10 ** Math.max(0, Math.floor(Math.log10(value)) - 1);
   return Math.round(value / unit) * unit;
 }
 
-// The next such number up (1) or down (-1).
+// Return the next value with two significant digits, up (1) or down (-1).
 function next(value, direction) {
-  const unit = 10 ** Math.max(0, Math.floor(Math.log10(direction < 0 ? value - 1 || 1 : value)) - 1);
-  return direction > 0 ? Math.floor(value / unit) * unit + unit : Math.ceil(value / unit) * unit - unit;
+  const from = direction < 0 ? value - 1 || 1 : value;
+  const unit = 10 ** Math.max(0, Math.floor(Math.log10(from)) - 1);
+  if (direction > 0) return Math.floor(value / unit) * unit + unit;
+  return Math.ceil(value / unit) * unit - unit;
 }
 
-// `chart`: a uPlot; `most`: the largest threshold; `moved`: is told of each new value; `spell`: says a value in words.
+// `chart`: a uPlot. `most`: the largest threshold. `moved`: called with each new value.
+// `describe`: returns the text of a value for screen readers.
 export class ThresholdLine {
   #chart;
   #most;
   #moved;
-  #spell;
+  #describe;
   #value = 1;
   #element = document.createElement("div");
 
-  constructor(chart, label, most, moved, spell) {
-    [this.#chart, this.#most, this.#moved, this.#spell] = [chart, most, moved, spell];
-    const attributes = { class: "line", role: "slider", tabindex: "0", "aria-label": label, "aria-valuemin": 1, "aria-valuemax": most };
+  constructor(chart, label, most, moved, describe) {
+    [this.#chart, this.#most, this.#moved] = [chart, most, moved];
+    this.#describe = describe;
+    const attributes = {
+      class: "line",
+      role: "slider",
+      tabindex: "0",
+      "aria-label": label,
+      "aria-valuemin": 1,
+      "aria-valuemax": most,
+    };
     for (const [name, value] of Object.entries(attributes)) this.#element.setAttribute(name, value);
     chart.over.append(this.#element);
     this.#element.addEventListener("keydown", (event) => this.#key(event));
@@ -36,11 +47,11 @@ export class ThresholdLine {
     });
   }
 
-  // Put the line at a value, without telling anybody.
+  // Put the line at a value, without calling `moved`.
   put(value) {
     this.#value = Math.min(Math.max(value, 1), this.#most);
     this.#element.setAttribute("aria-valuenow", this.#value);
-    this.#element.setAttribute("aria-valuetext", this.#spell(this.#value));
+    this.#element.setAttribute("aria-valuetext", this.#describe(this.#value));
     this.#element.style.left = `${this.#chart.valToPos(this.#value, "x")}px`;
   }
 

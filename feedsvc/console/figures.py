@@ -1,4 +1,4 @@
-"""A preview as people read it: a sentence, what it rests on, and each figure beside today's. Pure."""
+"""Write a preview for people: sentences, a table and charts, each beside today. Pure."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from feedsvc.planning.preview import Figure, Preview
     from feedsvc.planning.recommendation import Recommendation
 
-    Spelled = Callable[[float | None], str]
+    Write = Callable[[float | None], str]
 
-# What changes by less than this share of today's is not worth a word.
-_NOTICED = 0.005
+# A change by a smaller share of today's value is written as "as today".
+_NOTICEABLE = 0.005
 
 
 @dataclass(frozen=True)
 class PreviewRow:
-    """One figure, spelled."""
+    """One figure of a preview, written for people."""
 
     name: str
     today: str
@@ -32,7 +32,7 @@ class PreviewRow:
 
 
 def rows(preview: Preview) -> list[PreviewRow]:
-    """Every figure, most asked for first."""
+    """Return the rows of the table, the most asked for first."""
     seconds, lists = preview.processor_seconds_per_day, preview.lists_per_read
     return [
         _row("Deliveries a day", preview.deliveries_per_day, number),
@@ -54,7 +54,7 @@ def rows(preview: Preview) -> list[PreviewRow]:
 
 
 def sides(preview: Preview) -> str:
-    """Which accounts change side."""
+    """Return a sentence with the number of accounts that change to pull and to push."""
     moved = [
         f"{counted(round(side.accounts), 'account changes', 'accounts change')} to {route}"
         for side, route in ((preview.to_pull, "pull"), (preview.to_push, "push"))
@@ -64,36 +64,59 @@ def sides(preview: Preview) -> str:
 
 
 def effects(preview: Preview) -> str:
-    """What becomes of deliveries, reads and processor time, in shares of today's."""
-    told = (
-        ("deliveries", preview.deliveries_per_day),
-        ("lists merged a read", preview.lists_per_read.mean),
-        ("processor time", preview.processor_seconds_per_day.total),
+    """Return a sentence with the changes of deliveries, reads and processor time, in per cent."""
+    changes = (
+        f"Deliveries {_share(preview.deliveries_per_day)}",
+        f"lists merged a read {_share(preview.lists_per_read.mean)}",
+        f"processor time {_share(preview.processor_seconds_per_day.total)}",
     )
-    text = ", ".join(f"{name} {_share(figure)}" for name, figure in told)
-    return f"{text[0].upper()}{text[1:]}."
+    return f"{', '.join(changes)}."
 
 
 def doubts(preview: Preview) -> Iterator[str]:
-    """What the figures do not rest on yet."""
+    """Yield a sentence for each input that is assumed, not measured."""
     if preview.inputs.assumed:
-        yield f"Too few {' and '.join(preview.inputs.assumed)} were counted so far: those rates are assumed."
+        assumed = " and ".join(preview.inputs.assumed)
+        yield f"Too few {assumed} were counted so far: those rates are assumed."
     if preview.costs.is_default:
-        yield "Unit costs are documented defaults: python -m feedsvc threshold calibrate measures this system's, in a minute."
+        yield (
+            "Unit costs are documented defaults. "
+            "Run python -m feedsvc threshold calibrate to measure this system, in a minute."
+        )
 
 
-def _row(name: str, figure: Figure, spell: Spelled, unbounded: str = UNKNOWN) -> PreviewRow:
+def charts(distribution: Sequence[AtLeast], advice: Recommendation) -> dict[str, Any]:
+    """Return the columns of both charts, and the texts beside them.
+
+    The curve holds the processor seconds a day that the threshold decides: pushing and pulling.
+    """
+    curve = advice.curve
+    return {
+        "distribution": {
+            "followers": [at.followers for at in distribution],
+            "accounts": [at.accounts for at in distribution],
+        },
+        "curve": {
+            "promote_at": [point.promote_at for point in curve],
+            "push": [point.push for point in curve],
+            "pull": [point.pull for point in curve],
+            "total": [point.push + point.pull for point in curve],
+        },
+        "beside": duration(advice.today.base),
+        "today": advice.today.promote_at,
+        "recommended": advice.recommended.promote_at,
+        "keep": advice.keep,
+        "why": advice.why,
+    }
+
+
+def _row(name: str, figure: Figure, write: Write, unbounded: str = UNKNOWN) -> PreviewRow:
     today, proposed = (
-        unbounded if value is None else spell(value) for value in (figure.today, figure.proposed)
+        unbounded if value is None else write(value) for value in (figure.today, figure.proposed)
     )
-    margin = f"± {spell(figure.margin)}" if figure.margin else ""
-    return PreviewRow(
-        name,
-        today,
-        proposed,
-        margin,
-        UNKNOWN if figure.change is None else signed(figure.change, spell),
-    )
+    margin = f"± {write(figure.margin)}" if figure.margin else ""
+    change = UNKNOWN if figure.change is None else signed(figure.change, write)
+    return PreviewRow(name, today, proposed, margin, change)
 
 
 def _share(figure: Figure) -> str:
@@ -102,26 +125,4 @@ def _share(figure: Figure) -> str:
     if figure.change and not figure.today:
         return f"{number(figure.proposed)} instead of none"
     share = figure.change / figure.today if figure.today else 0.0
-    return "as today" if abs(share) < _NOTICED else f"{signed(round(share * 100))} %"
-
-
-def charts(distribution: Sequence[AtLeast], advice: Recommendation) -> dict[str, Any]:
-    """Columns for the charts: accounts by followers, and the processor seconds a day that a threshold decides; what comes beside them."""
-    curve = advice.curve
-    decided = [point.push + point.pull for point in curve]
-    return {
-        "distribution": {
-            "followers": [at.followers for at in distribution],
-            "accounts": [at.accounts for at in distribution],
-        },
-        "curve": {
-            name: [getattr(point, name) for point in curve]
-            for name in ("promote_at", "push", "pull")
-        }
-        | {"total": decided},
-        "beside": duration(advice.today.base),
-        "today": advice.today.promote_at,
-        "recommended": advice.recommended.promote_at,
-        "keep": advice.keep,
-        "why": advice.why,
-    }
+    return "as today" if abs(share) < _NOTICEABLE else f"{signed(round(share * 100))} %"
