@@ -34,14 +34,14 @@ def test_a_post_that_has_waited_is_pushed_in_small_slices():
 @pytest.fixture
 def trips(monkeypatch):
     """The number of slices in each round trip of pushes."""
-    found, real = [], delivery.streamed
+    found, real = [], delivery.stream
 
     def counted(redis, script, calls):
         answers = real(redis, script, calls)
         found.append(len(answers))
         return answers
 
-    monkeypatch.setattr(delivery, "streamed", counted)
+    monkeypatch.setattr(delivery, "stream", counted)
     return found
 
 
