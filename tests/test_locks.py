@@ -1,4 +1,7 @@
-"""Transactions that meet: on PostgreSQL one waits for the other, and neither fails. On SQLite there is one writer at a time."""
+"""Concurrent transactions on PostgreSQL: one waits for the other, and neither fails.
+
+SQLite has one writer at a time.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,24 @@ import pytest
 import sqlalchemy as sa
 
 from feedsvc import outbox
+from feedsvc.cache import post_bodies
 from feedsvc.errors import NotFound
 from feedsvc.graph import accounts, follows
 from feedsvc.graph import load as loading
 from feedsvc.graph.load import load_edges
-from feedsvc.posts import edit, publish
+from feedsvc.posts import edit
+from feedsvc.store.sql.database import Database
 from feedsvc.store.sql.tables import Account, Follow, Post
 from tests.engines import wait_until
 
 _WAITING = sa.text(
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
 
 
-class Beside(threading.Thread):
-    """A call in a thread of its own; `waits` returns once it waits for a lock, or is over."""
+class Concurrent(threading.Thread):
+    """A call in its own thread. `waits` returns once it waits for a lock, or is over."""
 
     def __init__(self, stores, call):
         super().__init__(daemon=True)
@@ -31,7 +37,7 @@ class Beside(threading.Thread):
     def run(self):
         try:
             self._call()
-        except Exception as error:  # noqa: BLE001 -- raised again where it is awaited
+        except Exception as error:  # noqa: BLE001 -- `ends` raises it again
             self._error = error
 
     def waits(self):
@@ -50,10 +56,13 @@ class Beside(threading.Thread):
 
 @pytest.fixture
 def meets(monkeypatch, stores):
-    """Lets `call` run in the middle of a transaction: before the given function's call number `nth`, as far as it gets."""
+    """Return a function that runs `call` in the middle of a transaction.
+
+    It runs before call number `nth` of the given function, until it waits for a lock or is over.
+    """
 
     def arrange(module, name, call, nth=1):
-        real, calls, beside = getattr(module, name), [], Beside(stores, call)
+        real, calls, beside = getattr(module, name), [], Concurrent(stores, call)
 
         def meeting(*args, **options):
             calls.append(name)
@@ -72,10 +81,10 @@ def count(stores, table):
         return connection.scalar(sa.select(sa.func.count()).select_from(table))
 
 
-def test_an_account_is_deleted_with_the_upload_that_was_under_way(world, meets):
+def test_a_deletion_of_an_account_waits_for_a_running_upload_and_deletes_its_post(world, meets):
     world.add_followers(9, [1])
     world.post(9)
-    deletion = meets(publish, "_serialised", lambda: accounts.delete(world.stores, 9))
+    deletion = meets(post_bodies, "serialise", lambda: accounts.delete(world.stores, 9))
     world.post(9)
     deletion.ends()
     assert (
@@ -88,16 +97,16 @@ def test_an_account_is_deleted_with_the_upload_that_was_under_way(world, meets):
     assert world.read(1) == []
 
 
-def test_an_account_deleted_twice_at_once_is_counted_off_once(world, meets):
+def test_two_concurrent_deletions_of_an_account_count_its_edges_off_once(world, meets):
     world.add_followers(9, [1, 2])
     world.add_followers(8, [1, 2])
-    again = meets(accounts, "_take_one_off", lambda: accounts.delete(world.stores, 9))
+    again = meets(accounts, "_count_off", lambda: accounts.delete(world.stores, 9))
     accounts.delete(world.stores, 9)
     again.ends()
     assert [accounts.get(world.stores, account).following_count for account in (1, 2)] == [1, 1]
 
 
-def test_an_import_counts_the_follow_that_was_under_way(world, meets):
+def test_an_import_counts_a_concurrent_follow(world, meets):
     world.people(1, 2, 3)
     load = meets(follows, "_count", lambda: load_edges(world.stores, [(2, 3), (2, 1)]))
     world.follow(1, 3)
@@ -109,24 +118,24 @@ def test_an_import_counts_the_follow_that_was_under_way(world, meets):
     assert counts == [(1, 1), (0, 2), (2, 0)]
 
 
-def test_an_import_refuses_whom_a_block_under_way_parts(world, meets):
+def test_an_import_refuses_an_edge_across_a_concurrent_block(world, meets):
     world.people(1, 2)
-    load = meets(accounts, "insert_if_absent", lambda: load_edges(world.stores, [(1, 2)]))
+    load = meets(Database, "insert_if_absent", lambda: load_edges(world.stores, [(1, 2)]))
     world.block(2, 1)
     load.ends()
     assert count(world.stores, Follow) == 0
 
 
-def test_two_imports_at_once_count_both(world, monkeypatch):
+def test_two_concurrent_imports_count_the_edges_of_both(world, monkeypatch):
     world.people(1, 2, 3)
-    has_counted, hold, add = threading.Event(), loading._hold, outbox.Transaction.add
-    other = Beside(world.stores, lambda: load_edges(world.stores, [(2, 3)]))
+    has_counted, lock, add = threading.Event(), loading._lock, outbox.Transaction.add
+    other = Concurrent(world.stores, lambda: load_edges(world.stores, [(2, 3)]))
 
-    def hold_once_the_other_has_counted(stores, connection, accounts_named):
-        if accounts_named is loading._HELD and threading.current_thread() is not other:
+    def lock_once_the_other_has_counted(stores, connection, accounts_named):
+        if accounts_named is loading._LOCK and threading.current_thread() is not other:
             other.start()
             assert has_counted.wait(30)
-        hold(stores, connection, accounts_named)
+        lock(stores, connection, accounts_named)
 
     def commit_once_the_first_waits(transaction, effect):
         if threading.current_thread() is other:
@@ -134,16 +143,16 @@ def test_two_imports_at_once_count_both(world, monkeypatch):
             wait_until(other.a_lock_is_awaited)
         add(transaction, effect)
 
-    monkeypatch.setattr(loading, "_hold", hold_once_the_other_has_counted)
+    monkeypatch.setattr(loading, "_lock", lock_once_the_other_has_counted)
     monkeypatch.setattr(outbox.Transaction, "add", commit_once_the_first_waits)
     load_edges(world.stores, [(1, 3)])
     other.ends()
     assert accounts.get(world.stores, 3).follower_count == 2
 
 
-def test_an_account_is_deleted_with_the_follows_of_an_import_under_way(world, meets):
+def test_a_deletion_of_an_account_waits_for_an_import_and_deletes_its_edges(world, meets):
     world.people(1, 9)
-    deletion = meets(loading, "_hold", lambda: accounts.delete(world.stores, 9), nth=2)
+    deletion = meets(loading, "_lock", lambda: accounts.delete(world.stores, 9), nth=2)
     load_edges(world.stores, [(1, 9)])
     deletion.ends()
     assert count(world.stores, Follow) == 0
@@ -165,7 +174,7 @@ def test_an_upload_does_not_wait_while_an_import_adds_follows(world, meets):
     [lambda world: world.run_link(), lambda world: accounts.delete(world.stores, 9)],
     ids=["link", "account"],
 )
-def test_a_post_is_deleted_while_its_fan_out_ends_or_its_account_goes(world, meets, beside):
+def test_a_post_is_deleted_while_its_fan_out_ends_or_its_account_is_deleted(world, meets, beside):
     world.add_followers(9, [1])
     world.read(1)
     post = world.post(9)

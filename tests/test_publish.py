@@ -110,7 +110,7 @@ def test_a_key_is_forgotten_after_a_day(author, monkeypatch):
     from feedsvc.posts import idempotency
 
     upload(author, key="k")
-    monkeypatch.setattr(idempotency, "KEPT_FOR", -idempotency.KEPT_FOR)
+    monkeypatch.setattr(idempotency, "EXPIRES_AFTER", -idempotency.EXPIRES_AFTER)
     assert not upload(author, key="k").replayed
 
 

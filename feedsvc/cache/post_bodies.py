@@ -6,7 +6,7 @@ A deleted post is remembered as gone: a feed that still holds its id costs no SQ
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from marshmallow import Schema, fields
 from sqlalchemy import Row, bindparam, select
@@ -39,9 +39,18 @@ class PostSchema(Schema):
     created_at = fields.Function(lambda row: rfc3339_ms(post_ids.ms_of(row.id)))
 
 
+class PostRow(NamedTuple):
+    """The columns of a post that clients see."""
+
+    id: int
+    author_id: int
+    photo_url: str
+    description: str
+
+
 _SCHEMA = PostSchema()
-COLUMNS = (Post.id, Post.author_id, Post.photo_url, Post.description)
-_ROWS = select(*COLUMNS).where(
+_COLUMNS = (Post.id, Post.author_id, Post.photo_url, Post.description)
+_ROWS = select(*_COLUMNS).where(
     Post.id.in_(bindparam("posts", expanding=True)), Post.deleted_at.is_(None)
 )
 
@@ -100,9 +109,9 @@ def stored_authors(stores: Stores, post_ids: Sequence[int]) -> dict[int, int | N
     return {post_id: body and body.author_id for post_id, body in found.items()}
 
 
-def serialise(row: Row[int, int, str, str]) -> bytes:
-    """The JSON of one row of `COLUMNS`."""
-    return json.dumps(_SCHEMA.dump(row), ensure_ascii=False, separators=(",", ":")).encode()
+def serialise(post: PostRow | Row[int, int, str, str]) -> bytes:
+    """Return the JSON of one post."""
+    return json.dumps(_SCHEMA.dump(post), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _read_or_build(stores: Stores, post_ids: Sequence[int]) -> list[bytes]:

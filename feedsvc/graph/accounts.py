@@ -1,18 +1,18 @@
-"""Accounts: made at first sight, deleted for good."""
+"""Accounts: created when they are first seen, locked while an edge changes, deleted for good."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from feedsvc import outbox
 from feedsvc.errors import Conflict, NotFound
 from feedsvc.outbox import Followed, PostsDeleted, RelationsChanged
+from feedsvc.paging import Kind, Page
 from feedsvc.routing import next_route
+from feedsvc.store.sql.keyset import key_page
 from feedsvc.store.sql.tables import Account, Block, Fanout, Follow, IdempotencyKey, Mute, Pin, Post
 
 if TYPE_CHECKING:
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import InstrumentedAttribute
 
     from feedsvc.store import Stores
-    from feedsvc.store.sql.tables import Base
 
 _STEP_ROWS = 1_000
 
-_HELD = (
+_LOCK = (
     sa.select(Account.id)
     .where(Account.id.in_(sa.bindparam("accounts", expanding=True)), ~Account.deleting)
     .order_by(Account.id)
@@ -36,7 +35,7 @@ _HELD = (
 
 @dataclass(frozen=True)
 class AccountInfo:
-    """An account, and the route that its next post would take."""
+    """An account, with the route that its next post would take."""
 
     id: int
     follower_count: int
@@ -45,16 +44,23 @@ class AccountInfo:
 
 
 def create(stores: Stores, account: int) -> bool:
-    """Make the account if it is not there; True if it is new. Raises `Conflict` while it is being deleted."""
+    """Create the account unless it exists. Returns whether it is new.
+
+    Raises `Conflict` while the account is being deleted.
+    """
     with stores.sql.writing() as connection:
-        made = insert_if_absent(stores, connection, Account, {"id": account})
-        if not made and connection.scalar(sa.select(Account.deleting).where(Account.id == account)):
+        is_new = stores.sql.insert_if_absent(connection, Account, {"id": account})
+        deleting = sa.select(Account.deleting).where(Account.id == account)
+        if not is_new and connection.scalar(deleting):
             raise Conflict(f"Account {account} is being deleted. Try again when that is done.")
-    return made
+    return is_new
 
 
 def ensure(stores: Stores, account: int) -> None:
-    """Make the account unless it is there. Raises `Conflict` while it is being deleted."""
+    """Create the account unless it exists, without a write if it does.
+
+    Raises `Conflict` while the account is being deleted.
+    """
     with stores.sql.reading() as connection:
         if connection.scalar(sa.select(Account.deleting).where(Account.id == account)) is False:
             return
@@ -62,40 +68,40 @@ def ensure(stores: Stores, account: int) -> None:
 
 
 def get(stores: Stores, account: int) -> AccountInfo:
-    """One account. Raises `NotFound`."""
+    """Return one account. Raises `NotFound`."""
     with stores.sql.reading() as connection:
         return infos(stores, connection, [require(connection, account)])[0]
 
 
 def require(connection: Connection, account: int) -> int:
-    """The account's id, if there is such an account; else raises `NotFound`."""
-    if (
-        connection.scalar(sa.select(Account.id).where(Account.id == account, ~Account.deleting))
-        is None
-    ):
+    """Return the account's id. Raises `NotFound` if the account is absent or being deleted."""
+    query = sa.select(Account.id).where(Account.id == account, ~Account.deleting)
+    if connection.scalar(query) is None:
         raise NotFound("account", account)
     return account
 
 
-def hold(connection: Connection, accounts: Iterable[int]) -> set[int]:
-    """Lock these accounts until the transaction ends, in one order for everybody; returns those that are there."""
-    return set(connection.scalars(_HELD, {"accounts": list(set(accounts))}))
+def lock_existing(connection: Connection, accounts: Iterable[int]) -> set[int]:
+    """Lock accounts until the transaction ends. Returns the ids that exist.
+
+    All transactions lock in ascending order, so there is no deadlock.
+    """
+    return set(connection.scalars(_LOCK, {"accounts": list(set(accounts))}))
 
 
 def lock(connection: Connection, *accounts: int) -> None:
-    """`hold` them all. Raises `NotFound` for one that is not there."""
-    there = hold(connection, accounts)
+    """Lock accounts until the transaction ends. Raises `NotFound` if one of them is absent."""
+    existing = lock_existing(connection, accounts)
     for account in accounts:
-        if account not in there:
+        if account not in existing:
             raise NotFound("account", account)
 
 
 def infos(stores: Stores, connection: Connection, accounts: list[int]) -> list[AccountInfo]:
-    """These accounts, which exist, in this order."""
-    columns = sa.select(
-        Account.id, Account.follower_count, Account.following_count, Account.last_route
-    )
-    rows = {row.id: row for row in connection.execute(columns.where(Account.id.in_(accounts)))}
+    """Return accounts in the order of `accounts`. Leaves out absent ones."""
+    columns = (Account.id, Account.follower_count, Account.following_count, Account.last_route)
+    query = sa.select(*columns).where(Account.id.in_(accounts))
+    rows = {row.id: row for row in connection.execute(query)}
     decide = next_route.decider(stores, connection, accounts)
     return [
         AccountInfo(
@@ -108,18 +114,38 @@ def infos(stores: Stores, connection: Connection, accounts: list[int]) -> list[A
     ]
 
 
-def delete(stores: Stores, account: int) -> None:
-    """Remove the account, its posts and its edges, in steps that may be repeated. Raises `NotFound`.
+def related(
+    stores: Stores,
+    kind: Kind,
+    account: int,
+    edge: tuple[InstrumentedAttribute[int], InstrumentedAttribute[int]],
+    cursor: str | None,
+    limit: int,
+) -> Page[AccountInfo]:
+    """Return one page of the accounts at the other end of an account's edges, by id, descending.
 
-    The mark comes first: from then on nothing is added to it. Its row goes last, so a deletion that was cut short can be asked
-    for again.
+    `edge` has the column of the account and the column of the other end. Raises `NotFound`.
+    """
+    mine, theirs = edge
+    with stores.sql.reading() as connection:
+        require(connection, account)
+        query = sa.select(theirs).where(mine == account)
+        page = key_page(connection, kind, query, theirs, cursor, limit)
+        found = infos(stores, connection, [row[0] for row in page.items])
+    return Page(found, page.next_cursor, page.prev_cursor)
+
+
+def delete(stores: Stores, account: int) -> None:
+    """Delete the account, its posts and its edges, in steps that may be repeated.
+
+    The account is marked first: from then on no row is added to it. Its own row goes last, so a
+    deletion that was cut short can be requested again. Raises `NotFound`.
     """
     with stores.sql.writing() as connection:
-        hold(connection, [account])  # an import that names it ends first
-        marked = connection.execute(
-            sa.update(Account).where(Account.id == account).values(deleting=True)
-        ).rowcount
-    if not marked:
+        lock_existing(connection, [account])  # waits for an import that names the account
+        mark = sa.update(Account).where(Account.id == account).values(deleting=True)
+        is_there = connection.execute(mark).rowcount > 0
+    if not is_there:
         outbox.apply_pending(stores, account)
         raise NotFound("account", account)
     while _remove_posts(stores, account) or _remove_edges(stores, account):
@@ -128,80 +154,62 @@ def delete(stores: Stores, account: int) -> None:
     _remove_row(stores, account)
 
 
-def insert_if_absent(
-    stores: Stores, connection: Connection, table: type[Base], row: dict[str, Any]
-) -> bool:
-    """Insert a row unless its key is taken; whether it was inserted."""
-    return connection.execute(_inserted(table, stores.sql.is_sqlite), row).first() is not None
-
-
-@cache
-def _inserted(table: type[Base], is_sqlite: bool) -> sa.Insert:
-    inserted: sa.Insert = (
-        (sqlite if is_sqlite else postgresql).insert(table).on_conflict_do_nothing()
-    )
-    return inserted.returning(sa.literal(1))
-
-
 def _remove_posts(stores: Stores, account: int) -> int:
+    """Delete up to a thousand posts of the account. Returns their number."""
+    query = sa.select(Post.id).where(Post.author_id == account).order_by(Post.id).limit(_STEP_ROWS)
     with outbox.transaction(stores) as transaction:
-        query = (
-            sa.select(Post.id).where(Post.author_id == account).order_by(Post.id).limit(_STEP_ROWS)
-        )
-        post_ids = list(
-            transaction.connection.scalars(query.with_for_update())
-        )  # whoever changes both holds a post before its fan-out
-        transaction.connection.execute(sa.delete(Fanout).where(Fanout.post_id.in_(post_ids)))
-        transaction.connection.execute(sa.delete(Post).where(Post.id.in_(post_ids)))
+        connection = transaction.connection
+        # A transaction that changes both locks a post before its fan-out.
+        post_ids = list(connection.scalars(query.with_for_update()))
+        connection.execute(sa.delete(Fanout).where(Fanout.post_id.in_(post_ids)))
+        connection.execute(sa.delete(Post).where(Post.id.in_(post_ids)))
         transaction.add(PostsDeleted(account, post_ids))
     return len(post_ids)
 
 
 def _remove_edges(stores: Stores, account: int) -> int:
-    """Remove a thousand edges at the most, of one direction, and keep the counts of the other ends."""
+    """Delete up to a thousand follows of one direction, and count them off at their other ends.
+
+    Returns their number.
+    """
+    ends = (
+        (Follow.followee_id, Follow.follower_id, Account.following_count),
+        (Follow.follower_id, Follow.followee_id, Account.follower_count),
+    )
     with outbox.transaction(stores) as transaction:
-        ends = (
-            (Follow.followee_id, Follow.follower_id, Account.following_count),
-            (Follow.follower_id, Follow.followee_id, Account.follower_count),
-        )
+        connection = transaction.connection
         for mine, theirs, count in ends:
-            others = list(
-                transaction.connection.scalars(
-                    sa.select(theirs).where(mine == account).order_by(theirs).limit(_STEP_ROWS)
-                )
-            )
+            query = sa.select(theirs).where(mine == account).order_by(theirs).limit(_STEP_ROWS)
+            others = list(connection.scalars(query))
             if others:
-                edges = (
-                    sa.delete(Follow).where(mine == account, theirs.in_(others)).returning(theirs)
-                )
-                _take_one_off(
-                    transaction.connection, list(transaction.connection.scalars(edges)), count
-                )
+                edges = sa.delete(Follow).where(mine == account, theirs.in_(others))
+                removed = list(connection.scalars(edges.returning(theirs)))
+                _count_off(connection, removed, count)
                 transaction.add(RelationsChanged([account, *others]))
                 return len(others)
     return 0
 
 
-def _take_one_off(
+def _count_off(
     connection: Connection, accounts: list[int], count: InstrumentedAttribute[int]
 ) -> None:
-    hold(connection, accounts)
+    lock_existing(connection, accounts)
     connection.execute(
         sa.update(Account).where(Account.id.in_(accounts)).values({count: count - 1})
     )
 
 
 def _remove_row(stores: Stores, account: int) -> None:
+    rows = (
+        (IdempotencyKey, IdempotencyKey.account_id),
+        (Pin, Pin.account_id),
+        (Mute, Mute.account_id),
+        (Mute, Mute.muted_id),
+        (Block, Block.account_id),
+        (Block, Block.blocked_id),
+        (Account, Account.id),
+    )
     with outbox.transaction(stores) as transaction:
-        mine = (
-            (IdempotencyKey, IdempotencyKey.account_id),
-            (Pin, Pin.account_id),
-            (Mute, Mute.account_id),
-            (Mute, Mute.muted_id),
-            (Block, Block.account_id),
-            (Block, Block.blocked_id),
-            (Account, Account.id),
-        )
-        for table, column in mine:
+        for table, column in rows:
             transaction.connection.execute(sa.delete(table).where(column == account))
         transaction.add(Followed(account))

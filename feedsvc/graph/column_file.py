@@ -1,4 +1,8 @@
-"""Files of lines, as graphs and recordings are: columns between blanks or tabs, `#` and `%` comments, `.gz` too."""
+"""Text files with columns, such as graphs and recordings.
+
+Blanks or tabs separate the columns. Lines that begin with `#` or `%` are comments. A file may be
+compressed with gzip.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-# What reading `ColumnFile` raises where the file cannot be read to its end.
+# The errors that a `ColumnFile` raises if the file cannot be read to its end.
 UNREADABLE = (OSError, EOFError, zlib.error)
 
 _GZIP = b"\x1f\x8b"
@@ -23,13 +27,13 @@ _PROGRESS_LINES = 10_000
 
 @dataclass
 class Malformed:
-    """The lines that say nothing: how many, and the first ten with what is wrong."""
+    """Malformed lines: their number, and a message for each of the first ten."""
 
     count: int = 0
     first: list[str] = field(default_factory=list)
 
     def add(self, number: int, why: str) -> None:
-        """Note one."""
+        """Count a line, and keep its message if it is among the first ten."""
         self.count += 1
         if self.count <= _NAMED_LINES:
             self.first.append(f"line {number}: {why}")
@@ -40,19 +44,19 @@ class Malformed:
 
 
 class ColumnFile:
-    """One pass over a file; `progress` gets the bytes read so far."""
+    """One pass over a file. `progress` gets the number of bytes read so far."""
 
     def __init__(self, path: Path, progress: Callable[[int], None]) -> None:
         self._path = path
         self._progress = progress
-        # The number of the line that was read last, from 1.
+        # The number of the line that was read last. The first line has number 1.
         self.number = 0
         self.malformed = Malformed()
 
     def columns(self) -> Iterator[list[bytes]]:
-        """The columns of each line that is neither empty nor a comment. Raises `UNREADABLE`."""
+        """Yield the columns of each line that has any. Raises `UNREADABLE`."""
         with self._path.open("rb") as raw:
-            for line in _unpacked(raw):
+            for line in _decompressed(raw):
                 self.number += 1
                 if self.number % _PROGRESS_LINES == 0:
                     self._progress(raw.tell())
@@ -62,17 +66,17 @@ class ColumnFile:
             self._progress(raw.tell())
 
     def is_wrong(self, why: str) -> None:
-        """Note that the line read last is malformed."""
+        """Count the line that was read last as malformed."""
         self.malformed.add(self.number, why)
 
 
 def reason(why: BaseException) -> str:
-    """Why a file cannot be read, without its name."""
+    """Return why a file cannot be read, without the file's name."""
     return why.strerror if isinstance(why, OSError) and why.strerror else str(why)
 
 
 def wrong_id(part: bytes) -> str | None:
-    """What is wrong with a column that should be an id, if anything is."""
+    """Return what is wrong with a column that should be an id; None if it is an id."""
     if parse_id(part.decode(errors="replace")) is not None:
         return None
     return (
@@ -80,7 +84,7 @@ def wrong_id(part: bytes) -> str | None:
     )
 
 
-def _unpacked(raw: IO[bytes]) -> IO[bytes]:
+def _decompressed(raw: IO[bytes]) -> IO[bytes]:
     magic = raw.read(len(_GZIP))
     raw.seek(0)
     return gzip.open(raw) if magic == _GZIP else raw  # type: ignore[return-value]

@@ -1,4 +1,8 @@
-"""The followers of an account, a batch at a time, by keyset: an offset would skip and repeat people while others come and go."""
+"""The followers of an account, in batches by key.
+
+A batch begins after the last follower of the batch before. An offset would skip and repeat
+followers while others follow and unfollow.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +35,11 @@ def batch(
     *,
     upto: int | None = None,
 ) -> list[str]:
-    """Up to `count` follower ids above `after` (and up to `upto`), ascending, as decimal strings.
+    """Return up to `count` follower ids above `after`, at most `upto`, ascending, as strings.
 
-    The database joins them: 10,000 rows would become 10,000 Python objects twice, once as integers and once as strings
-    (measured: 1.9 M ids/s as rows and 2.6 M as one string on PostgreSQL, 3.6 M and 7.2 M on SQLite).
+    The database joins the ids into one string. Otherwise 10,000 rows would become 10,000 Python
+    integers and then 10,000 strings. Measured: 1.9 million ids/s as rows and 2.6 million as one
+    string on PostgreSQL, 3.6 million and 7.2 million on SQLite.
     """
     values = {
         "followee": followee,
@@ -49,13 +54,16 @@ def batch(
 def of_each(
     stores: Stores, connection: Connection, followees: Collection[int]
 ) -> dict[int, list[str]]:
-    """All followers of each of these accounts, which have few, in ascending order of length, as decimal strings."""
+    """Return all followers of accounts that have few, as strings, the shortest ids first."""
     rows = connection.execute(_of_each(stores.sql.is_sqlite), {"followees": list(followees)})
     return {row.followee_id: sorted(row.joined.split(","), key=len) for row in rows}
 
 
 def of_all(stores: Stores, connection: Connection) -> Iterator[tuple[int, str]]:
-    """Every account that is followed, ascending, with all of its followers, comma-separated. Reads the whole graph."""
+    """Yield every account with followers, ascending, and its followers, comma-separated.
+
+    Reads the whole graph.
+    """
     columns = (
         Follow.followee_id,
         _joined(Follow.follower_id, stores.sql.is_sqlite).label("joined"),
@@ -68,7 +76,10 @@ def of_all(stores: Stores, connection: Connection) -> Iterator[tuple[int, str]]:
 
 
 def dividing(connection: Connection, followee: int, followers: int, parts: int) -> list[int]:
-    """The follower ids, ascending, that divide about so many followers into so many parts of one size; each ends its part."""
+    """Return the follower ids that divide the followers into parts of equal size, ascending.
+
+    Each id is the last one of its part. `followers` is the estimated number of followers.
+    """
     found: list[int] = []
     for _ in range(parts - 1):
         after = Follow.follower_id > (found[-1] if found else 0)
@@ -78,7 +89,7 @@ def dividing(connection: Connection, followee: int, followers: int, parts: int) 
             .order_by(Follow.follower_id)
         )
         bound = connection.scalar(rest.offset(followers // parts - 1).limit(1))
-        if bound is None:  # they have become fewer
+        if bound is None:  # the account has lost followers
             break
         found.append(bound)
     return found
@@ -86,11 +97,11 @@ def dividing(connection: Connection, followee: int, followers: int, parts: int) 
 
 @cache
 def _batch(is_sqlite: bool) -> Select[str]:
-    wanted = select(Follow.follower_id).where(
+    after = select(Follow.follower_id).where(
         Follow.followee_id == bindparam("followee"), Follow.follower_id > bindparam("after")
     )
     some = (
-        wanted.where(Follow.follower_id <= bindparam("upto"))
+        after.where(Follow.follower_id <= bindparam("upto"))
         .order_by(Follow.follower_id)
         .limit(bindparam("count"))
     )
@@ -110,8 +121,8 @@ def _of_each(is_sqlite: bool) -> Select[int, str]:
 def _joined(
     ids: ColumnElement[int] | InstrumentedAttribute[int], is_sqlite: bool
 ) -> ColumnElement[str]:
-    """An aggregate: these ids, ascending, in one text."""
-    if is_sqlite:  # takes the rows in the order in which they are read, which is the key's
+    """Return an aggregate: the ids, ascending, in one comma-separated text."""
+    if is_sqlite:  # joins the rows in the order in which it reads them: the order of the key
         return func.group_concat(ids)
     return func.string_agg(cast(ids, String), aggregate_order_by(literal_column("','"), ids))
 
@@ -119,7 +130,10 @@ def _joined(
 def batch_number(
     stores: Stores, connection: Connection, followee: int, follower: int
 ) -> int | None:
-    """Which batch of a fan-out carries the follower, as the followers are now, counted from 1; None if it does not follow."""
+    """Return the number, from 1, of the batch that delivers to the follower; None if not following.
+
+    It is computed from the current followers, so it may change while a fan-out runs.
+    """
     upto = select(func.count(), func.max(Follow.follower_id)).where(
         Follow.followee_id == followee, Follow.follower_id <= follower
     )

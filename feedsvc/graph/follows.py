@@ -1,4 +1,4 @@
-"""Who follows whom. The counts move in the transaction that moves the edge."""
+"""Follows. An edge and the counts of both accounts change in the same transaction."""
 
 from __future__ import annotations
 
@@ -13,29 +13,22 @@ from feedsvc.graph import accounts
 from feedsvc.outbox import Followed, RelationsChanged
 from feedsvc.paging import Kind, Page
 from feedsvc.store.sql.database import now
-from feedsvc.store.sql.keyset import key_page
 from feedsvc.store.sql.tables import Account, Block, Follow
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
     from feedsvc.graph.accounts import AccountInfo
     from feedsvc.outbox import Transaction
     from feedsvc.store import Stores
 
-_ACCOUNT, _STEP = (sa.bindparam(name, type_=sa.BigInteger) for name in ("account", "step"))
-_FOLLOWING_COUNTED = (
-    sa.update(Account)
-    .where(Account.id == _ACCOUNT)
-    .values(following_count=Account.following_count + _STEP)
+_ACCOUNT, _STEP, _ONE, _OTHER = (
+    sa.bindparam(name, type_=sa.BigInteger) for name in ("account", "step", "one", "other")
 )
-_FOLLOWERS_COUNTED = (
-    sa.update(Account)
-    .where(Account.id == _ACCOUNT)
-    .values(follower_count=Account.follower_count + _STEP)
+_COUNT_FOLLOWING, _COUNT_FOLLOWERS = (
+    sa.update(Account).where(Account.id == _ACCOUNT).values({count: count + _STEP})
+    for count in (Account.following_count, Account.follower_count)
 )
-
-_ONE, _OTHER = (sa.bindparam(name, type_=sa.BigInteger) for name in ("one", "other"))
 _EITHER_BLOCKS = sa.select(
     sa.or_(
         sa.exists().where(Block.account_id == _ONE, Block.blocked_id == _OTHER),
@@ -55,7 +48,7 @@ class FollowChange:
 
 @dataclass(frozen=True)
 class FollowOutcome:
-    """What became of it: `ok`, or `error` and why."""
+    """The result of one line: `ok`, or `error` with the reason in `detail`."""
 
     follower: int
     followee: int
@@ -65,70 +58,56 @@ class FollowOutcome:
 
 
 def follow(stores: Stores, follower: int, followee: int) -> None:
-    """Follow; again is no error. Raises `NotFound`, `Invalid` for oneself, `Forbidden` where one blocks the other."""
+    """Follow an account. A repeated follow succeeds.
+
+    Raises `NotFound` for an unknown account, `Invalid` if both are the same, and `Forbidden` if one
+    blocks the other.
+    """
     with outbox.transaction(stores) as transaction:
         _follow(stores, transaction, follower, followee)
 
 
 def unfollow(stores: Stores, follower: int, followee: int) -> None:
-    """Unfollow; not following is no error. Raises `NotFound` for an unknown account."""
+    """Unfollow an account. It succeeds without a follow, too. Raises `NotFound`."""
     with outbox.transaction(stores) as transaction:
         _unfollow(transaction, follower, followee)
 
 
 def apply_batch(stores: Stores, items: list[FollowChange]) -> list[FollowOutcome]:
-    """Apply each in order, in one transaction; one that cannot be applied changes nothing, and the others hold."""
+    """Apply the lines in order, in one transaction. A line that fails changes nothing.
+
+    The other lines are applied all the same.
+    """
+    named = [account for item in items for account in (item.follower, item.followee)]
     with outbox.transaction(stores) as transaction:
-        accounts.hold(
-            transaction.connection,
-            [account for item in items for account in (item.follower, item.followee)],
-        )
+        accounts.lock_existing(transaction.connection, named)
         return [_apply(stores, transaction, item) for item in items]
 
 
 def is_following(stores: Stores, follower: int, followee: int) -> bool:
-    """Whether the edge is there. Raises `NotFound` for an unknown follower."""
+    """Return whether the follower follows the followee. Raises `NotFound` for the follower."""
+    edge = sa.exists().where(Follow.follower_id == follower, Follow.followee_id == followee)
     with stores.sql.reading() as connection:
         accounts.require(connection, follower)
-        return connection.scalar(sa.select(_edge(follower, followee))) or False
+        return connection.scalar(sa.select(edge)) or False
 
 
 def following(stores: Stores, account: int, cursor: str | None, limit: int) -> Page[AccountInfo]:
-    """Whom the account follows, by id, descending. Raises `NotFound`."""
-    query = sa.select(Follow.followee_id).where(Follow.follower_id == account)
-    with stores.sql.reading() as connection:
-        accounts.require(connection, account)
-        return with_infos(
-            stores,
-            connection,
-            key_page(connection, Kind.FOLLOWING, query, Follow.followee_id, cursor, limit),
-        )
+    """Return one page of the account's followees, by id, descending. Raises `NotFound`."""
+    edge = (Follow.follower_id, Follow.followee_id)
+    return accounts.related(stores, Kind.FOLLOWING, account, edge, cursor, limit)
 
 
 def followers(stores: Stores, account: int, cursor: str | None, limit: int) -> Page[AccountInfo]:
-    """Who follows the account, by id, descending. Raises `NotFound`."""
-    query = sa.select(Follow.follower_id).where(Follow.followee_id == account)
-    with stores.sql.reading() as connection:
-        accounts.require(connection, account)
-        return with_infos(
-            stores,
-            connection,
-            key_page(connection, Kind.FOLLOWERS, query, Follow.follower_id, cursor, limit),
-        )
-
-
-def with_infos(stores: Stores, connection: Connection, page: Page[Row[int]]) -> Page[AccountInfo]:
-    """The accounts whose ids are on a page."""
-    infos = accounts.infos(stores, connection, [row[0] for row in page.items])
-    return Page(infos, page.next_cursor, page.prev_cursor)
+    """Return one page of the account's followers, by id, descending. Raises `NotFound`."""
+    edge = (Follow.followee_id, Follow.follower_id)
+    return accounts.related(stores, Kind.FOLLOWERS, account, edge, cursor, limit)
 
 
 def remove_edge(connection: Connection, follower: int, followee: int) -> None:
-    """Take the edge away, if it is there, and count it off. The caller holds both accounts."""
-    gone = connection.execute(
-        sa.delete(Follow).where(Follow.follower_id == follower, Follow.followee_id == followee)
-    )
-    if gone.rowcount:
+    """Delete the edge, if there is one, and count it off. The caller has locked both accounts."""
+    edge = sa.delete(Follow).where(Follow.follower_id == follower, Follow.followee_id == followee)
+    if connection.execute(edge).rowcount:
         _count(connection, follower, followee, -1)
 
 
@@ -146,16 +125,17 @@ def _apply(stores: Stores, transaction: Transaction, item: FollowChange) -> Foll
 def _follow(stores: Stores, transaction: Transaction, follower: int, followee: int) -> None:
     if follower == followee:
         raise Invalid("path", "followee", "An account cannot follow itself.")
-    accounts.lock(transaction.connection, follower, followee)
-    if transaction.connection.scalar(_EITHER_BLOCKS, {"one": follower, "other": followee}):
+    connection = transaction.connection
+    accounts.lock(connection, follower, followee)
+    if connection.scalar(_EITHER_BLOCKS, {"one": follower, "other": followee}):
         raise Forbidden(f"One of the accounts {follower} and {followee} blocks the other.")
     edge = {
         "follower_id": follower,
         "followee_id": followee,
         "followed_at_seconds": int(now().timestamp()),
     }
-    if accounts.insert_if_absent(stores, transaction.connection, Follow, edge):
-        _count(transaction.connection, follower, followee, 1)
+    if stores.sql.insert_if_absent(connection, Follow, edge):
+        _count(connection, follower, followee, 1)
     transaction.add(Followed(follower))
 
 
@@ -166,9 +146,5 @@ def _unfollow(transaction: Transaction, follower: int, followee: int) -> None:
 
 
 def _count(connection: Connection, follower: int, followee: int, step: int) -> None:
-    connection.execute(_FOLLOWING_COUNTED, {"account": follower, "step": step})
-    connection.execute(_FOLLOWERS_COUNTED, {"account": followee, "step": step})
-
-
-def _edge(follower: int, followee: int) -> sa.Exists:
-    return sa.exists().where(Follow.follower_id == follower, Follow.followee_id == followee)
+    connection.execute(_COUNT_FOLLOWING, {"account": follower, "step": step})
+    connection.execute(_COUNT_FOLLOWERS, {"account": followee, "step": step})

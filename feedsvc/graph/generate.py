@@ -1,9 +1,12 @@
-"""A synthetic follow graph whose follower counts are spread as real ones are.
+"""Generating a synthetic follow graph with realistic follower counts.
 
-Calibrated on published counts. Kwak et al., *What is Twitter, a Social Network or a News Media?* (WWW 2010): 16 % of accounts have
-more than 20 followers, the largest 7 % of all. Bluesky's early network: median 1 follower, a Pareto tail. So: median 1,
-P(> 20) = 0.16, above that a tail with CCDF exponent 1.28, cut at 7 % of the accounts; 22 % of accounts follow more than 20. That is
-about 15 follows an account at a million.
+The distribution follows published counts. Kwak et al., *What is Twitter, a Social Network or a News
+Media?* (WWW 2010): 16 % of accounts have more than 20 followers, and the largest account has 7 % of
+all accounts as followers. Bluesky's early network: a median of 1 follower and a Pareto tail.
+
+So the generated graph has a median of 1 and P(> 20) = 0.16. Above 20 followers it has a tail with
+CCDF exponent 1.28, cut at 7 % of the accounts. 22 % of the accounts follow more than 20. A million
+accounts have about 15 follows each.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ _BODY_EXPONENT = 0.477
 _TAIL_EXPONENT = 1.28
 _LARGEST_SHARE = 0.07
 
-# 22 % of accounts make 85 % of the follows, the most active of them most.
+# 22 % of the accounts make 85 % of the follows. Among these, the most active make the most.
 _ACTIVE_SHARE = 0.22
 _ACTIVE_FOLLOWS = 0.85
 _ACTIVE_SKEW = 1.6
@@ -35,16 +38,22 @@ _ACTIVE_SKEW = 1.6
 def load(
     stores: Stores, accounts: int, seed: int, progress: Callable[[int], None] = lambda _: None
 ) -> Loaded:
-    """Load a generated graph of accounts 1 … `accounts`; `progress` gets the number of accounts done so far."""
+    """Load a generated graph of the accounts 1 … `accounts`.
+
+    `progress` gets the number of accounts done so far.
+    """
     return load_edges(stores, generate_edges(accounts, seed, progress), range(1, accounts + 1))
 
 
 def generate_edges(
     accounts: int, seed: int, progress: Callable[[int], None] = lambda _: None
 ) -> Iterator[Edge]:
-    """Edges (follower, followee) between accounts 1 … `accounts`, each once, nobody following itself; the same for the same seed."""
+    """Yield edges (follower, followee) between the accounts 1 … `accounts`.
+
+    Each edge comes once, no account follows itself, and a seed always gives the same edges.
+    """
     source = random.Random(seed)  # noqa: S311 -- a synthetic graph
-    # Being active has nothing to do with being followed: ranks are dealt out to accounts by a fixed shuffle.
+    # Activity does not depend on the number of followers: a shuffle gives each account its rank.
     by_activity = list(range(1, accounts + 1))
     source.shuffle(by_activity)
     for followee in range(1, accounts + 1):
@@ -60,7 +69,10 @@ def generate_edges(
 
 
 def follower_count(u: float, accounts: int) -> int:
-    """The follower count that a share `u` of all accounts exceeds (the inverse of the survival function), 0 < u ≤ 1."""
+    """Return the follower count that a share `u` of all accounts exceeds, 0 < u ≤ 1.
+
+    This is the inverse of the survival function.
+    """
     if u > _AT_LEAST_1:
         return 0
     if u > _AT_LEAST_2:
@@ -72,7 +84,7 @@ def follower_count(u: float, accounts: int) -> int:
 
 
 def _rank(source: random.Random, accounts: int) -> int:
-    """A rank by activity, 0 the most active, drawn in proportion to how much each follows."""
+    """Draw a rank by activity, in proportion to the follows of each rank. Rank 0 is most active."""
     active = max(1, int(accounts * _ACTIVE_SHARE))
     if source.random() < _ACTIVE_FOLLOWS:
         return int(active * source.random() ** _ACTIVE_SKEW)

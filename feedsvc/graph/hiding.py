@@ -1,4 +1,4 @@
-"""Mutes and blocks: whom an account does not want to see, and who must not see it."""
+"""Mutes and blocks: both hide posts. A block works in both directions and ends the follows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import sqlalchemy as sa
 from feedsvc import outbox
 from feedsvc.errors import Invalid
 from feedsvc.graph import accounts
-from feedsvc.graph.follows import remove_edge, with_infos
+from feedsvc.graph.follows import remove_edge
 from feedsvc.outbox import RelationsChanged
 from feedsvc.paging import Kind, Page
-from feedsvc.store.sql.keyset import key_page
 from feedsvc.store.sql.tables import Block, Mute
 
 if TYPE_CHECKING:
@@ -21,18 +20,20 @@ if TYPE_CHECKING:
 
 
 def mute(stores: Stores, account: int, muted: int) -> None:
-    """Hide `muted`'s posts from `account`; again is no error. Raises `NotFound`, or `Invalid` for oneself."""
-    _not_oneself(account, muted, "muted", "mute")
+    """Hide `muted`'s posts from `account`. A repeated mute succeeds.
+
+    Raises `NotFound`, or `Invalid` if both are the same.
+    """
+    _require_other(account, muted, "muted", "mute")
     with outbox.transaction(stores) as transaction:
         accounts.lock(transaction.connection, account, muted)
-        accounts.insert_if_absent(
-            stores, transaction.connection, Mute, {"account_id": account, "muted_id": muted}
-        )
+        row = {"account_id": account, "muted_id": muted}
+        stores.sql.insert_if_absent(transaction.connection, Mute, row)
         transaction.add(RelationsChanged([account]))
 
 
 def unmute(stores: Stores, account: int, muted: int) -> None:
-    """Show them again; not muted is no error. Raises `NotFound`."""
+    """Show `muted`'s posts again. It succeeds without a mute, too. Raises `NotFound`."""
     with outbox.transaction(stores) as transaction:
         accounts.lock(transaction.connection, account, muted)
         transaction.connection.execute(
@@ -42,20 +43,25 @@ def unmute(stores: Stores, account: int, muted: int) -> None:
 
 
 def block(stores: Stores, account: int, blocked: int) -> None:
-    """Hide each from the other and end the follows both ways; again is no error. Raises `NotFound`, or `Invalid` for oneself."""
-    _not_oneself(account, blocked, "blocked", "block")
+    """Hide both accounts from each other and end their follows. A repeated block succeeds.
+
+    Raises `NotFound`, or `Invalid` if both are the same.
+    """
+    _require_other(account, blocked, "blocked", "block")
     with outbox.transaction(stores) as transaction:
         accounts.lock(transaction.connection, account, blocked)
-        accounts.insert_if_absent(
-            stores, transaction.connection, Block, {"account_id": account, "blocked_id": blocked}
-        )
+        row = {"account_id": account, "blocked_id": blocked}
+        stores.sql.insert_if_absent(transaction.connection, Block, row)
         remove_edge(transaction.connection, account, blocked)
         remove_edge(transaction.connection, blocked, account)
         transaction.add(RelationsChanged([account, blocked]))
 
 
 def unblock(stores: Stores, account: int, blocked: int) -> None:
-    """Lift a block; the follows do not come back. Not blocked is no error. Raises `NotFound`."""
+    """Lift a block. The follows do not come back. It succeeds without a block, too.
+
+    Raises `NotFound`.
+    """
     with outbox.transaction(stores) as transaction:
         accounts.lock(transaction.connection, account, blocked)
         transaction.connection.execute(
@@ -65,36 +71,30 @@ def unblock(stores: Stores, account: int, blocked: int) -> None:
 
 
 def mutes(stores: Stores, account: int, cursor: str | None, limit: int) -> Page[AccountInfo]:
-    """Whom the account has muted, by id, descending. Raises `NotFound`."""
-    query = sa.select(Mute.muted_id).where(Mute.account_id == account)
-    with stores.sql.reading() as connection:
-        accounts.require(connection, account)
-        return with_infos(
-            stores,
-            connection,
-            key_page(connection, Kind.MUTES, query, Mute.muted_id, cursor, limit),
-        )
+    """Return one page of the accounts that the account mutes, by id, descending.
+
+    Raises `NotFound`.
+    """
+    edge = (Mute.account_id, Mute.muted_id)
+    return accounts.related(stores, Kind.MUTES, account, edge, cursor, limit)
 
 
 def blocks(stores: Stores, account: int, cursor: str | None, limit: int) -> Page[AccountInfo]:
-    """Whom the account has blocked, by id, descending. Raises `NotFound`."""
-    query = sa.select(Block.blocked_id).where(Block.account_id == account)
-    with stores.sql.reading() as connection:
-        accounts.require(connection, account)
-        return with_infos(
-            stores,
-            connection,
-            key_page(connection, Kind.BLOCKS, query, Block.blocked_id, cursor, limit),
-        )
+    """Return one page of the accounts that the account blocks, by id, descending.
+
+    Raises `NotFound`.
+    """
+    edge = (Block.account_id, Block.blocked_id)
+    return accounts.related(stores, Kind.BLOCKS, account, edge, cursor, limit)
 
 
 def is_blocked_by(stores: Stores, viewer: int, author: int) -> bool:
-    """Whether `author` blocks `viewer`."""
+    """Return whether `author` blocks `viewer`."""
     return bool(blockers_among(stores, viewer, [author]))
 
 
 def blockers_among(stores: Stores, viewer: int, authors: list[int]) -> set[int]:
-    """Those of these authors who block the viewer."""
+    """Return the authors that block the viewer."""
     query = sa.select(Block.account_id).where(
         Block.blocked_id == viewer, Block.account_id.in_(authors)
     )
@@ -102,6 +102,6 @@ def blockers_among(stores: Stores, viewer: int, authors: list[int]) -> set[int]:
         return set(connection.scalars(query))
 
 
-def _not_oneself(account: int, other: int, field: str, verb: str) -> None:
+def _require_other(account: int, other: int, field: str, verb: str) -> None:
     if account == other:
         raise Invalid("path", field, f"An account cannot {verb} itself.")

@@ -1,4 +1,4 @@
-"""Importing a follow graph from a file: lines `follower followee`, blanks or tabs between, `#` and `%` comments, `.gz` too."""
+"""Importing a follow graph from a column file with lines `follower followee`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class GraphUnreadable(FeedsvcError):
 
 
 class GraphMalformed(FeedsvcError):
-    """The file has lines that are no edges."""
+    """The file has malformed lines."""
 
     def __init__(self, path: Path, malformed: Malformed) -> None:
         self.malformed = malformed
@@ -37,7 +37,11 @@ class GraphMalformed(FeedsvcError):
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import has found and done. `repeats`: edges that were in the file before, or in the database."""
+    """The counts of an import.
+
+    `repeats`: edges that the file or the database had already. `refused`: edges between accounts of
+    which one blocks the other or is being deleted.
+    """
 
     lines: int
     edges: int
@@ -57,31 +61,31 @@ def import_graph(
     skip_malformed: bool,
     progress: Callable[[int], None] = lambda _: None,
 ) -> ImportReport:
-    """Import the file, all of it or nothing; `progress` gets the bytes read so far.
+    """Import the whole file or nothing. `progress` gets the number of bytes read so far.
 
-    Raises `GraphUnreadable`, and `GraphMalformed` unless malformed lines are to be skipped.
+    Raises `GraphUnreadable`. Raises `GraphMalformed` for malformed lines unless they are skipped.
     """
     started = time.monotonic()
-    reading = _EdgeReader(path, skip_malformed, progress)
+    reader = _EdgeReader(path, skip_malformed, progress)
     try:
-        loaded = load_edges(stores, reading.edges())
+        loaded = load_edges(stores, reader.edges())
     except UNREADABLE as error:
         raise GraphUnreadable(path, error) from None
     return ImportReport(
-        lines=reading.lines.number,
-        edges=reading.found,
+        lines=reader.lines.number,
+        edges=reader.found,
         accounts_created=loaded.accounts_created,
         follows_created=loaded.follows_created,
-        repeats=reading.found - loaded.follows_created - loaded.refused,
+        repeats=reader.found - loaded.follows_created - loaded.refused,
         refused=loaded.refused,
-        malformed=reading.lines.malformed.count,
-        malformed_lines=reading.lines.malformed.first,
+        malformed=reader.lines.malformed.count,
+        malformed_lines=reader.lines.malformed.first,
         seconds=round(time.monotonic() - started, 3),
     )
 
 
 class _EdgeReader:
-    """One pass over a file."""
+    """One pass over a file that counts its edges."""
 
     def __init__(self, path: Path, skip_malformed: bool, progress: Callable[[int], None]) -> None:
         self._path = path
@@ -90,7 +94,10 @@ class _EdgeReader:
         self.found = 0
 
     def edges(self) -> Iterator[Edge]:
-        """Every edge of the file. At its end, raises `GraphMalformed` if lines were not, and those are not to be skipped."""
+        """Yield every edge of the file.
+
+        Raises `GraphMalformed` at the end of the file unless malformed lines are skipped.
+        """
         for parts in self.lines.columns():
             why = _wrong(parts)
             if why is None:
@@ -103,7 +110,7 @@ class _EdgeReader:
 
 
 def _wrong(parts: list[bytes]) -> str | None:
-    """What is wrong with a line, if anything is."""
+    """Return what is wrong with a line; None if it is an edge."""
     if len(parts) != 2:  # noqa: PLR2004 -- follower and followee
         return f"{len(parts)} columns instead of 2"
     return (

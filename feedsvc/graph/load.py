@@ -1,6 +1,6 @@
-"""Bulk loading of follows: staged first, then merged with what is there, all in one transaction.
+"""Loading many follows: into a temporary table first, then into the graph, in one transaction.
 
-Everything in Redis is cold afterwards: the load owes a flush.
+The transaction adds a flush to the outbox, so every view in Redis is rebuilt afterwards.
 """
 
 from __future__ import annotations
@@ -27,39 +27,42 @@ Edge = tuple[int, int]
 _CHUNK_ROWS = 50_000
 
 _USABLE = """
-    NOT EXISTS (SELECT 1 FROM blocks b WHERE (b.account_id = i.follower AND b.blocked_id = i.followee)
-                                          OR (b.account_id = i.followee AND b.blocked_id = i.follower))
+    NOT EXISTS (SELECT 1 FROM blocks b
+                WHERE (b.account_id = i.follower AND b.blocked_id = i.followee)
+                   OR (b.account_id = i.followee AND b.blocked_id = i.follower))
     AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.id IN (i.follower, i.followee) AND a.deleting)
 """
 _ACCOUNTS = """
-    INSERT INTO accounts (id) SELECT follower AS id FROM incoming UNION SELECT followee FROM incoming ORDER BY 1
+    INSERT INTO accounts (id)
+    SELECT follower AS id FROM incoming UNION SELECT followee FROM incoming ORDER BY 1
     ON CONFLICT DO NOTHING
 """
 _INCOMING = sa.table("incoming", sa.column("follower"), sa.column("followee"))
 _ENDS = sa.union(sa.select(_INCOMING.c.follower), sa.select(_INCOMING.c.followee))
 _NAMED = sa.select(Account.id).where(Account.id.in_(_ENDS)).order_by(Account.id)
-# Against whoever follows, blocks or deletes, and not against uploads; then against whoever writes the accounts.
-_SHARED, _HELD = (
-    _NAMED.with_for_update(read=True, key_share=True),
-    _NAMED.with_for_update(key_share=True),
-)
+# The shared lock waits for follows, blocks and deletions, but not for uploads. The second lock also
+# waits for uploads and other loads, because the accounts are written next.
+_LOCK_SHARED = _NAMED.with_for_update(read=True, key_share=True)
+_LOCK = _NAMED.with_for_update(key_share=True)
 _FOLLOWS = f"""
     INSERT INTO follows (followee_id, follower_id, followed_at_seconds)
     SELECT followee, follower, CAST(:at AS BIGINT) FROM incoming i WHERE {_USABLE} ORDER BY 1, 2
     ON CONFLICT DO NOTHING
-"""  # noqa: S608 -- no input in it
+"""  # noqa: S608 -- no input
 _COUNTS = """
     UPDATE accounts SET {count} = counted.edges
     FROM (SELECT {mine} AS account, count(*) AS edges FROM follows
           WHERE {mine} IN (SELECT {staged} FROM incoming) GROUP BY {mine}) AS counted
     WHERE accounts.id = counted.account
 """
-_REFUSED = f"SELECT count(*) FROM (SELECT DISTINCT follower, followee FROM incoming) i WHERE NOT ({_USABLE})"  # noqa: S608
+_REFUSED = f"""
+    SELECT count(*) FROM (SELECT DISTINCT follower, followee FROM incoming) i WHERE NOT ({_USABLE})
+"""  # noqa: S608 -- no input
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load has added. `refused`: one of the two blocks the other, or is being deleted."""
+    """The counts of a load. `refused`: one account blocks the other, or is being deleted."""
 
     accounts_created: int
     follows_created: int
@@ -67,27 +70,27 @@ class Loaded:
 
 
 def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = ()) -> Loaded:
-    """Add edges (follower, followee), the accounts at their ends, and `accounts`. What is there already is left as it is.
+    """Add edges (follower, followee), the accounts at their ends, and `accounts`.
 
-    An error of `edges` while it is read leaves everything as it was.
+    Rows that exist already are left as they are. If `edges` raises an error, nothing is added.
     """
     with outbox.transaction(stores) as transaction:
         connection = transaction.connection
         connection.execute(
             sa.text(
-                f"CREATE TEMPORARY TABLE incoming (follower BIGINT, followee BIGINT) {_on_commit(stores)}"
+                "CREATE TEMPORARY TABLE incoming (follower BIGINT, followee BIGINT)"
+                f" {_on_commit(stores)}"
             )
         )
         for chunk in _chunks(edges):
-            _stage(stores, connection, "incoming", ("follower", "followee"), chunk)
+            _insert_rows(stores, connection, "incoming", ("follower", "followee"), chunk)
         created = _create_accounts(stores, connection, accounts)
         created += connection.execute(sa.text(_ACCOUNTS)).rowcount
-        _hold(stores, connection, _SHARED)
+        _lock(stores, connection, _LOCK_SHARED)
         refused = connection.scalar(sa.text(_REFUSED))
         follows = connection.execute(sa.text(_FOLLOWS), {"at": int(now().timestamp())}).rowcount
-        _hold(
-            stores, connection, _HELD
-        )  # another import's follows are counted, too, by the later one
+        # Of two loads at once, the later one counts the follows of both.
+        _lock(stores, connection, _LOCK)
         for count, mine, staged in (
             ("follower_count", "followee_id", "followee"),
             ("following_count", "follower_id", "follower"),
@@ -98,8 +101,8 @@ def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = 
     return Loaded(created, follows, refused or 0)
 
 
-def _hold(stores: Stores, connection: Connection, accounts: sa.Select[int]) -> None:
-    """Wait for the transactions that are at these accounts: what they have changed is seen from now on. SQLite has one writer."""
+def _lock(stores: Stores, connection: Connection, accounts: sa.Select[int]) -> None:
+    """Lock accounts, and see what earlier transactions changed. SQLite has one writer anyway."""
     if not stores.sql.is_sqlite:
         connection.execute(sa.select(sa.func.count()).select_from(accounts.subquery()))
 
@@ -110,7 +113,7 @@ def _create_accounts(stores: Stores, connection: Connection, accounts: Iterable[
         connection.execute(
             sa.text(f"CREATE TEMPORARY TABLE named (id BIGINT) {_on_commit(stores)}")
         )
-        _stage(stores, connection, "named", ("id",), chunk)
+        _insert_rows(stores, connection, "named", ("id",), chunk)
         created += connection.execute(
             sa.text(
                 "INSERT INTO accounts (id) SELECT id FROM named WHERE true ON CONFLICT DO NOTHING"
@@ -120,20 +123,20 @@ def _create_accounts(stores: Stores, connection: Connection, accounts: Iterable[
     return created
 
 
-def _stage(
+def _insert_rows(
     stores: Stores,
     connection: Connection,
     table: str,
     columns: Sequence[str],
     rows: list[tuple[int, ...]],
 ) -> None:
-    """Rows into a temporary table, the fastest way that the driver has."""
+    """Insert rows into a temporary table, in the fastest way that the driver has."""
     names = ", ".join(columns)
     driver = connection.connection.driver_connection
-    assert driver is not None, "the transaction holds a connection"
+    assert driver is not None, "a transaction has a connection"
     if stores.sql.is_sqlite:
         driver.executemany(
-            f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608 -- names of ours
+            f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
             rows,
         )
         return

@@ -1,4 +1,4 @@
-"""A random sample of accounts, drawn by key: no table is counted or scanned."""
+"""Drawing a random sample of accounts by key, without counting or scanning a table."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
-# Ids among which accounts that were not drawn may be: the lowest and the highest.
+# The lowest and the highest id of a range that may have accounts which were not drawn yet.
 _Range = tuple[int, int]
 
 
 def draw(stores: Stores, count: int | None, run: int = 1) -> list[int]:
-    """Up to `count` accounts at random, each once; all of them, in order, for None. Those that are being deleted are left out.
+    """Return up to `count` random accounts, each once. For None return all, in ascending order.
 
-    They come in runs of neighbours: a draw costs a query, and a look at all the draws before it.
+    Accounts that are being deleted are left out. The sample comes in runs of `run` neighbours,
+    because each run costs a query, and a search through the ranges that are left.
     """
     with stores.sql.reading() as connection:
         if count is None:
@@ -35,19 +36,21 @@ def draw(stores: Stores, count: int | None, run: int = 1) -> list[int]:
             connection.scalar(sa.select(end(Account.id))) for end in (sa.func.min, sa.func.max)
         )
         drawn: list[int] = []
-        unknown = [] if lowest is None or highest is None else [(lowest, highest)]
-        while unknown and len(drawn) < count:
-            drawn += _next(connection, unknown, min(run, count - len(drawn)))
+        ranges = [] if lowest is None or highest is None else [(lowest, highest)]
+        while ranges and len(drawn) < count:
+            drawn += _next(connection, ranges, min(run, count - len(drawn)))
         return drawn
 
 
-def _next(connection: Connection, unknown: list[_Range], run: int) -> list[int]:
-    """The accounts from a random id on, as many as a run is long and there are; rules out the ids that are known then.
+def _next(connection: Connection, ranges: list[_Range], run: int) -> list[int]:
+    """Return a run of accounts from a random id on, and take its ids out of the ranges.
 
-    So no account is drawn again, and a wide gap between ids costs a few draws, not the accounts below it their turn.
+    So no account is drawn twice. A wide gap between ids costs only a few draws, and the accounts
+    below the gap are still drawn.
     """
-    [at] = random.choices(range(len(unknown)), [high - low + 1 for low, high in unknown])  # noqa: S311 -- nobody gains by guessing
-    low, high = unknown[at]
+    sizes = [high - low + 1 for low, high in ranges]
+    [at] = random.choices(range(len(ranges)), sizes)  # noqa: S311 -- no secret
+    low, high = ranges[at]
     start = random.randint(low, high)  # noqa: S311
     rows = connection.execute(
         sa.select(Account.id, Account.deleting)
@@ -56,9 +59,9 @@ def _next(connection: Connection, unknown: list[_Range], run: int) -> list[int]:
         .limit(run)
     ).all()
     end = rows[-1].id if len(rows) == run else high
-    unknown[at] = unknown[-1]
-    unknown.pop()
-    unknown += [
+    ranges[at] = ranges[-1]
+    ranges.pop()
+    ranges += [
         (first, last) for first, last in ((low, start - 1), (end + 1, high)) if first <= last
     ]
     return [row.id for row in rows if not row.deleting]

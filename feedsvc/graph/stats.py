@@ -1,4 +1,4 @@
-"""The follower distribution, counted in SQL."""
+"""The distribution of follower counts, counted in SQL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ _PERCENTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 @dataclass(frozen=True)
 class GraphStats:
-    """Counts of accounts by followers. `by_decade`: accounts with at least 0, 1, 10, 100 … followers, below the next."""
+    """Counts of accounts by followers.
+
+    `by_decade` maps 0, 1, 10, 100 … to the accounts with at least so many followers, below the
+    next.
+    """
 
     accounts: int
     follows: int
@@ -34,7 +38,7 @@ class GraphStats:
 
 
 def graph_stats(stores: Stores) -> GraphStats:
-    """The distribution now."""
+    """Return the current distribution."""
     promote_at = versions.current(stores).promote_at
     followers = Account.follower_count
     with stores.sql.reading() as connection:

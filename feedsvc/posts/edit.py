@@ -1,8 +1,8 @@
-"""Changing and deleting a post. An author of None is the app's backend, which may change anybody's."""
+"""Editing and deleting a post. An author of None is the backend, which may change any post."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -14,51 +14,56 @@ from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout, Post
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from sqlalchemy import Connection, Row
 
     from feedsvc.store import Stores
 
 
 def edit(stores: Stores, author: int | None, post_id: int, *, description: str) -> bytes:
-    """Give the post another description; returns its JSON. Raises `NotFound`, or `Forbidden` for somebody else's."""
+    """Change the description of a post. Returns the post's JSON.
+
+    Raises `NotFound`, or `Forbidden` for a post of another author.
+    """
     with outbox.transaction(stores) as transaction:
-        if _held(transaction.connection, author, post_id).deleted_at is not None:
+        connection = transaction.connection
+        post = _lock(connection, author, post_id)
+        if post.deleted_at is not None:
             raise NotFound("post", post_id)
-        transaction.connection.execute(
+        connection.execute(
             sa.update(Post).where(Post.id == post_id).values(description=description)
         )
         transaction.add(PostEdited(post_id))
         return post_bodies.serialise(
-            transaction.connection.execute(
-                sa.select(*post_bodies.COLUMNS).where(Post.id == post_id)
-            ).one()
+            post_bodies.PostRow(post_id, post.author_id, post.photo_url, description)
         )
 
 
 def delete(stores: Stores, author: int | None, post_id: int) -> None:
-    """Delete the post and end its fan-out; again is no error. Raises `NotFound`, or `Forbidden` for somebody else's."""
+    """Delete a post and end its fan-out. A repeated deletion succeeds.
+
+    Raises `NotFound`, or `Forbidden` for a post of another author.
+    """
     with outbox.transaction(stores) as transaction:
-        post = _held(transaction.connection, author, post_id)
+        connection = transaction.connection
+        post = _lock(connection, author, post_id)
         if post.deleted_at is None:
-            gone = {"deleted_at": now(), "photo_url": "", "description": ""}
-            transaction.connection.execute(sa.update(Post).where(Post.id == post_id).values(gone))
+            deleted = {"deleted_at": now(), "photo_url": "", "description": ""}
+            connection.execute(sa.update(Post).where(Post.id == post_id).values(deleted))
             ended = {
                 "state": "done",
                 "finished_at": sa.func.coalesce(Fanout.finished_at, now()),
                 "next_look_at": None,
             }
-            transaction.connection.execute(
-                sa.update(Fanout).where(Fanout.post_id == post_id).values(ended)
-            )
+            connection.execute(sa.update(Fanout).where(Fanout.post_id == post_id).values(ended))
         transaction.add(PostsDeleted(post.author_id, [post_id]))
 
 
-def _held(connection: Connection, author: int | None, post_id: int) -> Row[int, dt.datetime | None]:
-    """The author of a post and when it was deleted; held until the transaction ends."""
-    query = sa.select(Post.author_id, Post.deleted_at).where(Post.id == post_id).with_for_update()
-    row = connection.execute(query).first()
+def _lock(connection: Connection, author: int | None, post_id: int) -> Row[*tuple[Any, ...]]:
+    """Lock the row of a post until the transaction ends, and return it."""
+    columns = (Post.author_id, Post.photo_url, Post.deleted_at)
+    row = connection.execute(
+        sa.select(*columns).where(Post.id == post_id).with_for_update()
+    ).first()
     if row is None:
         raise NotFound("post", post_id)
     if author not in (None, row.author_id):

@@ -1,4 +1,4 @@
-"""Idempotency keys: the first answer to an upload, kept in the post's own transaction, for 24 hours."""
+"""Idempotency keys: the first answer to an upload, stored with the post for 24 hours."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from feedsvc.store import Stores
 
 # How long a repeated upload gets the first answer again.
-KEPT_FOR = dt.timedelta(hours=24)
+EXPIRES_AFTER = dt.timedelta(hours=24)
 
-_MINE = sa.and_(
-    IdempotencyKey.account_id == sa.bindparam("account"), IdempotencyKey.key == sa.bindparam("mine")
+_THIS_KEY = sa.and_(
+    IdempotencyKey.account_id == sa.bindparam("account"),
+    IdempotencyKey.key == sa.bindparam("this_key"),
 )
 _COLUMNS = (
     IdempotencyKey.post_id,
@@ -30,34 +31,35 @@ _COLUMNS = (
     IdempotencyKey.body_digest,
     IdempotencyKey.made_at,
 )
-_FIRST = sa.select(*_COLUMNS).where(_MINE)
-_FORGOTTEN = sa.delete(IdempotencyKey).where(_MINE)
-_KEPT = sa.insert(IdempotencyKey)
+_SELECT = sa.select(*_COLUMNS).where(_THIS_KEY)
+_DELETE = sa.delete(IdempotencyKey).where(_THIS_KEY)
+_INSERT = sa.insert(IdempotencyKey)
 _EXPIRED = IdempotencyKey.made_at < sa.bindparam("before")
 _ANY_EXPIRED = sa.select(IdempotencyKey.post_id).where(_EXPIRED).limit(1)
-_REMOVE_EXPIRED = sa.delete(IdempotencyKey).where(_EXPIRED)
+_DELETE_EXPIRED = sa.delete(IdempotencyKey).where(_EXPIRED)
 _LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(sa.bindparam("number", type_=sa.BigInteger)))
 
 
 def digest(photo_url: str, description: str) -> str:
-    """What tells two bodies apart, however they were spelled in JSON."""
+    """Return a digest of a body that does not depend on how its JSON was written."""
     return hashlib.sha256(json.dumps([photo_url, description]).encode()).hexdigest()
 
 
 def claim(
     stores: Stores, connection: Connection, account: int, key: str, body_digest: str
 ) -> Row[int, str, str, dt.datetime] | None:
-    """The post and answer of the first upload with this key; None if this is the first, which the key is then held for.
+    """Lock a key, and return the post and the answer of its first upload.
 
-    Raises `Conflict` while another upload with the key is running, `Invalid` if the first one had another body.
+    Returns None if this is the first upload. Raises `Conflict` while another upload with the key is
+    running. Raises `Invalid` if the first upload had another body.
     """
-    _hold(stores, connection, account, key)
-    mine = {"account": account, "mine": key}
-    row = connection.execute(_FIRST, mine).first()
+    _lock(stores, connection, account, key)
+    this_key = {"account": account, "this_key": key}
+    row = connection.execute(_SELECT, this_key).first()
     if row is None:
         return None
-    if row.made_at < now() - KEPT_FOR:
-        connection.execute(_FORGOTTEN, mine)
+    if row.made_at < now() - EXPIRES_AFTER:
+        connection.execute(_DELETE, this_key)
         return None
     if row.body_digest != body_digest:
         raise Invalid(
@@ -68,10 +70,10 @@ def claim(
     return row
 
 
-def keep(
+def store(
     connection: Connection, account: int, key: str, body_digest: str, *, post_id: int, answer: bytes
 ) -> None:
-    """Remember the answer."""
+    """Store the first answer."""
     row = {
         "account_id": account,
         "key": key,
@@ -80,21 +82,21 @@ def keep(
         "answer": answer.decode(),
         "made_at": now(),
     }
-    connection.execute(_KEPT, row)
+    connection.execute(_INSERT, row)
 
 
 def remove_expired(stores: Stores) -> None:
-    """Remove the answers that are older than `KEPT_FOR`."""
-    expired = {"before": now() - KEPT_FOR}
+    """Delete the answers that are older than `EXPIRES_AFTER`."""
+    expired = {"before": now() - EXPIRES_AFTER}
     with stores.sql.reading() as connection:
         if connection.scalar(_ANY_EXPIRED, expired) is None:
             return
     with stores.sql.writing() as connection:
-        connection.execute(_REMOVE_EXPIRED, expired)
+        connection.execute(_DELETE_EXPIRED, expired)
 
 
-def _hold(stores: Stores, connection: Connection, account: int, key: str) -> None:
-    """Let one transaction at a time work under a key. On SQLite every writing one is alone."""
+def _lock(stores: Stores, connection: Connection, account: int, key: str) -> None:
+    """Let one transaction at a time use a key. On SQLite every writer is alone anyway."""
     if stores.sql.is_sqlite:
         return
     number = int.from_bytes(

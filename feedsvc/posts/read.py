@@ -1,4 +1,4 @@
-"""Single posts. A viewer of None is the app's backend, from which nothing is hidden."""
+"""Reading single posts. A viewer of None is the backend of the app, which sees every post."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def one(stores: Stores, viewer: int | None, post_id: int) -> bytes:
-    """The JSON of one post. Raises `NotFound`, also to a viewer whom the author blocks."""
+    """Return the JSON of one post. Raises `NotFound`, also if the author blocks the viewer."""
     found = many(stores, viewer, [post_id])
     if not found:
         raise NotFound("post", post_id)
@@ -21,7 +21,7 @@ def one(stores: Stores, viewer: int | None, post_id: int) -> bytes:
 
 
 def many(stores: Stores, viewer: int | None, post_ids: list[int]) -> list[bytes]:
-    """The JSON of those of these posts that are there for the viewer, in the order asked."""
+    """Return the JSON of the posts that the viewer may see, in the order of their ids here."""
     found = [body for body in post_bodies.read(stores, post_ids) if body is not None]
     if viewer is None or not found:
         return [body.json for body in found]

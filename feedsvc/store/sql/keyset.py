@@ -1,4 +1,4 @@
-"""Pages of lists that are ordered by one unique number, descending: accounts by id, versions by number."""
+"""Pages by key: lists in descending order of one unique number, such as accounts by id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def key_page(
     cursor: str | None,
     limit: int,
 ) -> Page[Row[Any]]:
-    """One page of `query`, whose rows have `key` as a column. Raises `BadCursor`."""
+    """Return one page of `query`, whose rows have `key` as a column. Raises `BadCursor`."""
     at = decode(kind, cursor) if cursor is not None else None
     if isinstance(at, Newer):
         above = query.where(key > min(at.position, MAX_ID))
@@ -38,5 +38,5 @@ def key_page(
 
 
 def _below(query: Select[Any], key: InstrumentedAttribute[int], position: int) -> Select[Any]:
-    """Below the position, which may be one above what a column holds: then everything is."""
+    """Return the rows below a position. A position above MAX_ID does not fit a column: all rows."""
     return query if position > MAX_ID else query.where(key < position)

@@ -1,4 +1,7 @@
-"""Bringing a database to the newest revision of `migrations/`, from a command or by itself on an embedded data folder."""
+"""Migrating a database to the newest revision of `migrations/`.
+
+A command does it for a named database. An embedded database is migrated when it is opened.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,15 @@ if TYPE_CHECKING:
     from feedsvc.store.sql.database import Database
 
 _MIGRATIONS = Path(__file__).parents[3] / "migrations"
-_LOCK = 7_305_000_001  # two processes that start together migrate one after the other
+# Two processes that start together migrate one after the other.
+_LOCK = 7_305_000_001
 
 
 def upgrade(database: Database) -> tuple[str | None, str]:
-    """Migrate to the newest revision; returns the revision found and the one reached. Nothing to do is no error."""
+    """Migrate to the newest revision. Returns the revision before and the newest one.
+
+    A database that is at the newest revision already is left as it is.
+    """
     with database.writing() as connection:
         database.one_at_a_time(connection, _LOCK)
         found, head = _revision(connection), _head()
@@ -32,14 +39,14 @@ def upgrade(database: Database) -> tuple[str | None, str]:
 
 
 def revisions(database: Database) -> tuple[str | None, str]:
-    """The revision that the database is at, and the newest one."""
+    """Return the revision of the database and the newest revision."""
     with database.reading() as connection:
         return _revision(connection), _head()
 
 
 def _head() -> str:
     head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None, "migrations/ holds at least one revision"
+    assert head is not None, "migrations/ has at least one revision"
     return head
 
 

@@ -1,6 +1,7 @@
-"""Every table. SQL is the truth; each view in Redis can be made again from these rows.
+"""Every table. SQL is the source of truth: each view in Redis can be rebuilt from these rows.
 
-Account and post ids are 64-bit integers drawn by the apps or by `feedsvc.post_ids`, never by the database.
+Ids are 64-bit integers that the database never makes: the app chooses the ids of accounts, and
+`feedsvc.post_ids` the ids of posts.
 """
 
 from __future__ import annotations
@@ -12,48 +13,24 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
-    DateTime,
-    Dialect,
     ForeignKey,
     Index,
     Integer,
     MetaData,
     String,
     Text,
-    TypeDecorator,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-# SQLite numbers rows by itself only in a column that is spelled INTEGER.
+from feedsvc.store.sql.database import UtcDateTime
+
+# SQLite numbers the rows of a table only if the column's type is spelled INTEGER.
 _Serial = BigInteger().with_variant(Integer(), "sqlite")
 
 
-class UtcDateTime(TypeDecorator[dt.datetime]):
-    """An aware UTC time, also on SQLite, which stores no time zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
-        """The time in UTC; a naive one is a mistake of ours."""
-        if value is None:
-            return None
-        assert value.tzinfo is not None, "times are aware"
-        value = value.astimezone(dt.UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
-
-    def process_result_value(
-        self, value: dt.datetime | None, _dialect: Dialect
-    ) -> dt.datetime | None:
-        """The time with its zone."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
-
-
 class Base(DeclarativeBase):
-    """The declarative base; names of constraints are fixed, so that migrations can name them."""
+    """The declarative base. Constraints have fixed names, so that migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={
@@ -73,21 +50,25 @@ class Base(DeclarativeBase):
 
 
 class Account(Base):
-    """Somebody who posts, follows and reads. The counts move in the transaction that moves the follow."""
+    """An account. A follow and its counts change in the same transaction."""
 
     __tablename__ = "accounts"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     follower_count: Mapped[int] = mapped_column(default=0, server_default="0")
     following_count: Mapped[int] = mapped_column(default=0, server_default="0")
-    # The route of the latest upload: what an account between the two thresholds keeps. None before the first.
+    # The route of the latest upload, which an account between the two thresholds keeps. None before
+    # the first upload.
     last_route: Mapped[str | None] = mapped_column(String(4))
-    # Set while its rows are being removed: nothing may be added to it any more.
+    # Set while the rows of the account are being deleted: no row may be added any more.
     deleting: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
 
 
 class Post(Base):
-    """A photo. Its id tells when it was made. A deleted one keeps its author, so that deleting again can be judged."""
+    """A photo. Its id has the time of the upload.
+
+    A deleted post keeps its author, so that a repeated deletion can be authorised.
+    """
 
     __tablename__ = "posts"
 
@@ -95,10 +76,12 @@ class Post(Base):
     author_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
     photo_url: Mapped[str]
     description: Mapped[str] = mapped_column(default="")
-    # "push": to be moved into the home feeds. "pull": stays on its author's celebrity list.
+    # "push": the fan-out moves the post into the home feeds. "pull": the post stays on its author's
+    # celebrity list.
     route: Mapped[str] = mapped_column(String(4))
     policy_version: Mapped[int]
-    # When the last feed had it. Until then, and for ever if it is pulled, it is on its author's celebrity list.
+    # When the last home feed had the post. Until then the post is on its author's celebrity list. A
+    # pulled post stays there for ever.
     pushed_at: Mapped[dt.datetime | None]
     deleted_at: Mapped[dt.datetime | None]
 
@@ -116,15 +99,16 @@ class Post(Base):
 
 
 class Follow(Base):
-    """One edge. The primary key serves the follower batches, the index the followees of a viewer."""
+    """One edge. The primary key serves follower batches. The index serves a viewer's followees."""
 
     __tablename__ = "follows"
 
-    # No foreign keys: a follow updates the counts of both accounts in its transaction, which proves and locks them,
-    # and 15 million edges load three times as fast.
+    # No foreign keys: a follow updates the counts of both accounts in its transaction, so the
+    # accounts exist and are locked. And 15 million edges load three times as fast.
     followee_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     follower_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    # When the follow began, in whole seconds since 1970. NULL: before this was recorded.
+    # When the follow began, in whole seconds since 1970. NULL: the follow is older than this
+    # column.
     followed_at_seconds: Mapped[int | None]
 
     __table_args__ = (
@@ -135,7 +119,7 @@ class Follow(Base):
 
 
 class Mute(Base):
-    """`account_id` does not want to see what `muted_id` posts."""
+    """The posts of `muted_id` are hidden from `account_id`."""
 
     __tablename__ = "mutes"
 
@@ -150,7 +134,7 @@ class Mute(Base):
 
 
 class Block(Base):
-    """`account_id` blocks `blocked_id`: each is hidden from the other, and neither follows the other."""
+    """`account_id` blocks `blocked_id`: both are hidden from each other, and neither follows."""
 
     __tablename__ = "blocks"
 
@@ -165,7 +149,7 @@ class Block(Base):
 
 
 class Fanout(Base):
-    """The fan-out of one post: its outcome here, its cursor in Redis beside the feeds."""
+    """The fan-out of one post. The cursor is in Redis beside the feeds, the outcome is here."""
 
     __tablename__ = "fanouts"
 
@@ -173,16 +157,20 @@ class Fanout(Base):
         ForeignKey("posts.id"), primary_key=True, autoincrement=False
     )
     author_id: Mapped[int]
-    # pending: no link has run. running: between two links. done: every feed that exists has it, or it is pulled or deleted.
+    # pending: no link has run. running: between two links. done: every materialised feed has the
+    # post, or the post is pulled or deleted.
     state: Mapped[str] = mapped_column(String(7), default="pending")
-    # A sweep that re-drives the chain raises it; links of an older generation end.
+    # A sweep that re-drives the chain raises it. A link of an older generation enqueues no next
+    # link.
     generation: Mapped[int] = mapped_column(Integer, default=0)
-    # Sweeps in a row that found no progress.
+    # How many sweeps in a row found no progress.
     stalls: Mapped[int] = mapped_column(Integer, default=0)
-    # When the sweep looks at it again: a running one may have stalled, a done one leaves the celebrity list. None: never.
+    # When the sweep checks the fan-out: a running one may have stalled, and the post of a done one
+    # leaves the celebrity list. None: no check is due.
     next_look_at: Mapped[dt.datetime | None]
     followers: Mapped[int]
-    # The follower ids at which a large fan-out is divided into lanes. NULL: not divided (yet); the first link draws them.
+    # The follower ids that divide a large fan-out into lanes. The first link chooses them. NULL:
+    # not divided, or not yet.
     lane_bounds: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
     delivered: Mapped[int] = mapped_column(default=0)
     skipped: Mapped[int] = mapped_column(default=0)
@@ -202,7 +190,7 @@ class Fanout(Base):
 
 
 class OutboxRow(Base):
-    """What a committed transaction still owes to Redis; removed once it is applied."""
+    """An effect of a committed transaction on Redis. The row is deleted once it is applied."""
 
     __tablename__ = "changes"
 
@@ -215,7 +203,7 @@ class OutboxRow(Base):
 
 
 class Policy(Base):
-    """One version of the celebrity threshold; never edited, but for `measured`, which is filled in once."""
+    """One version of the celebrity threshold. Only `measured` is filled in later, once."""
 
     __tablename__ = "policies"
 
@@ -226,20 +214,20 @@ class Policy(Base):
     reason: Mapped[str]
     changed_by: Mapped[str]
     changed_at: Mapped[dt.datetime]
-    # The old version that this one equals, if it is a rollback.
+    # A rollback: the old version that this version equals.
     rolled_back_to: Mapped[int | None] = mapped_column(Integer)
-    # Set although a guardrail would have refused it.
+    # Whether the operator overruled a guardrail.
     forced: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
-    # What the cost model expected of it when it was set. NULL: it had no figures.
+    # The forecast of the cost model when the version was set. NULL: the model had no figures.
     predicted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    # Until when, and above what, it is rolled back by itself. NULL: it is not.
+    # Until when, and above which figures, the version is rolled back automatically. NULL: never.
     watch: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    # What was measured while it held, up to a day. NULL: not yet.
+    # The outcome, measured over up to a day while the version governed. NULL: not measured yet.
     measured: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class GuardrailSet(Base):
-    """One version of the guardrails: the limits that an operator has set, and no others; never edited."""
+    """One version of the guardrails: the limits that an operator has set. It is never edited."""
 
     __tablename__ = "guardrail_sets"
 
@@ -251,7 +239,10 @@ class GuardrailSet(Base):
 
 
 class LoadSheddingLine(Base):
-    """At most one row, while delivery lags: accounts with so many followers are pulled until it has recovered."""
+    """Load shedding: while delivery lags, accounts from a number of followers on are pulled.
+
+    The table has at most one row, and none once delivery has recovered.
+    """
 
     __tablename__ = "relief_lines"
 
@@ -264,7 +255,7 @@ class LoadSheddingLine(Base):
 
 
 class Pin(Base):
-    """An account whose route an operator has fixed."""
+    """The route that an operator has fixed for an account."""
 
     __tablename__ = "pins"
 
@@ -281,7 +272,7 @@ class Pin(Base):
 
 
 class StoredSurvey(Base):
-    """What the cost model is fed with, as `feedsvc.planning.survey.aggregates` has it; each look removes the rows before it."""
+    """The latest survey, as `feedsvc.planning.survey.aggregates` has it."""
 
     __tablename__ = "threshold_inputs"
 
@@ -291,22 +282,23 @@ class StoredSurvey(Base):
 
 
 class Calibration(Base):
-    """Unit costs as they were measured once, on one machine; never edited."""
+    """Unit costs of one machine, as one calibration measured them. They are never edited."""
 
     __tablename__ = "calibrations"
 
     id: Mapped[int] = mapped_column(_Serial, primary_key=True)
     taken_at: Mapped[dt.datetime]
     machine: Mapped[str]
-    # Processes that fan out.
+    # The number of worker processes.
     workers: Mapped[int] = mapped_column(Integer)
-    # The fields of `feedsvc.planning.costs.UnitCosts`, and the 95 % half-width of each.
+    # The fields of `feedsvc.planning.costs.UnitCosts`, and the half-width of the 95 % confidence
+    # interval of each.
     costs: Mapped[dict[str, Any]]
     margins: Mapped[dict[str, Any]]
 
 
 class IdempotencyKey(Base):
-    """The first answer to an upload that came with a key; kept for 24 hours."""
+    """The first answer to an upload with an idempotency key. It is stored for 24 hours."""
 
     __tablename__ = "idempotency_keys"
 
