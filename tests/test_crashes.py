@@ -209,7 +209,7 @@ def logged(monkeypatch):
 
 
 def store_row(stores, kind, *ids):
-    """Store an outbox row, as a crash or a newer version of the service leaves it. Return its id."""
+    """Store an outbox row, as a crash or a newer version leaves it. Return its id."""
     row = {"kind": kind, "ids": list(ids), "made_at": now()}
     with stores.sql.writing() as connection:
         return connection.scalar(sa.insert(OutboxRow).returning(OutboxRow.id), row)

@@ -1,4 +1,4 @@
-"""Follows, mutes, blocks, and graphs from files."""
+"""Follows, mutes, blocks, imported and generated graphs, and samples of accounts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from feedsvc.graph.stats import graph_stats
 from feedsvc.posts import read
 from feedsvc.store.sql.tables import Account, Block, Follow
 
-BIG = 2**63 - 1
+LARGEST_ID = 2**63 - 1
 
 
 def counted(stores, account):
@@ -28,17 +28,17 @@ def counted(stores, account):
 
 
 def test_counts_move_with_follows_and_repeats_change_nothing(world):
-    world.people(1, 2, BIG)
+    world.people(1, 2, LARGEST_ID)
     for _ in range(2):
-        world.follow(1, BIG)
-        world.follow(2, BIG)
-    assert (counted(world.stores, BIG), counted(world.stores, 1)) == ((2, 0), (0, 1))
+        world.follow(1, LARGEST_ID)
+        world.follow(2, LARGEST_ID)
+    assert (counted(world.stores, LARGEST_ID), counted(world.stores, 1)) == ((2, 0), (0, 1))
     for _ in range(2):
-        world.unfollow(1, BIG)
-    assert (counted(world.stores, BIG), counted(world.stores, 1)) == ((1, 0), (0, 0))
+        world.unfollow(1, LARGEST_ID)
+    assert (counted(world.stores, LARGEST_ID), counted(world.stores, 1)) == ((1, 0), (0, 0))
 
 
-def test_what_cannot_be_followed_is_refused(world):
+def test_a_follow_of_oneself_an_unknown_account_or_across_a_block_is_refused(world):
     world.people(1, 2)
     with pytest.raises(Invalid):
         follows.follow(world.stores, 1, 1)
@@ -64,7 +64,7 @@ def test_a_block_ends_the_follows_both_ways(world):
     assert hiding.blocks(world.stores, 2, None, 10).items == []
 
 
-def test_counts_are_exact_with_many_clients_at_once(world, make_stores):
+def test_counts_are_exact_with_many_concurrent_clients(world, make_stores):
     world.people(9, *range(1, 9))
 
     def client(stores, account):
@@ -84,13 +84,13 @@ def test_counts_are_exact_with_many_clients_at_once(world, make_stores):
     assert counted(world.stores, 9) == (8, 8)
 
 
-def test_lists_come_in_pages_by_id_descending_and_back(world):
-    world.add_followers(9, [3, BIG, 5, 7, 4])
+def test_follower_pages_go_down_by_id_and_back_up(world):
+    world.add_followers(9, [3, LARGEST_ID, 5, 7, 4])
     first = follows.followers(world.stores, 9, None, 2)
     second = follows.followers(world.stores, 9, first.next_cursor, 2)
     third = follows.followers(world.stores, 9, second.next_cursor, 2)
     assert [[info.id for info in page.items] for page in (first, second, third)] == [
-        [BIG, 7],
+        [LARGEST_ID, 7],
         [5, 4],
         [3],
     ]
@@ -100,7 +100,7 @@ def test_lists_come_in_pages_by_id_descending_and_back(world):
     assert [info.id for info in follows.following(world.stores, 3, None, 2).items] == [9]
 
 
-def test_a_batch_applies_each_line_and_says_what_became_of_it(world):
+def test_a_batch_applies_each_line_and_returns_its_outcome(world):
     world.people(1, 2, 9)
     lines = [
         FollowChange(1, 9, "follow"),
@@ -114,9 +114,9 @@ def test_a_batch_applies_each_line_and_says_what_became_of_it(world):
     assert counted(world.stores, 9) == (1, 0)
 
 
-def test_a_file_is_imported_with_its_comments_repeats_and_blanks(world, tmp_path):
+def test_a_file_with_comments_repeats_and_blank_lines_is_imported(world, tmp_path):
     file = tmp_path / "graph.txt"
-    file.write_text(f"# follower followee\n\n1 9\n2\t9\n  3   9 \n1 9\n% end\n{BIG} 9")
+    file.write_text(f"# follower followee\n\n1 9\n2\t9\n  3   9 \n1 9\n% end\n{LARGEST_ID} 9")
     report = import_graph(world.stores, file, skip_malformed=False)
     assert (
         report.lines,
@@ -131,14 +131,14 @@ def test_a_file_is_imported_with_its_comments_repeats_and_blanks(world, tmp_path
     assert counted(world.stores, 9) == (4, 0)
 
 
-def test_an_import_joins_what_is_there_and_shows_in_feeds_that_were_read_before(world, tmp_path):
+def test_an_import_adds_to_the_graph_and_shows_in_feeds_that_were_read_before(world, tmp_path):
     world.add_followers(9, [1])
     world.people(2)
     world.post(9)
     assert world.is_exact(1, 2)
-    packed = tmp_path / "graph.gz"
-    packed.write_bytes(gzip.compress(b"1 9\n2 9\n"))
-    import_graph(world.stores, packed, skip_malformed=False)
+    compressed = tmp_path / "graph.gz"
+    compressed.write_bytes(gzip.compress(b"1 9\n2 9\n"))
+    import_graph(world.stores, compressed, skip_malformed=False)
     world.oracle.follow(2, 9)
     assert world.is_exact(1, 2)
     assert counted(world.stores, 9) == (2, 0)
@@ -188,7 +188,7 @@ def test_a_follow_across_a_block_is_left_out(world, tmp_path):
 @pytest.mark.parametrize(
     "content",
     [gzip.compress(b"1 2\n" * 5000)[:-20], b"\x1f\x8bnonsense", None],
-    ids=["cut", "nonsense", "missing"],
+    ids=["cut", "not gzip", "missing"],
 )
 def test_a_file_that_cannot_be_read_to_its_end_imports_nothing(stores, tmp_path, content):
     file = tmp_path / "graph.gz"
@@ -200,7 +200,7 @@ def test_a_file_that_cannot_be_read_to_its_end_imports_nothing(stores, tmp_path,
         assert connection.scalar(sa.select(sa.func.count()).select_from(Follow)) == 0
 
 
-def test_a_generated_graph_is_the_same_for_a_seed_and_has_no_bad_edges():
+def test_a_seed_always_generates_the_same_graph_without_invalid_edges():
     edges = list(generate.generate_edges(500, 7))
     assert edges == list(generate.generate_edges(500, 7))
     assert edges != list(generate.generate_edges(500, 8))
@@ -208,7 +208,7 @@ def test_a_generated_graph_is_the_same_for_a_seed_and_has_no_bad_edges():
     assert all(follower != followee and 1 <= follower <= 500 for follower, followee in edges)
 
 
-def test_a_generated_graph_is_spread_as_published():
+def test_a_generated_graph_has_the_published_distribution():
     accounts_, followers, following = 20_000, {}, {}
     for follower, followee in generate.generate_edges(accounts_, 1):
         followers[followee] = followers.get(followee, 0) + 1
@@ -232,14 +232,14 @@ def test_a_generated_graph_is_loaded_with_its_counts(stores):
     assert stats.percentiles["median"] == 1
 
 
-def test_a_sample_holds_each_account_once_and_no_more_than_there_are(world, stores):
+def test_a_sample_has_each_account_once_and_at_most_all_accounts(world, stores):
     assert sample.draw(stores, 3) == []
     ids = [1, 2, 3, 5, 8, 2**62, 2**62 + 1, 2**63 - 1]
     world.people(*ids)
     assert sorted(sample.draw(stores, 50)) == sample.draw(stores, None) == ids
 
 
-def test_every_account_has_its_turn_in_a_sample(world, stores):
+def test_every_account_can_be_drawn_into_a_sample(world, stores):
     ids = [1, 2, 3, 5, 8, 2**62, 2**62 + 1, 2**63 - 1]
     world.people(*ids)
     drawn = [sample.draw(stores, 3) for _ in range(300)]
@@ -247,7 +247,7 @@ def test_every_account_has_its_turn_in_a_sample(world, stores):
     assert {account for each in drawn for account in each} == set(ids)
 
 
-def test_a_sample_drawn_in_runs_holds_each_account_once(world, stores):
+def test_a_sample_drawn_in_runs_has_each_account_once(world, stores):
     ids = [1, 2, 3, 5, 8, 2**62, 2**62 + 1, 2**63 - 1]
     world.people(*ids)
     assert sorted(sample.draw(stores, 50, 3)) == ids
@@ -278,9 +278,7 @@ def test_a_sample_is_drawn_without_scanning_the_accounts(world, stores):
         [outbox.Followed],
     ],
 )
-def test_a_deletion_that_is_asked_for_again_has_hidden_everything_when_it_is_answered(
-    world, monkeypatch, failing
-):
+def test_a_repeated_deletion_has_hidden_everything_when_it_is_answered(world, monkeypatch, failing):
     world.add_followers(9, [1])
     post = world.post(9)
     assert (world.read(1), world.read(9)) == ([post], [post])
@@ -296,7 +294,7 @@ def test_a_deletion_that_is_asked_for_again_has_hidden_everything_when_it_is_ans
     try:
         accounts.delete(world.stores, 9)
     except NotFound:
-        assert failing == [outbox.Followed], "its row goes last"
+        assert failing == [outbox.Followed], "only the last step leaves no account behind"
     assert world.read(1) == []
     for gone in (
         lambda: read.one(world.stores, 1, post),
@@ -306,15 +304,15 @@ def test_a_deletion_that_is_asked_for_again_has_hidden_everything_when_it_is_ans
             gone()
 
 
-def test_an_account_of_many_posts_is_deleted_in_steps_not_post_by_post(world, monkeypatch):
+def test_an_account_with_many_posts_is_deleted_in_steps_not_post_by_post(world, monkeypatch):
     world.add_followers(9, [1])
     for _ in range(30):
         world.post(9)
-    asked, real = [], type(world.stores.sql).reading
+    queries, real = [], type(world.stores.sql).reading
     monkeypatch.setattr(
-        type(world.stores.sql), "reading", lambda database: asked.append(1) or real(database)
+        type(world.stores.sql), "reading", lambda database: queries.append(1) or real(database)
     )
     accounts.delete(world.stores, 9)
-    assert len(asked) < 10
+    assert len(queries) < 10
     monkeypatch.undo()
     assert world.read(1) == []

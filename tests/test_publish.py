@@ -40,14 +40,14 @@ def test_post_ids_fit_in_a_double_and_ascend_within_a_process(author):
     assert max(made) < 2**53
 
 
-def test_an_id_that_is_taken_is_drawn_again(author, monkeypatch):
+def test_another_id_is_drawn_if_an_id_is_taken(author, monkeypatch):
     first = upload(author).post_id
     drawn = iter([first, first, first + 1])
     monkeypatch.setattr(post_ids, "draw", lambda *_: next(drawn))
     assert upload(author).post_id == first + 1
 
 
-def test_an_upload_by_nobody_changes_nothing(stores):
+def test_an_upload_by_an_unknown_account_changes_nothing(stores):
     with pytest.raises(NotFound):
         upload(stores)
     assert count(stores, Post) == count(stores, OutboxRow) == 0
@@ -60,7 +60,7 @@ def test_an_upload_succeeds_while_the_broker_is_down(author):
     assert read.one(author, None, upload(author, enqueue=broken).post_id)
 
 
-def test_an_upload_that_was_slow_to_commit_is_given_up(author, monkeypatch):
+def test_an_upload_that_is_slow_to_commit_is_aborted(author, monkeypatch):
     monkeypatch.setattr(post_ids, "GIVE_UP_SECONDS", -1)
     with pytest.raises(StoreUnavailable):
         upload(author)
@@ -75,7 +75,7 @@ def test_a_repeated_key_gets_the_first_answer_again(author):
     assert count(author, Post) == 1
 
 
-def test_a_key_with_another_body_is_refused_and_another_accounts_key_is_its_own(author):
+def test_a_key_with_another_body_is_refused_and_each_account_has_its_own_keys(author):
     upload(author, key="k")
     with pytest.raises(Invalid):
         upload(author, key="k", description="another")
@@ -84,7 +84,7 @@ def test_a_key_with_another_body_is_refused_and_another_accounts_key_is_its_own(
     assert count(author, Post) == 2
 
 
-def test_a_key_counts_once_with_many_clients_at_once(author, make_stores):
+def test_many_concurrent_clients_with_one_key_publish_one_post(author, make_stores):
     answers, barrier = [], threading.Barrier(6)
 
     def client(stores):
@@ -106,7 +106,7 @@ def test_a_key_counts_once_with_many_clients_at_once(author, make_stores):
     assert count(author, Post) == 1
 
 
-def test_a_key_is_forgotten_after_a_day(author, monkeypatch):
+def test_a_key_expires_after_a_day(author, monkeypatch):
     from feedsvc.posts import idempotency
 
     upload(author, key="k")
@@ -121,7 +121,7 @@ def test_an_edit_shows_in_the_next_read(author):
     assert b'"description":"new"' in read.one(author, None, post)
 
 
-def test_somebody_elses_post_cannot_be_changed(author):
+def test_a_post_of_another_author_cannot_be_changed(author):
     post = upload(author).post_id
     with pytest.raises(Forbidden):
         edit.delete(author, 8, post)
@@ -144,7 +144,7 @@ def test_a_post_is_deleted_once_and_stays_deleted(author):
         edit.delete(author, 9, post + 1)
 
 
-def test_several_posts_come_in_the_order_asked(author):
+def test_several_posts_are_returned_in_the_order_of_their_ids_in_the_request(author):
     first, second = upload(author).post_id, upload(author).post_id
     bodies = read.many(author, None, [first, 5, second])
     assert [str(first).encode() in bodies[0], str(second).encode() in bodies[1], len(bodies)] == [
@@ -154,7 +154,7 @@ def test_several_posts_come_in_the_order_asked(author):
     ]
 
 
-def test_a_deleted_account_is_gone_with_its_posts_and_edges(world):
+def test_an_account_is_deleted_with_its_posts_and_edges(world):
     world.add_followers(9, [1, 2, 3])
     world.people(8)
     world.follow(9, 8)
@@ -176,7 +176,7 @@ def test_a_deleted_account_is_gone_with_its_posts_and_edges(world):
     assert world.is_exact(1, 2, 3, 8, 9)
 
 
-def test_a_deletion_that_was_cut_short_can_be_asked_for_again(world, monkeypatch):
+def test_a_deletion_that_was_cut_short_can_be_requested_again(world, monkeypatch):
     world.add_followers(9, [1, 2])
     world.post(9)
     monkeypatch.setattr(accounts, "_remove_edges", lambda *_: 1 / 0)
@@ -192,7 +192,7 @@ def test_a_deletion_that_was_cut_short_can_be_asked_for_again(world, monkeypatch
     assert count(world.stores, Account) == 2
 
 
-def test_a_fan_out_that_ended_before_its_post_was_deleted_still_says_when(world):
+def test_a_fan_out_keeps_its_end_time_when_its_post_is_deleted(world):
     world.add_followers(9, [1])
     post = world.post(9)
     world.drain()

@@ -1,4 +1,4 @@
-"""When a follow began
+"""Record when a follow began.
 
 Revision: 0002
 Revises: 0001
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Nullable and without a default: no row is rewritten, and the version before goes on inserting beside it.
+    # Nullable and without a default: no row is rewritten, and the version before can still insert.
     op.add_column("follows", sa.Column("followed_at_seconds", sa.BigInteger(), nullable=True))
 
 

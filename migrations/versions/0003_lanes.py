@@ -1,4 +1,4 @@
-"""Lanes
+"""Divide large fan-outs into lanes.
 
 Revision: 0003
 Revises: 0002
@@ -14,8 +14,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Nullable and without a default: no row is rewritten, and the version before goes on inserting beside it. While both run, a
-    # link of the version before may deliver what a lane delivers too: a repeat, which readers drop.
+    # Nullable and without a default: no row is rewritten, and the version before can still insert.
+    # While both versions run, a link of the version before may deliver a post that a lane delivers
+    # too. Readers drop the repeat.
     op.add_column("fanouts", sa.Column("lane_bounds", sa.JSON(), nullable=True))
 
 

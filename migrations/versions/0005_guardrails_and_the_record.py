@@ -1,4 +1,4 @@
-"""Guardrails, relief, and what the record knows of a change
+"""Add guardrails, load shedding, and the forecast and outcome of a change.
 
 Revision: 0005
 Revises: 0003
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Nullable or with a default: no row is rewritten, and the version before goes on inserting beside it.
+    # Nullable or with a default: no row is rewritten, and the version before can still insert.
     op.add_column("policies", sa.Column("rolled_back_to", sa.Integer(), nullable=True))
     op.add_column(
         "policies", sa.Column("forced", sa.Boolean(), server_default=sa.false(), nullable=False)

@@ -1,4 +1,4 @@
-"""The cost model's inputs and unit costs
+"""Store the surveys and the unit costs of the cost model.
 
 Revision: 0006
 Revises: 0005
