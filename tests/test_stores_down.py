@@ -11,7 +11,7 @@ from tests.engines import wait_until
 
 @pytest.fixture
 def own_valkey():
-    server = cluster.asked_for()
+    server = cluster.start_redis()
     yield server
     server.close()
 
