@@ -16,7 +16,6 @@ from feedsvc.planning.costs import (
     Batches,
     Pulling,
     Pushing,
-    Queue,
     base_seconds,
     job_seconds,
     list_bytes,
@@ -25,6 +24,7 @@ from feedsvc.planning.costs import (
     push_seconds,
     seconds_to_last_follower,
     tenfolds,
+    wait_seconds,
 )
 from feedsvc.planning.model import Lines, Situation, saving
 from feedsvc.planning.recommendation import RecommendationLimits, advise, choose
@@ -111,23 +111,22 @@ def test_the_formulas_give_the_sums_made_by_hand():
 @given(st.floats(0, 2), st.floats(0, 2))
 def test_busier_workers_make_jobs_wait_longer(one, other):
     less, more = sorted((one, other))
-    waits = [Queue(seconds=busy, squares=busy * 0.1).wait_seconds for busy in (less, more)]
+    waits = [wait_seconds(busy, busy * 0.1) for busy in (less, more)]
     assert waits[0] <= waits[1]
     assert math.isinf(waits[1]) == (more >= 1)
 
 
 def test_the_wait_is_that_of_pollaczek_and_khinchine():
     # Equal jobs of 0.1 s, five a second, wait half as long as jobs of exponential length (M/M/1).
-    assert close(Queue(seconds=0.5, squares=5 * 0.1**2).wait_seconds, 0.05)
-    assert close(Queue(seconds=0.5, squares=5 * 2 * 0.1**2).wait_seconds, 0.1)
+    assert close(wait_seconds(0.5, 5 * 0.1**2), 0.05)
+    assert close(wait_seconds(0.5, 5 * 2 * 0.1**2), 0.1)
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6))
 def test_more_followers_are_reached_later(one, other):
     less, more = sorted((one, other))
     times = [
-        seconds_to_last_follower(DEFAULT_COSTS, count, 1.0, BATCHES, Queue())
-        for count in (less, more)
+        seconds_to_last_follower(DEFAULT_COSTS, count, 1.0, BATCHES, 0.0) for count in (less, more)
     ]
     if BATCHES.links(less) > 0 or BATCHES.links(more) == 0:
         assert times[0] <= times[1] + 1e-12

@@ -36,7 +36,7 @@ DEFAULT_COSTS = UnitCosts(
     feed_bytes=80,
     entry_bytes=10.2,
 )
-# Another machine, or the same machine on another day, may differ by this share of a unit cost.
+# Unit costs differ by up to this share between machines, and between days on one machine.
 _DEFAULT_MARGIN = 0.5
 # The worker processes that `feedsvc up` starts.
 _DEFAULT_WORKERS = 2

@@ -35,7 +35,7 @@ def change(
     if_match: int | None,
     force: bool = False,
 ) -> PolicyInfo:
-    """Add a version with these thresholds, and return it.
+    """Add a version with the given thresholds, and return it.
 
     The forecast that the guardrails judge assumes a rollout to all accounts. Raises `StaleVersion`
     unless `if_match` is the latest version (None accepts any), `Refused` if the change breaks a
@@ -92,7 +92,7 @@ def rollback(
 def roll_back_if_broken(stores: Stores) -> bool:
     """Roll back the latest version if it has broken a limit of its watch.
 
-    Returns whether this call added the rollback. Workers may run this at the same time.
+    Returns whether this call added the rollback. Several workers may run this concurrently.
     """
     latest = versions.current(stores)
     if latest.watch is None or now() > latest.watch.until:

@@ -1,10 +1,10 @@
-"""What pushing and pulling cost: the formulas of `docs/evidence/threshold.md`. Pure.
+"""The cost of pushing and pulling: the formulas of `docs/evidence/threshold.md`. Pure.
 
 The trade-off is from Silberstein, Terrace, Cooper and Ramakrishnan, *Feeding Frenzy: Selectively
 Materializing Users' Event Feeds* (SIGMOD 2010): either an upload writes its post into a feed, or
 every read of that feed merges the post. Costs are the processor time of web processes, workers,
-Redis and the database together: in µs for one unit, in seconds for an amount of work. The work may
-be that of a day or of a replay; the seconds then belong to the same time.
+Redis and the database together: in µs for one unit, in seconds for an amount of work. An amount of
+work belongs to a period, which is a day or a replay, and so do its seconds.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def tenfolds(lists: float) -> float:
 
 
 def base_seconds(costs: UnitCosts, *, posts: float, reads: float) -> float:
-    """Return the cost of uploads and reads that is the same under any threshold."""
+    """Return the cost of uploads and reads that no threshold changes."""
     return _US * (posts * costs.upload_us + reads * costs.read_us)
 
 
@@ -163,38 +163,31 @@ class Batches:
         return 0 if followers <= self.small else math.ceil(followers / self.batch)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Queue:
-    """Links and micro-batches that wait for workers: M/G/1, with an equal share for each worker.
+def wait_seconds(busy: float, squares: float) -> float:
+    """Return the mean time that a link or a micro-batch waits for a worker (M/G/1).
 
+    In one second, the jobs of one worker take `busy` seconds together, and `squares` is the sum of
+    the squares of their seconds. Each worker has an equal share of all jobs. Infinite if `busy` is
+    at least 1, because then the queue grows without end.
     The mean wait is Pollaczek's and Khinchine's, rate · E[s²] / 2(1 - utilisation) (Kleinrock,
     *Queueing Systems* I, 1975, 5.6). Workers that share one queue wait less, so it is a bound.
     """
-
-    # For one worker and second: the seconds of its jobs, and the sum of their squares.
-    seconds: float = 0.0
-    squares: float = 0.0
-
-    @property
-    def wait_seconds(self) -> float:
-        """Return the mean wait of a job; infinite if jobs arrive faster than a worker runs them."""
-        return self.squares / (2 * (1 - self.seconds)) if self.seconds < 1 else math.inf
+    return squares / (2 * (1 - busy)) if busy < 1 else math.inf
 
 
 def seconds_to_last_follower(
-    costs: UnitCosts, followers: float, materialised_share: float, batches: Batches, queue: Queue
+    costs: UnitCosts, followers: float, materialised_share: float, batches: Batches, wait: float
 ) -> float:
-    """Return the mean time from an upload to its last push, in which each link waits and works.
+    """Return the mean time from an upload to its last push, if each job waits `wait` seconds.
 
     The result is a bound, for two reasons. Lanes share the links of a large account among workers,
-    while the formula runs them one after the other. A post of a micro-batch waits less than the
-    post that asked for the micro-batch. Infinite if the workers cannot keep up.
+    while the formula runs them one after the other. And of the posts of a micro-batch, the first
+    one waits longest, which the formula takes for all. Infinite if the workers cannot keep up.
     """
     links = batches.links(followers)
     own = 0.0 if links else GATHER_SECONDS + _US * costs.round_us
-    return own + max(1, links) * (
-        queue.wait_seconds + job_seconds(costs, followers, materialised_share, batches)
-    )
+    job = job_seconds(costs, followers, materialised_share, batches)
+    return own + max(1, links) * (wait + job)
 
 
 def job_seconds(
@@ -202,7 +195,7 @@ def job_seconds(
 ) -> float:
     """Return the time of one link of a fan-out, or of its part of a micro-batch.
 
-    The result is a bound: some of the work runs at the same time on several processors.
+    The result is a bound: some of the work runs in parallel on several processors.
     """
     links = batches.links(followers)
     own = costs.small_fanout_us if links == 0 else costs.link_us
@@ -215,7 +208,7 @@ def posts_per_micro_batch(
 ) -> float:
     """Return how many small fan-outs a micro-batch delivers.
 
-    `posts_per_second` counts small posts, each of which adds `seconds_each` to its micro-batch.
+    `posts_per_second` counts small posts. Each of them adds `seconds_each` to its micro-batch.
     A micro-batch gathers the post that asks for it and the posts of its waiting time. If workers
     are busy, it delivers the posts that came for one worker while the micro-batch before it ran:
     n = rate · (micro-batch + n · each). The larger of both counts, up to `MAX_POSTS`.

@@ -102,10 +102,10 @@ _FIGURES = (
     (
         "max_delivery_seconds",
         "seconds to the last follower",
-        lambda of: of.seconds_to_last_follower,
+        lambda preview: preview.seconds_to_last_follower,
     ),
-    ("max_lists_per_read", "lists merged a read", lambda of: of.lists_per_read.p99),
-    ("max_memory_bytes", "bytes of memory", lambda of: of.redis_bytes),
+    ("max_lists_per_read", "lists merged a read", lambda preview: preview.lists_per_read.p99),
+    ("max_memory_bytes", "bytes of memory", lambda preview: preview.redis_bytes),
 )
 
 

@@ -1,8 +1,9 @@
-"""The cost model: predict what a pair of thresholds does, from a survey and unit costs. Pure.
+"""The cost model: predict the effect of a pair of thresholds, from a survey and unit costs. Pure.
 
 Every figure has a margin, the half-width of its 95 % interval. The margin joins the uncertainty of
 the survey's samples with that of the calibration, as the root of the sum of squares. A cost is a
-sum of unit costs, so the same sum over their margins bounds the error of the calibration.
+weighted sum of unit costs. Their margins, summed with the same weights, bound the error of the
+calibration.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from feedsvc.planning import costs as formulas
-from feedsvc.planning.costs import Batches, Pulling, Pushing, Queue, UnitCosts
+from feedsvc.planning.costs import Batches, Pulling, Pushing, UnitCosts
 from feedsvc.planning.survey.aggregates import DAY_SECONDS, Cell, ListsAt, Survey, mixed
 
 _Work = TypeVar("_Work", Pushing, Pulling)
@@ -41,7 +42,7 @@ class Estimate(NamedTuple):
 class Group(NamedTuple):
     """A cell or a named account, and the work that its posts cause if all are pushed.
 
-    `links` are those of one post; 0 if it joins a micro-batch. `jobs` counts the links of a day,
+    `links` counts the links of one post; 0 if it joins a micro-batch. `jobs` counts the links of a day,
     or the posts of a day that join micro-batches, and `job_seconds` is the time of one job.
     """
 
@@ -88,6 +89,17 @@ class Situation:
         return sum(group.cell.posted for group in self.groups)
 
     @cached_property
+    def reads_per_follow(self) -> float:
+        """Return the reads a day of the average follower of an author.
+
+        With every account pulled, each merge of a list belongs to one read and one follow. So the
+        result is the number of merges over the number of follows of authors.
+        """
+        cells = [group.cell for group in self.groups]
+        follows = sum(cell.followers * cell.posted / cell.accounts for cell in cells)
+        return self.survey.reads * self.survey.lists[0].mean / follows if follows else 0.0
+
+    @cached_property
     def posts_per_micro_batch(self) -> float:
         """Return how many small fan-outs a micro-batch delivers if every small post is pushed.
 
@@ -100,7 +112,7 @@ class Situation:
         )
 
     def pulled_share(self, group: Group, lines: Lines) -> float:
-        """Return the share of a group's accounts that these thresholds pull.
+        """Return the share of a group's accounts that a pair of thresholds pulls.
 
         Accounts between the thresholds keep the route that they have today.
         """
@@ -115,7 +127,7 @@ class Situation:
         return above + between * (above_today + between_today * pulled)
 
     def predict(self, lines: Lines) -> Prediction:
-        """Predict what these thresholds do in the long run."""
+        """Predict the effect of a pair of thresholds in the long run."""
         sums = _Sums()
         for group in self.groups:
             sums.add(group, self.pulled_share(group, lines), lines)
@@ -124,7 +136,7 @@ class Situation:
 
 @dataclass
 class _Sums:
-    """Sums over all accounts, per day: what is pushed, and what is pulled."""
+    """Daily sums over all accounts, of the pushing and of the pulling."""
 
     posts: float = 0.0
     small_posts: float = 0.0
@@ -169,7 +181,7 @@ class _Sums:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a pair of thresholds does. Rates are per day."""
+    """The effect of a pair of thresholds. Rates are per day."""
 
     situation: Situation
     lines: Lines
@@ -240,7 +252,7 @@ class Prediction:
 
     @property
     def base_seconds(self) -> Estimate:
-        """Return the processor seconds of uploads and reads, the same under any threshold."""
+        """Return the processor seconds of uploads and reads that no threshold changes."""
         at, posts, reads = self.situation, self.situation.survey.posts, self.situation.survey.reads
         sampled = at.survey.reads_margin * at.costs.read_us / 1e6
         calibrated = formulas.base_seconds(at.margins, posts=posts, reads=reads)
@@ -261,7 +273,7 @@ class Prediction:
     def redis_bytes(self) -> Estimate:
         """Return the memory of feeds and celebrity lists.
 
-        The rest of Redis's memory (posts, relations …) is the same under any threshold.
+        No threshold changes the rest of Redis's memory (posts, relations …).
         """
         at, feeds = self.situation, self.situation.survey.materialised_feeds
         lists = feeds + self.sums.pulled_lists
@@ -289,22 +301,22 @@ class Prediction:
         return Estimate(expected, at_worst - expected if math.isfinite(at_worst) else math.inf)
 
     def _to_last_follower(self, slower: float) -> float:
-        """Return the same time if every unit cost is multiplied by `slower`."""
+        """Return this time with every unit cost multiplied by `slower`."""
         at, sums = self.situation, self.sums
         if not sums.largest_pushed:
             return 0.0
         per_second = slower / (DAY_SECONDS * at.workers)
         micro_batches, own_seconds = self.pushing.micro_batches, at.costs.round_us / 1e6
-        queue = Queue(
-            seconds=per_second * (sums.busy + micro_batches * own_seconds),
-            squares=per_second * slower * (sums.squares + micro_batches * own_seconds**2),
+        wait = formulas.wait_seconds(
+            per_second * (sums.busy + micro_batches * own_seconds),
+            per_second * slower * (sums.squares + micro_batches * own_seconds**2),
         )
         return formulas.seconds_to_last_follower(
             at.costs.share(slower),
             sums.largest_pushed,
             at.survey.materialised_share,
             at.batches,
-            queue,
+            wait,
         )
 
 

@@ -1,4 +1,4 @@
-"""Measure the outcome of a version, over up to a day while it held.
+"""Measure the outcome of a version: delivery lag, reads and costs in its first day.
 
 The record shows the outcome next to the forecast, so operators see how good the cost model is.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DAY = dt.timedelta(days=1)
 # Delivery lag is sampled from each half hour of the day, at most 500 posts of each. So a busy day
-# costs as much to measure as a quiet one, and every hour counts.
+# costs no more to measure than a quiet day, and every half hour counts.
 _PARTS = 48
 _POSTS_A_PART = 500
 
@@ -47,7 +47,7 @@ class Outcome:
 
 
 def measure_due(stores: Stores) -> int:
-    """Record the outcome of each version that has held for a day or was replaced.
+    """Record the outcome of each version that was in force for a day, or was replaced.
 
     Returns how many outcomes it recorded.
     """

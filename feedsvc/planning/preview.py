@@ -1,4 +1,4 @@
-"""Preview a change of the threshold: what it does, next to today, from the latest survey.
+"""Preview a change of the threshold: its effects next to today's figures, from the latest survey.
 
 A preview reads no account. The guardrails refuse changes by its figures, and the record of
 versions stores it.
@@ -35,7 +35,7 @@ _NAMED = 10
 class Figure:
     """A value today and with the proposed thresholds, with the half-width of its 95 % interval.
 
-    None stands for a value without bound, or for one that is not known.
+    None stands for a value without bound, or for an unknown value.
     """
 
     today: float | None
@@ -80,7 +80,7 @@ class ListsPerRead:
 
 @dataclass(frozen=True)
 class ProcessorSeconds:
-    """Processor seconds a day. `base` is the same under any threshold."""
+    """Processor seconds a day. No threshold changes `base`."""
 
     push: Figure
     pull: Figure
@@ -90,7 +90,7 @@ class ProcessorSeconds:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a change does."""
+    """The effects of a change, each next to today's figure."""
 
     current: PolicyInfo
     proposed: Lines
@@ -107,7 +107,7 @@ class Preview:
 
 
 def preview(stores: Stores, promote_at: int, demote_at: int | None = None) -> Preview:
-    """Preview a change to these thresholds. Raises `NoSurvey`.
+    """Preview a change to the given thresholds. Raises `NoSurvey`.
 
     Callers make sure that promote_at ≥ demote_at ≥ 1. Without `demote_at`, the lower threshold
     keeps today's ratio to the upper one.
@@ -170,7 +170,7 @@ def current_situation(stores: Stores) -> tuple[PolicyInfo, CalibratedCosts, Situ
 
 
 def finite(value: float) -> float | None:
-    """Return a number that JSON can write: None for infinity, and for what is not a number."""
+    """Return a number that JSON can write; None for infinity and for not-a-number."""
     return value if math.isfinite(value) else None
 
 

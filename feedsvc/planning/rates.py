@@ -2,7 +2,7 @@
 
 The rule of *Feeding Frenzy* (Silberstein et al., SIGMOD 2010) weighs, for each pair of an author
 and a reader, how often the author posts against how often the reader reads. A follower threshold
-is a proxy for this rule. `per_account` estimates what the rule saves over the best threshold.
+is a proxy for this rule. `per_account` estimates the saving of the rule over the best threshold.
 `misfits` finds the accounts that the threshold treats worst.
 """
 
@@ -18,18 +18,17 @@ from feedsvc.routing.policy import Thresholds, decide
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from feedsvc.planning.model import Prediction, Situation
-    from feedsvc.planning.survey.aggregates import Cell
+    from feedsvc.planning.model import Group, Prediction, Situation
     from feedsvc.routing.policy import Route
 
 _MISFITS = 10
-# Two sums of the same numbers in another order differ by up to this share.
+# Sums of equal numbers in another order differ by up to this share.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class PerAccount:
-    """The cost of the rule by rates, and what it saves over the best threshold of the curve."""
+    """The cost of the rule by rates, and its saving over the best threshold of the curve."""
 
     processor_seconds_per_day: float
     saves_per_day: float
@@ -51,25 +50,22 @@ class Misfit:
     saves_per_day: float
 
 
-def account_seconds(situation: Situation, cell: Cell) -> tuple[float, float]:
-    """Return the cost of pushing and of pulling all posts of a cell, in processor seconds a day.
+def account_seconds(situation: Situation, group: Group) -> tuple[float, float]:
+    """Return the cost of pushing and of pulling all posts of a group, in processor seconds a day.
 
     The estimate assumes that followers of different accounts read equally often. Each read by a
     follower merges the list, even if the list has nothing new, so a silent account costs something
     to pull.
     """
-    survey = situation.survey
-    followers = cell.follower_ids / cell.posts if cell.posts else 0.0
-    links = cell.posts * situation.batches.links(followers)
-    small = 0.0 if links else cell.posts
+    cell, survey = group.cell, situation.survey
     pushing = Pushing(
         posts=cell.posts,
-        small_posts=small,
-        micro_batches=small / situation.posts_per_micro_batch,
-        links=links,
+        small_posts=group.small_posts,
+        micro_batches=group.small_posts / situation.posts_per_micro_batch,
+        links=cell.posts * group.links,
         follower_ids=cell.follower_ids,
     )
-    merged = _reads_of_a_follow(situation) * cell.followers * (cell.posted / cell.accounts)
+    merged = situation.reads_per_follow * cell.followers * (cell.posted / cell.accounts)
     all_pulled = survey.lists[0]
     pulling = Pulling(
         lists=merged,
@@ -81,25 +77,14 @@ def account_seconds(situation: Situation, cell: Cell) -> tuple[float, float]:
     return push, formulas.pull_seconds(situation.costs, pulling)
 
 
-def _reads_of_a_follow(situation: Situation) -> float:
-    """Return the reads a day of the average follower of an author.
-
-    With every account pulled, each merge of a list belongs to one read and one follow. So the
-    result is the number of these merges over the number of follows of authors.
-    """
-    survey = situation.survey
-    cells = [group.cell for group in situation.groups]
-    follows = sum(cell.followers * cell.posted / cell.accounts for cell in cells)
-    return survey.reads * survey.lists[0].mean / follows if follows else 0.0
-
-
 def per_account(situation: Situation, curve: Sequence[Prediction]) -> PerAccount:
     """Return the cost of choosing the cheaper route for each account.
 
-    The share of reads that merge any list is scaled by the cost of the pulled lists.
+    The share of reads that merge any list is that of pulling every account, scaled by the cost of
+    the pulled lists.
     """
     survey = situation.survey
-    costs = [account_seconds(situation, group.cell) for group in situation.groups]
+    costs = [account_seconds(situation, group) for group in situation.groups]
     pulled_lists = sum(
         group.cell.posted
         for group, (push, pull) in zip(situation.groups, costs, strict=True)
@@ -134,7 +119,7 @@ def misfits(situation: Situation, route: Route) -> list[Misfit]:
         decision = decide(named.follower_count, last_route, today, None)
         if named.pin or named.entries == 0 or decision.route != route:
             continue
-        push, pull = account_seconds(situation, named.cell())
+        push, pull = account_seconds(situation, situation.group(named.cell()))
         saves = push - pull if route == "push" else pull - push
         if saves > 0:
             account, followers = named.account_id, named.follower_count

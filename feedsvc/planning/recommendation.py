@@ -73,7 +73,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Saves:
-    """What the recommended threshold saves over today's, with its 95 % half-width."""
+    """The saving of the recommended threshold over today's, with its 95 % half-width."""
 
     processor_seconds_per_day: float
     margin: float
@@ -102,7 +102,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Choice:
-    """The best threshold of a curve, and what it saves over today's.
+    """The best threshold of a curve, and its saving over today's.
 
     `binding` is the limit that rules out a cheaper threshold, or that even the best one breaks.
     """

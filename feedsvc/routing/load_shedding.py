@@ -1,8 +1,9 @@
 """Shed load while fan-outs are late: pull the accounts with the most followers.
 
-Each check that finds the delivery lag above its limit adds accounts. Their posts stay visible,
-because readers merge the celebrity lists; no post is dropped. Load shedding starts only after an
-operator has set the guardrail `relief_delivery_seconds`.
+The line is the follower count from which accounts are pulled. Each check that finds the delivery
+lag above its limit lowers the line. Posts of pulled accounts stay visible, because readers merge the
+celebrity lists. No post is dropped. Load shedding starts only after an operator has set the
+guardrail `relief_delivery_seconds`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def current(stores: Stores) -> LoadShedding | None:
 def adjust(stores: Stores) -> None:
     """Move the line one step by the delivery lag.
 
-    Workers may run this at the same time; only one of them moves the line.
+    Several workers may run this concurrently. Only one of them moves the line.
     """
     limit = guardrails.current(stores).guardrails.relief_delivery_seconds
     with stores.sql.reading() as connection:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     # (account, followers, route of its latest post) -> the route of its next post
     Decider = Callable[[int, int, Route | None], Decision]
 
-# The version that the settings stand for, until an operator sets another one.
+# The settings make version 1. It is stored when an operator adds the first change.
 FIRST_VERSION = 1
 NOT_EXPIRED = or_(Pin.expires_at.is_(None), Pin.expires_at > bindparam("now"))
 
@@ -44,7 +44,7 @@ _SHEDDING = select(
 
 
 def decider(stores: Stores, connection: Connection, accounts: list[int]) -> Decider:
-    """Read the inputs once, and return a function that decides for any of these accounts."""
+    """Read the inputs once, and return a function that decides for each account in `accounts`."""
     latest, settled = latest_and_settled(stores, connection)
     shedding = current_shedding(connection)
     rows = connection.execute(_PINNED_OF, {"now": now(), "accounts": accounts})
@@ -60,7 +60,7 @@ def decider(stores: Stores, connection: Connection, accounts: list[int]) -> Deci
 def latest_and_settled(stores: Stores, connection: Connection) -> tuple[Thresholds, Thresholds]:
     """Return the latest version, and the last version that was rolled out to all accounts.
 
-    Both are the same version unless a gradual rollout is going on.
+    The two differ only during a gradual rollout.
     """
     first = Thresholds(FIRST_VERSION, stores.limits.promote_at, stores.limits.demote_at)
     newest = connection.execute(_NEWEST).first()

@@ -49,7 +49,7 @@ class Decision:
 
 
 def demote_at_in_ratio(promote_at: int, of_promote_at: int, of_demote_at: int) -> int:
-    """Return the lower threshold that has the same ratio to `promote_at` as another pair has.
+    """Return the lower threshold for `promote_at`, in the ratio of another pair of thresholds.
 
     The result is rounded, at least 1 and at most `promote_at`.
     """

@@ -1,4 +1,4 @@
-"""The record of policy versions: each threshold, who set it and why.
+"""The record of policy versions: each threshold, its author and the reason.
 
 A version also stores the forecast of its change, how it is watched, and its measured outcome.
 """
