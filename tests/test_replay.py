@@ -114,9 +114,10 @@ def test_every_post_is_pulled_or_reaches_every_follower_once(graph, posts, reads
 
 @given(graphs, events, events, st.lists(st.integers(0, 1), min_size=COUNT, max_size=COUNT))
 def test_a_read_merges_the_lists_that_hold_a_post_at_that_moment(graph, posts, reads, pulled):
-    """Pushes take no time here: each pushed post is listed for `take_off_seconds`.
+    """Pushes take no time here, and micro-batches do not gather.
 
-    So a simple count of listed authors gives the lists that each read merges.
+    So each pushed post is listed for `take_off_seconds`, and a simple count of listed authors gives
+    the lists that each read merges.
     """
     instant = replace(DEPLOYMENT, costs=FREE)
     merged = []
@@ -134,7 +135,8 @@ def test_a_read_merges_the_lists_that_hold_a_post_at_that_moment(graph, posts, r
             and (pulled[author - 1] or at < posted + instant.take_off_seconds)
         }
         merged.append(len(listed))
-    found = simulate(graph, workload(graph, posts, reads), bytearray(pulled), instant)
+    with patch.object(write_path, "GATHER_SECONDS", 0.0):
+        found = simulate(graph, workload(graph, posts, reads), bytearray(pulled), instant)
     assert found.lists_per_read == distribution(Counter(merged))
 
 
