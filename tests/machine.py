@@ -1,8 +1,9 @@
-"""A Hypothesis state machine over HTTP: whatever happens, in whatever order, every walk is the oracle's.
+"""A Hypothesis state machine over HTTP: after every step, each walk equals the oracle's.
 
-Limits are tiny (tests/conftest.py), so that trims, floors, batches and slices are reached in a few steps. Requests, links and sweeps die
-before any of their steps, or are held there while others go on. Only half of the viewers are read after every step: a read mends
-what it finds missing, and the others must hold without it.
+The limits are tiny (tests/conftest.py), so a few steps reach trims, floors, batches and slices.
+Requests, links, micro-batches and sweeps die before any of their steps, or pause there while other
+rules run. Only half of the viewers are read after every step. A read repairs the views that it
+finds missing, so the feeds of the other viewers must stay right without repairs.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from redis import RedisError
 
 from tests import steps, views
-from tests.moments import ACCOUNTS, Moments, accounts, any_of, pairs, relations, step_numbers
+from tests.moments import ACCOUNTS, Moments, accounts, any_index, pairs, relations, step_numbers
 from tests.oracle import Oracle
 from tests.served import Served, ids_of
 
-WATCHED = ACCOUNTS[:4]
+# The viewers whose feeds are read after every step.
+READ_ALWAYS = ACCOUNTS[:4]
 
 PATHS = {
     "follow": "following",
@@ -33,13 +35,17 @@ PATHS = {
 
 
 @dataclass
-class Watch:
-    """What a read that takes time may and must show: what was in the feed at some moment of it, and at every moment."""
+class OpenRead:
+    """A walk or a paused read in progress, with the bounds of its answer.
+
+    `must`: posts that were in the feed at every moment of the read. `may`: posts that were in the
+    feed at some moment.
+    """
 
     viewer: int
     must: set[int]
     may: set[int]
-    held: steps.HeldStep | None = None
+    call: steps.PausedCall | None = None
     limit: int = 2
     cursor: str | None = None
     seen: list[int] = field(default_factory=list)
@@ -47,46 +53,53 @@ class Watch:
 
 @dataclass
 class Poll:
-    """A client that asks upwards; `due` was uploaded since and in the feed ever since."""
+    """A client that asks for newer posts.
+
+    `existing`: every post that has existed for certain. `due`: posts that were uploaded since the
+    poll began and have been in the feed ever since; the next poll must show them.
+    """
 
     viewer: int
     cursor: str
-    known: set[int]
+    existing: set[int]
     shown: set[int]
     due: set[int] = field(default_factory=set)
 
 
 @dataclass
 class Change:
-    """A change on its way: the operation as the oracle knows it, and how a client asks for it (again)."""
+    """A change under way: its operation for the oracle, and the request that a client repeats.
+
+    `is_logged`: the operation is in the machine's log, because it is committed. The log alone does
+    not say so: an equal operation may be older.
+    """
 
     operation: tuple
     ask: object
-    held: steps.HeldStep | None = None
-    is_noted: bool = (
-        False  # in the log, because it is committed; an equal operation may have been there before
-    )
+    call: steps.PausedCall | None = None
+    is_logged: bool = False
 
 
 class Machine(Moments):
-    engines = None  # (an empty database's URL as a context manager, Valkey, the limits): set by whoever runs it
+    # (a context manager that gives an empty database's URL, Valkey, the limits), set by the caller.
+    engines = None
     runs = steps_taken = walks_taken = 0
 
     def __init__(self):
         super().__init__()
         fresh_database, self.valkey, limits = self.engines
         self.patch = pytest.MonkeyPatch()
-        self._database, self._visible = fresh_database(), steps.visible(self.patch)
+        self._database, self._counted = fresh_database(), steps.counted(self.patch)
         settings = {
             "redis_url": self.valkey.url,
             "broker_url": self.valkey.broker_url,
             "database_url": self._database.__enter__(),
         }
-        self._visible.__enter__()
+        self._counted.__enter__()
         self.served = Served(self.patch, **settings, **limits)
         self.served.worker.redis.flushall()
-        self.log, self.walks, self.polls, self.holds = [], [], [], []
-        self.change = None  # one at a time is on its way: committed, it may be seen or not
+        self.log, self.walks, self.polls, self.paused = [], [], [], []
+        self.change = None  # at most one change is under way
         self.uploads = self.steps_done = 0
         Machine.runs += 1
         self.oracles = [Oracle()]
@@ -95,53 +108,58 @@ class Machine(Moments):
         try:
             self.finish_everything()
             for viewer in ACCOUNTS:
-                self.is_exact(viewer, 7)
+                self.assert_exact(viewer, 7)
             for _ in range(200):
                 if not self.served.queue:
                     break
                 self.served.run_link(self.served.queue.pop())
             self.served.sweep()
             for viewer in ACCOUNTS:
-                self.is_exact(viewer, 7)
+                self.assert_exact(viewer, 7)
             views.are_true(self.served.worker)
         finally:
             self.served.close()
             self.valkey.forget_snapshot()
-            self._visible.__exit__(None, None, None)
+            self._counted.__exit__(None, None, None)
             self.patch.undo()
             self._database.__exit__(None, None, None)
 
-    # What is known of the feeds
+    # The oracle's feeds
 
-    def happened(self, operation):
+    def log_operation(self, operation):
         self.log.append(operation)
-        self.reckon()
+        self.recompute()
 
-    def reckon(self):
-        """The feeds as they are now; two versions while a committed change is not answered yet."""
+    def recompute(self):
+        """Replay the log.
+
+        While a committed change has no answer yet, it may be visible or not. Then there are two
+        oracles: with the change, and without it.
+        """
         self.oracles = [Oracle(self.log)]
-        if self.change and self.change.is_noted:
-            self.oracles.append(
-                Oracle(
-                    [operation for operation in self.log if operation is not self.change.operation]
-                )
-            )
-        for watch in self.walks + [hold for hold in self.holds if isinstance(hold, Watch)]:
-            watch.must &= self.surely(watch.viewer)
-            watch.may |= self.maybe(watch.viewer)
+        if self.change and self.change.is_logged:
+            # By identity: an equal operation of the past stays.
+            others = [each for each in self.log if each is not self.change.operation]
+            self.oracles.append(Oracle(others))
+        for read in self.walks + [each for each in self.paused if isinstance(each, OpenRead)]:
+            read.must &= self.certain(read.viewer)
+            read.may |= self.possible(read.viewer)
         for poll in self.polls:
-            sure = self.surely(poll.viewer)
-            settled = set.intersection(*(set(oracle.posts) for oracle in self.oracles)) - poll.known
-            poll.known |= settled
-            poll.due = (poll.due | settled) & sure
+            existing = set.intersection(*(set(oracle.posts) for oracle in self.oracles))
+            new = existing - poll.existing
+            poll.existing |= new
+            poll.due = (poll.due | new) & self.certain(poll.viewer)
 
-    def surely(self, viewer):
+    def certain(self, viewer):
+        """Return the posts that the viewer's feed has by every oracle."""
         return set.intersection(*(set(oracle.feed(viewer)) for oracle in self.oracles))
 
-    def maybe(self, viewer):
+    def possible(self, viewer):
+        """Return the posts that the viewer's feed has by at least one oracle."""
         return set.union(*(set(oracle.feed(viewer)) for oracle in self.oracles))
 
-    def is_exact(self, viewer, limit):
+    def assert_exact(self, viewer, limit):
+        """Walk the whole feed and compare it with the oracle's."""
         Machine.walks_taken += 1
         ids, cursor = [], None
         while True:
@@ -151,52 +169,42 @@ class Machine(Moments):
             cursor = answer.json["page"]["next_cursor"]
             if cursor is None:
                 break
-            assert len(answer.json["data"]) == limit, "every page but the last is full"
-        assert ids == sorted(set(ids), reverse=True), "nothing twice, newest first"
+            assert len(answer.json["data"]) == limit, "a page before the last is not full"
+        assert ids == sorted(set(ids), reverse=True), "a post twice, or not newest first"
+        name = f"the feed of {viewer - ACCOUNTS[0]}"
         if len(self.oracles) == 1:
-            assert ids == self.oracles[0].feed(viewer), f"the feed of {viewer - ACCOUNTS[0]}"
-        assert self.surely(viewer) <= set(ids) <= self.maybe(viewer), (
-            f"the feed of {viewer - ACCOUNTS[0]}"
-        )
+            assert ids == self.oracles[0].feed(viewer), name
+        assert self.certain(viewer) <= set(ids) <= self.possible(viewer), name
 
-    # Beginning
+    # The beginning
 
     @initialize(
         edges=st.lists(pairs, max_size=30),
-        everybody=st.none() | accounts,
-        lines=st.none() | st.tuples(st.integers(1, 6), st.integers(0, 2)),
+        follows_all=st.none() | accounts,
+        thresholds=st.none() | st.tuples(st.integers(1, 6), st.integers(0, 2)),
         moved=st.lists(accounts, max_size=3),
         snapshot=st.booleans(),
     )
-    def begin(self, edges, everybody, lines, moved, snapshot):
+    def begin(self, edges, follows_all, thresholds, moved, snapshot):
         for account in ACCOUNTS:
             self.served.ask("PUT", f"/v1/accounts/{account}", account)
-        edges = list(
-            dict.fromkeys(
-                edges
-                + [(everybody, other) for other in ACCOUNTS if everybody and other != everybody]
-            )
-        )
+        if follows_all:
+            edges = edges + [(follows_all, other) for other in ACCOUNTS if other != follows_all]
+        edges = list(dict.fromkeys(edges))
         if edges:
-            lines_of = [
-                {"follower": str(a), "followee": str(b), "action": "follow"} for a, b in edges
-            ]
-            assert (
-                self.served.ask(
-                    "POST", "/v1/follows/batch", 1, "service", json=lines_of
-                ).status_code
-                == 200
-            )
+            lines = [{"follower": str(a), "followee": str(b), "action": "follow"} for a, b in edges]
+            answer = self.served.ask("POST", "/v1/follows/batch", 1, "service", json=lines)
+            assert answer.status_code == 200
         for a, b in edges:
-            self.happened(("follow", a, b))
-        if lines:
-            self.set_threshold(*lines, 100)
+            self.log_operation(("follow", a, b))
+        if thresholds:
+            self.set_threshold(*thresholds, 100)
         for author in moved:
             self.posts_move(author, 0, 1)
         if snapshot:
             self.valkey.snapshot()
 
-    # What people do
+    # Users
 
     @rule(
         author=accounts,
@@ -210,7 +218,7 @@ class Machine(Moments):
             change = self.upload_of(author)
             self.answered(change, change.ask())
 
-    @rule(which=any_of)
+    @rule(which=any_index)
     def delete(self, which):
         change = self.deletion_of(which)
         if change:
@@ -221,101 +229,89 @@ class Machine(Moments):
         change = self.relation_of(kind, *pair)
         self.answered(change, change.ask())
 
-    @rule(line=st.integers(1, 6), gap=st.integers(0, 2), percent=st.sampled_from([0, 50, 100]))
-    def set_threshold(self, line, gap, percent):
+    @rule(demote_at=st.integers(1, 6), gap=st.integers(0, 2), percent=st.sampled_from([0, 50, 100]))
+    def set_threshold(self, demote_at, gap, percent):
         body = {
-            "promote_at": line + gap,
-            "demote_at": line,
+            "promote_at": demote_at + gap,
+            "demote_at": demote_at,
             "rollout_percent": percent,
             "reason": "test",
         }
-        answer = self.served.ask(
-            "PUT", "/v1/admin/threshold", 1, "admin:write", json=body, headers={"If-Match": "*"}
-        )
-        assert answer.status_code == 200
+        assert self.administer("PUT", "threshold", body).status_code == 200
 
-    @rule(which=any_of)
+    @rule(which=any_index)
     def roll_back(self, which):
         version = self.served.ask("GET", "/v1/admin/threshold", 1, "admin:read").json["version"]
         body = {"version": which % version + 1, "reason": "test"}
-        answer = self.served.ask(
-            "POST",
-            "/v1/admin/threshold/rollback",
-            1,
-            "admin:write",
-            json=body,
-            headers={"If-Match": "*"},
-        )
-        assert answer.status_code == 200
+        assert self.administer("POST", "threshold/rollback", body).status_code == 200
 
     @rule(account=accounts, route=st.sampled_from(["push", "pull", None]))
     def pin(self, account, route):
-        path = f"/v1/admin/accounts/{account}/route"
+        path = f"accounts/{account}/route"
         if route:
-            assert (
-                self.served.ask(
-                    "PUT", path, 1, "admin:write", json={"route": route, "reason": "test"}
-                ).status_code
-                == 200
-            )
+            body = {"route": route, "reason": "test"}
+            assert self.administer("PUT", path, body).status_code == 200
         else:
-            assert self.served.ask("DELETE", path, 1, "admin:write").status_code == 204
+            assert self.administer("DELETE", path).status_code == 204
+
+    def administer(self, method, path, body=None):
+        about = {"json": body, "headers": {"If-Match": "*"}} if body else {}
+        return self.served.ask(method, f"/v1/admin/{path}", 1, "admin:write", **about)
 
     @rule(viewer=accounts, limit=st.sampled_from([1, 2, 3, 100]))
     def read(self, viewer, limit):
-        self.is_exact(viewer, limit)
+        self.assert_exact(viewer, limit)
 
-    # Walks and polls that stay open
+    # Walks and polls over many steps
 
     @rule(viewer=accounts)
     @precondition(lambda self: len(self.walks) < 3)
     def start_walk(self, viewer):
-        self.walks.append(Watch(viewer, self.surely(viewer), self.maybe(viewer)))
-        self.walk_on(len(self.walks) - 1)
+        self.walks.append(OpenRead(viewer, self.certain(viewer), self.possible(viewer)))
+        self.continue_walk(len(self.walks) - 1)
 
-    @rule(which=any_of)
+    @rule(which=any_index)
     @precondition(lambda self: self.walks)
-    def walk_on(self, which):
+    def continue_walk(self, which):
         walk = self.walks[which % len(self.walks)]
         answer = self.served.page(walk.viewer, walk.limit, walk.cursor)
         ids, walk.cursor = ids_of(answer), answer.json["page"]["next_cursor"]
-        assert set(ids) <= self.maybe(walk.viewer), "hidden means hidden"
+        assert set(ids) <= self.possible(walk.viewer), "a hidden post is shown"
         walk.seen += ids
-        assert walk.seen == sorted(set(walk.seen), reverse=True), "nothing twice, newest first"
+        assert walk.seen == sorted(set(walk.seen), reverse=True), (
+            "a post twice, or not newest first"
+        )
         if walk.cursor:
-            assert len(ids) == walk.limit, "every page but the last is full"
+            assert len(ids) == walk.limit, "a page before the last is not full"
         else:
             self.walks.remove(walk)
-            assert walk.must <= set(walk.seen), (
-                f"the walk of {walk.viewer - ACCOUNTS[0]} misses posts"
-            )
+            name = f"the walk of {walk.viewer - ACCOUNTS[0]}"
+            assert walk.must <= set(walk.seen), f"{name} misses posts"
 
     @rule(viewer=accounts, limit=st.sampled_from([2, 100]))
     @precondition(lambda self: len(self.polls) < 2 and len(self.oracles) == 1)
     def start_poll(self, viewer, limit):
         answer = self.served.page(viewer, limit)
-        shown = set(ids_of(answer))
-        self.polls.append(
-            Poll(viewer, answer.json["page"]["prev_cursor"], set(self.oracles[0].posts), shown)
-        )
+        existing, shown = set(self.oracles[0].posts), set(ids_of(answer))
+        self.polls.append(Poll(viewer, answer.json["page"]["prev_cursor"], existing, shown))
 
-    @rule(which=any_of, limit=st.sampled_from([1, 2, 100]))
+    @rule(which=any_index, limit=st.sampled_from([1, 2, 100]))
     @precondition(lambda self: self.polls)
     def poll(self, which, limit):
         poll = self.polls[which % len(self.polls)]
         while True:
             answer = self.served.page(poll.viewer, limit, poll.cursor)
             ids, poll.cursor = ids_of(answer), answer.json["page"]["prev_cursor"]
-            assert set(ids) <= self.maybe(poll.viewer), "hidden means hidden"
-            assert not poll.shown & set(ids), "each once"
+            assert set(ids) <= self.possible(poll.viewer), "a hidden post is shown"
+            assert not poll.shown & set(ids), "a poll shows a post twice"
             poll.shown |= set(ids)
             if not ids:
                 break
         assert poll.due <= poll.shown, f"the poll of {poll.viewer - ACCOUNTS[0]} misses posts"
 
-    # What workers do
+    # Workers
 
-    @rule(which=any_of, fate=st.sampled_from(["once", "once", "once", "twice", "lost"]))
+    @rule(which=any_index, fate=st.sampled_from(["once", "once", "once", "twice", "lost"]))
     @precondition(lambda self: self.served.queue)
     def run_link(self, which, fate):
         link = self.served.queue.pop(which % len(self.served.queue))
@@ -331,24 +327,24 @@ class Machine(Moments):
             self.run_link(0, "once")
 
     @rule()
-    def run_a_round(self):
+    def run_a_micro_batch(self):
         self.work(self.served.run_micro_batch)
 
     @rule()
     def sweep(self):
         self.work(self.served.sweep)
 
-    # What befalls Redis
+    # Redis loses data
 
     @rule(viewer=accounts)
     def expire_a_feed(self, viewer):
         self.served.worker.redis.delete(self.served.worker.keys.homefeed(viewer))
 
-    @rule(which=any_of)
+    @rule(which=any_index)
     def evict_a_key(self, which):
-        there = sorted(self.served.worker.redis.keys())
-        if there:
-            self.served.worker.redis.delete(there[which % len(there)])
+        keys = sorted(self.served.worker.redis.keys())
+        if keys:
+            self.served.worker.redis.delete(keys[which % len(keys)])
 
     @rule()
     def flush(self):
@@ -360,25 +356,25 @@ class Machine(Moments):
 
     @rule()
     def restart_redis(self):
-        """It comes back with its latest snapshot, or empty if there is none."""
+        """Redis comes back with its latest snapshot, or empty if there is none."""
         self.valkey.restart()
 
-    # What dies, and what is held, between any two of its steps
+    # Processes die between two steps
 
     @rule(viewer=accounts, after=step_numbers)
     def a_read_dies(self, viewer, after):
         steps.dies(lambda: self.served.page(viewer, 2), after)
 
-    @rule(which=any_of, after=step_numbers, comes_back=st.booleans())
+    @rule(which=any_index, after=step_numbers, is_redelivered=st.booleans())
     @precondition(lambda self: self.served.queue)
-    def a_link_dies(self, which, after, comes_back):
+    def a_link_dies(self, which, after, is_redelivered):
         link = self.served.queue.pop(which % len(self.served.queue))
         self.work(lambda: steps.dies(lambda: self.served.run_link(link), after))
-        if comes_back:
+        if is_redelivered:
             self.served.queue.append(link)
 
     @rule(after=step_numbers)
-    def a_round_dies(self, after):
+    def a_micro_batch_dies(self, after):
         self.work(lambda: steps.dies(self.served.run_micro_batch, after))
 
     @rule(after=step_numbers)
@@ -386,105 +382,108 @@ class Machine(Moments):
         self.work(lambda: steps.dies(self.served.sweep, after))
 
     @rule(
-        kind=relations, pair=pairs, after=step_numbers, mended=st.sampled_from(["retry", "sweep"])
+        kind=relations, pair=pairs, after=step_numbers, repair=st.sampled_from(["retry", "sweep"])
     )
     @precondition(lambda self: self.change is None)
-    def a_relation_dies(self, kind, pair, after, mended):
-        self.dies(self.relation_of(kind, *pair), after, mended)
+    def a_relation_dies(self, kind, pair, after, repair):
+        self.dies(self.relation_of(kind, *pair), after, repair)
 
-    @rule(author=accounts, after=step_numbers, mended=st.sampled_from(["retry", "sweep"]))
+    @rule(author=accounts, after=step_numbers, repair=st.sampled_from(["retry", "sweep"]))
     @precondition(lambda self: self.change is None)
-    def an_upload_dies(self, author, after, mended):
-        self.dies(self.upload_of(author), after, mended)
+    def an_upload_dies(self, author, after, repair):
+        self.dies(self.upload_of(author), after, repair)
 
-    @rule(which=any_of, after=step_numbers, mended=st.sampled_from(["retry", "sweep"]))
+    @rule(which=any_index, after=step_numbers, repair=st.sampled_from(["retry", "sweep"]))
     @precondition(lambda self: self.change is None and self.oracles[0].posts)
-    def a_deletion_dies(self, which, after, mended):
-        self.dies(self.deletion_of(which), after, mended)
+    def a_deletion_dies(self, which, after, repair):
+        self.dies(self.deletion_of(which), after, repair)
+
+    # Processes pause between two steps
 
     @rule(viewer=accounts, after=step_numbers)
-    @precondition(lambda self: len(self.holds) < 3)
-    def hold_a_read(self, viewer, after):
-        watch = Watch(viewer, self.surely(viewer), self.maybe(viewer))
-        watch.held = steps.HeldStep(lambda: self.served.page(viewer, 100), after)
-        self.holds.append(watch)
+    @precondition(lambda self: len(self.paused) < 3)
+    def pause_a_read(self, viewer, after):
+        read = OpenRead(viewer, self.certain(viewer), self.possible(viewer))
+        read.call = steps.PausedCall(lambda: self.served.page(viewer, 100), after)
+        self.paused.append(read)
 
-    @rule(which=any_of, after=step_numbers)
-    @precondition(lambda self: self.served.queue and len(self.holds) < 3)
-    def hold_a_link(self, which, after):
+    @rule(which=any_index, after=step_numbers)
+    @precondition(lambda self: self.served.queue and len(self.paused) < 3)
+    def pause_a_link(self, which, after):
         link = self.served.queue.pop(which % len(self.served.queue))
-        self.holds.append(steps.HeldStep(lambda: self.served.run_link(link), after))
+        self.paused.append(steps.PausedCall(lambda: self.served.run_link(link), after))
 
     @rule(after=step_numbers)
-    @precondition(lambda self: len(self.holds) < 3)
-    def hold_a_round(self, after):
-        self.holds.append(steps.HeldStep(self.served.run_micro_batch, after))
+    @precondition(lambda self: len(self.paused) < 3)
+    def pause_a_micro_batch(self, after):
+        self.paused.append(steps.PausedCall(self.served.run_micro_batch, after))
 
     @rule(after=step_numbers)
-    @precondition(lambda self: len(self.holds) < 3)
-    def hold_a_sweep(self, after):
-        self.holds.append(steps.HeldStep(self.served.sweep, after))
+    @precondition(lambda self: len(self.paused) < 3)
+    def pause_a_sweep(self, after):
+        self.paused.append(steps.PausedCall(self.served.sweep, after))
 
     @rule(kind=relations, pair=pairs, after=step_numbers)
     @precondition(lambda self: self.change is None)
-    def hold_a_relation(self, kind, pair, after):
-        self.hold(self.relation_of(kind, *pair), after)
+    def pause_a_relation(self, kind, pair, after):
+        self.pause(self.relation_of(kind, *pair), after)
 
     @rule(author=accounts, after=step_numbers)
     @precondition(lambda self: self.change is None)
-    def hold_an_upload(self, author, after):
-        self.hold(self.upload_of(author), after)
+    def pause_an_upload(self, author, after):
+        self.pause(self.upload_of(author), after)
 
-    @rule(which=any_of, after=step_numbers)
+    @rule(which=any_index, after=step_numbers)
     @precondition(lambda self: self.change is None and self.oracles[0].posts)
-    def hold_a_deletion(self, which, after):
-        self.hold(self.deletion_of(which), after)
+    def pause_a_deletion(self, which, after):
+        self.pause(self.deletion_of(which), after)
 
-    @rule(which=any_of)
-    @precondition(lambda self: self.holds)
-    def let_go(self, which):
-        hold = self.holds.pop(which % len(self.holds))
-        if isinstance(hold, Watch):
-            answer = hold.held.go_on()
-            ids = ids_of(answer)
-            must = {post for post in hold.must if len(ids) < 100 or post > ids[-1]}
-            assert must <= set(ids) <= hold.may | self.maybe(hold.viewer), (
-                f"a held read of {hold.viewer - ACCOUNTS[0]}"
-            )
+    @rule(which=any_index)
+    @precondition(lambda self: self.paused)
+    def resume(self, which):
+        paused = self.paused.pop(which % len(self.paused))
+        if isinstance(paused, OpenRead):
+            ids = ids_of(paused.call.resume())
+            # A full page of 100 says nothing about older posts.
+            must = {post for post in paused.must if len(ids) < 100 or post > ids[-1]}
+            may = paused.may | self.possible(paused.viewer)
+            name = f"a paused read of {paused.viewer - ACCOUNTS[0]}"
+            assert must <= set(ids) <= may, name
         else:
-            self.work(hold.go_on)
+            self.work(paused.resume)
 
     @rule()
     @precondition(lambda self: self.change is not None)
-    def let_the_change_go(self):
+    def resume_the_change(self):
         change = self.change
-        answer = change.held.go_on()
+        answer = change.call.resume()
         self.change = None
-        if change.is_noted:
+        if change.is_logged:
             if answer.status_code >= 500:
-                self.served.sweep()  # it was given up after its commit: the sweep owes the rest
-            self.reckon()
+                self.served.sweep()  # the request failed after its commit; the sweep finishes it
+            self.recompute()
         else:
             self.answered(change, answer)
 
-    # What holds at every moment
+    # Invariants
 
     @invariant()
     def every_walk_is_the_oracles(self):
         self.steps_done += 1
         Machine.steps_taken += 1
         if self.log:
-            for number, viewer in enumerate(WATCHED):
-                self.is_exact(viewer, [2, 3, 100][(self.steps_done + number) % 3])
+            for number, viewer in enumerate(READ_ALWAYS):
+                self.assert_exact(viewer, [2, 3, 100][(self.steps_done + number) % 3])
 
     @invariant()
     def stored_views_are_true(self):
         if self.change is None and self.log:
             views.are_true(self.served.worker)
 
-    # How
+    # Parts of the rules
 
     def time_passes(self, pause_ms, late):
+        """Move the clock on; a late upload draws an id of 1.9 s ago."""
         self.served.clock_ms += pause_ms
         self.served.late_ms = 1_900 if late else 0
 
@@ -505,35 +504,34 @@ class Machine(Moments):
 
     def relation_of(self, kind, account, other):
         method = "DELETE" if kind.startswith("un") else "PUT"
-        return Change(
-            (kind, account, other),
-            lambda: self.served.ask(method, f"/v1/accounts/me/{PATHS[kind]}/{other}", account),
-        )
+        path = f"/v1/accounts/me/{PATHS[kind]}/{other}"
+        return Change((kind, account, other), lambda: self.served.ask(method, path, account))
 
     def answered(self, change, answer):
-        """The client has its answer: the change holds from now on, if it was accepted."""
+        """Log a change whose client has its answer, if it was accepted. It holds from now on."""
         assert answer.status_code in (200, 201, 204, 403, 404), answer.text
         if answer.status_code == 201:
-            self.happened(("post", change.operation[1], int(answer.json["id"])))
+            self.log_operation(("post", change.operation[1], int(answer.json["id"])))
         elif answer.status_code == 204:
-            self.happened(change.operation)
+            self.log_operation(change.operation)
 
     def committed(self, change):
-        """The change is in the database, and its client has no answer yet."""
+        """Log a change that is in the database, but whose client has no answer yet."""
         if change.operation[0] == "post":
             change.operation = (*change.operation[:2], self.served.drawn)
-        change.is_noted = True
+        change.is_logged = True
         self.change = change
-        self.happened(change.operation)
+        self.log_operation(change.operation)
 
-    def dies(self, change, after, mended):
+    def dies(self, change, after, repair):
+        """Let a change die before a step, then finish it by a client's retry or by a sweep."""
         answer, plan = steps.dies(change.ask, after)
         if answer is not None:
             return self.answered(change, answer)
         if plan.committed:
             self.committed(change)
             self.every_walk_is_the_oracles()
-        if mended == "sweep":
+        if repair == "sweep":
             self.served.sweep()
         else:
             answer = change.ask()
@@ -541,24 +539,25 @@ class Machine(Moments):
                 return self.answered(change, answer)
             assert answer.status_code in (201, 204)
         self.change = None
-        return self.reckon()
+        return self.recompute()
 
-    def hold(self, change, after):
-        change.held = steps.HeldStep(change.ask, after)
-        if change.held.is_over:
-            self.answered(change, change.held.go_on())
-        elif change.held.committed:
+    def pause(self, change, after):
+        """Pause a change before a step; log it if it has committed by then."""
+        change.call = steps.PausedCall(change.ask, after)
+        if change.call.is_over:
+            self.answered(change, change.call.resume())
+        elif change.call.committed:
             self.committed(change)
         else:
             self.change = change
 
     def work(self, task):
-        """A worker's task: one that loses Redis in the middle is lost, and swept."""
+        """Run a worker's task. A task that loses Redis is lost; a sweep finishes its work."""
         with suppress(RedisError):
             task()
 
     def finish_everything(self):
-        while self.holds:
-            self.let_go(0)
+        while self.paused:
+            self.resume(0)
         if self.change:
-            self.let_the_change_go()
+            self.resume_the_change()

@@ -1,10 +1,10 @@
-"""F(v) of the contract, computed naively from the operations alone. Never imports the service."""
+"""Compute F(v) of the contract naively, from operations alone. Imports nothing of the service."""
 
 from __future__ import annotations
 
 
 class Oracle:
-    """The operations so far, each a name of a method below and its arguments, replayed."""
+    """The state after operations, each the name of a method below and its arguments."""
 
     def __init__(self, operations=()):
         self.posts, self.follows, self.mutes, self.blocks = {}, set(), set(), set()

@@ -1,8 +1,9 @@
-"""Errors planted by hand: whether the tests catch each of them. `python -m tests.planted [NAME...]`; `--machine` asks the state machine.
+"""Plant errors and check that the tests catch each of them: `python -m tests.planted [NAME...]`.
 
-Each error of tests/planted_views.py, planted_fanout.py and planted_threshold.py is planted in a copy of the repository, where the tests
-run that are expected to catch it. It takes minutes, so it is no part of the suite. A name may be any part of an error's name. Exits with
-1 if an error survives, or is not found where it was to be planted.
+Each error of tests/planted_views.py, planted_fanout.py and planted_threshold.py is planted in a
+copy of the repository. Then the tests run that should catch it, or with `--machine` the state
+machine. A NAME is any part of an error's name. This takes minutes, so it is not part of the suite.
+The exit code is 1 if an error survives or cannot be planted.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ ERRORS = [
 ]
 
 ROOT = Path(__file__).parents[1]
-AT_ONCE = 2
+PARALLEL = 2
 MACHINE = "tests/test_machine.py"
-# A found error is enough: nobody reads the steps that lead to it.
+# The steps that lead to an error do not matter here, so Hypothesis need not shorten them.
 UNSHRUNK = (
     Edit(MACHINE, "import HealthCheck, settings\n", "import HealthCheck, Phase, settings\n"),
     Edit(MACHINE, "database=None,", "database=None, phases=[Phase.generate],"),
 )
-# A test that fails like this says that the planted text itself is wrong.
+# A test that fails in this way shows that the planted text itself is wrong.
 BROKEN = re.compile(
     r"NameError|ImportError|SyntaxError|AttributeError|TypeError|ResponseError|Error compiling"
 )
@@ -60,11 +61,11 @@ def main():
         if not options.names or any(name in error.name for name in options.names)
     ]
     verdicts = []
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(PARALLEL) as pool:
         running = [pool.submit(_judge, error, options) for error in errors]
         for done in as_completed(running):
             verdicts.append(done.result())
-            _tell_progress(verdicts, len(errors))
+            _print_progress(verdicts, len(errors))
     verdicts.sort(key=lambda verdict: errors.index(verdict.error))
     _print_table(verdicts, why=options.why)
     return 0 if verdicts and all(verdict.caught_by for verdict in verdicts) else 1
@@ -76,12 +77,12 @@ def _options():
         "names", nargs="*", metavar="NAME", help="part of an error's name (default: all of them)"
     )
     parser.add_argument(
-        "--machine", action="store_true", help="run the state machine instead of the expected tests"
+        "--machine", action="store_true", help="run the state machine instead of the named tests"
     )
     parser.add_argument(
         "--timeout", type=float, default=180, help="seconds for each error (default 180)"
     )
-    parser.add_argument("--why", action="store_true", help="say how each test failed")
+    parser.add_argument("--why", action="store_true", help="print how each test failed")
     return parser.parse_args()
 
 
@@ -116,25 +117,12 @@ def _copy_repository(folder):
 
 
 def _first_failure(folder, tests, timeout):
-    """The first test that fails, or None; and how it failed, or why nothing did."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "--tb=short",
-        "-rf",
-        *tests,
-    ]
+    """Return the first test that fails and its reason, or None and the reason of the survival."""
+    options = ["-x", "-q", "--tb=short", "-rf", "-pno:cacheprovider", "-pno:xdist"]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
     try:
         run = subprocess.run(
-            command,
+            [sys.executable, "-m", "pytest", *options, *tests],
             cwd=folder,
             env=environment,
             capture_output=True,
@@ -143,24 +131,24 @@ def _first_failure(folder, tests, timeout):
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return None, "not within the time"
+        return None, f"the tests did not end within {timeout:g} s"
     failed = re.search(r"^FAILED (\S+?)(?: - (.*))?$", run.stdout, re.MULTILINE)
+    if failed is None and run.returncode == 0:
+        return None, "every test passed"
     if failed is None:
-        return (
-            None,
-            "every test passed"
-            if run.returncode == 0
-            else f"the tests could not run: {run.stdout[-500:]}{run.stderr[-500:]}",
-        )
+        return None, f"the tests could not run: {run.stdout[-500:]}{run.stderr[-500:]}"
     reason = failed[2] or ""
     if BROKEN.search(reason):
         return None, f"the planted text is broken: {reason}"
     return failed[1], reason
 
 
-def _tell_progress(verdicts, count):
+def _print_progress(verdicts, count):
     caught = sum(verdict.caught_by is not None for verdict in verdicts)
-    line = f"{len(verdicts)} of {count} planted: {caught} caught, {len(verdicts) - caught} survived (last: {verdicts[-1].error.name})"
+    line = (
+        f"{len(verdicts)} of {count} planted: {caught} caught, "
+        f"{len(verdicts) - caught} survived (last: {verdicts[-1].error.name})"
+    )
     print(
         f"\r\033[K{line}" if sys.stderr.isatty() else line,
         end="" if sys.stderr.isatty() else "\n",

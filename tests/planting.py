@@ -1,6 +1,7 @@
-"""Planting errors by hand: an error is a few replacements in the service's files, and names the tests that are to catch it.
+"""Planted errors: each replaces some text in the service's files and names the tests that catch it.
 
-The lists are tests/planted_views.py, planted_fanout.py and planted_threshold.py; tests/planted.py plants what they hold.
+The errors are listed in tests/planted_views.py, planted_fanout.py and planted_threshold.py.
+tests/planted.py plants them and runs the tests.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from dataclasses import dataclass
 
 
 class NotPlanted(Exception):
-    """An old text is not, or not once, in its file."""
+    """The file does not contain the old text exactly once."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """`old` is in the file exactly once."""
+    """The replacement of one text; `old` must occur in the file exactly once."""
 
     file: str
     old: str
@@ -23,7 +24,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Planted:
-    """What the design warns of, done all the same; `tests` are the cheapest that catch it."""
+    """An error that the design warns of; `tests` are the cheapest tests that catch it."""
 
     name: str
     edits: tuple[Edit, ...]
@@ -31,10 +32,14 @@ class Planted:
 
 
 def plant(root, edits):
-    """Make the edits in this folder, one after the other. Raises `NotPlanted`."""
+    """Make the edits in a folder, one after the other. Raises `NotPlanted`."""
     for edit in edits:
         path = root / edit.file
         text = path.read_text()
         if text.count(edit.old) != 1:
-            raise NotPlanted(f"{edit.file} holds {text.count(edit.old)} times: {edit.old.strip()}")
+            count = text.count(edit.old)
+            raise NotPlanted(
+                f"{edit.file} must contain this text once, not {count} times; "
+                f"update the planted error: {edit.old.strip()}"
+            )
         path.write_text(text.replace(edit.old, edit.new))

@@ -1,4 +1,7 @@
-"""`make soak`: the state machine with fresh seeds, for as long as asked; `python -m tests.soak --seed N` runs one seed again."""
+"""`make soak`: run the state machine with fresh seeds for a given time.
+
+`python -m tests.soak --seed N` repeats one seed.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,9 @@ def main():
 
 def _options():
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30, help="how long (default 30)")
-    parser.add_argument("--seed", type=int, help="run this seed once, and nothing else")
-    parser.add_argument("--first-seed", type=int, default=int(time.time()), help="where to begin")
+    parser.add_argument("--minutes", type=float, default=30, help="duration (default 30)")
+    parser.add_argument("--seed", type=int, help="run only this seed, once")
+    parser.add_argument("--first-seed", type=int, default=int(time.time()), help="the first seed")
     parser.add_argument("--steps", type=int, default=40, help="steps of each run (default 40)")
     return parser.parse_args()
 
@@ -50,8 +53,8 @@ def _soak(options):
     seeds = [options.seed] if options.seed is not None else range(options.first_seed, sys.maxsize)
     started, runs = time.monotonic(), 0
     for seed in seeds:
-        if not _holds(seed, options.steps):
-            print(f"\nfound with: python -m tests.soak --seed {seed} --steps {options.steps}")
+        if not _passes(seed, options.steps):
+            print(f"\nto repeat: python -m tests.soak --seed {seed} --steps {options.steps}")
             return 1
         runs += 1
         minutes = (time.monotonic() - started) / 60
@@ -66,8 +69,8 @@ def _soak(options):
     return 0
 
 
-def _holds(seed, step_count):
-    """Whether a seed finds nothing; what it finds, it prints, made as short as possible."""
+def _passes(seed, step_count):
+    """Run a seed; print the shortest sequence of steps that fails, if there is one."""
     profile = settings(
         max_examples=EXAMPLES_A_SEED,
         stateful_step_count=step_count,

@@ -1,6 +1,7 @@
-"""The steps of a process, made visible: a test may let it die before any of them, or hold it there while others go on.
+"""Count the steps of a process. A test may let a process die, or pause, before any of its steps.
 
-A step is whatever reaches a store: anything sent to Redis, a transaction begun. Steps are counted per thread, so the test itself runs free.
+A step is an access to a store: a command or pipeline sent to Redis, or a transaction begun. Steps
+are counted for each thread, so the steps of the test itself are free.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ _thread = threading.local()
 
 
 class Died(BaseException):
-    """The process is no more. Nothing of ours catches this."""
+    """The end of a process. No code of the service catches it."""
 
 
 class Plan:
-    """What is to happen at the next steps of one thread; `committed` tells whether it has committed a transaction."""
+    """The plan for the next steps of one thread: `after` steps run, then `at_last` is called.
+
+    `committed`: the thread has committed a transaction. `inside`: it is in a writing transaction.
+    """
 
     def __init__(self, after):
         self.left, self.inside, self.committed = after, False, False
@@ -39,16 +43,19 @@ class _Death(Plan):
         raise Died
 
 
-class HeldStep(Plan):
-    """A call in a thread of its own, held before a step of its until `go_on`. Never held inside a transaction that writes."""
+class PausedCall(Plan):
+    """A call in a thread of its own, paused before one of its steps until `resume`.
+
+    A call does not pause inside a writing transaction; it pauses before the first step after it.
+    """
 
     def __init__(self, call, after):
         super().__init__(after)
         self.answer = self.error = None
-        self._paused, self._free = threading.Event(), threading.Event()
+        self._paused, self._resumed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
         self._thread.start()
-        assert self._paused.wait(30), "a held call waits for something else"
+        assert self._paused.wait(30), "the call neither reached its pause nor ended within 30 s"
 
     @property
     def is_over(self):
@@ -59,13 +66,13 @@ class HeldStep(Plan):
             self.left += 1
             return
         self._paused.set()
-        assert self._free.wait(600), "held and forgotten"
+        assert self._resumed.wait(600), "no test resumed the call within 600 s"
 
-    def go_on(self):
-        """Let it finish; returns its answer, or raises what it raised."""
-        self._free.set()
+    def resume(self):
+        """Let the call finish; return its answer, or raise its error."""
+        self._resumed.set()
         self._thread.join(30)
-        assert self.is_over, "a call that was let go waits for something else"
+        assert self.is_over, "the call did not end within 30 s after it was resumed"
         if self.error:
             raise self.error
         return self.answer
@@ -74,13 +81,16 @@ class HeldStep(Plan):
         _thread.plan = self
         try:
             self.answer = call()
-        except BaseException as error:  # noqa: BLE001 -- raised again where it is awaited
+        except BaseException as error:  # noqa: BLE001 -- `resume` raises it
             self.error = error
         self._paused.set()
 
 
 def dies(call, after):
-    """Run `call`, which dies before its step number `after`, counted from 0. Returns (its answer or None, its plan)."""
+    """Run a call that dies before its step number `after`, counted from 0.
+
+    Return its answer and its plan. The answer is None if the call died.
+    """
     plan = _thread.plan = _Death(after)
     try:
         return call(), plan
@@ -91,8 +101,8 @@ def dies(call, after):
 
 
 @contextmanager
-def visible(monkeypatch):
-    """While the block runs, steps are counted."""
+def counted(monkeypatch):
+    """Count steps while the block runs."""
     send, reading, writing = (
         AbstractConnection.send_packed_command,
         Database.reading,

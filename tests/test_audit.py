@@ -21,7 +21,7 @@ from feedsvc.store.redis import keys
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Mute, OutboxRow
 from feedsvc.tasks import make_celery
-from tests.test_exact import ACCOUNTS, Chaos
+from tests.test_exact import ACCOUNTS, RandomRun
 from tests.test_lists import build
 from tests.world import World
 
@@ -77,9 +77,9 @@ def test_random_changes_by_many_accounts_are_not_differences(
     world, audit, everything_is_settled, seed
 ):
     world.people(*ACCOUNTS)
-    chaos = Chaos(world, seed)
+    run = RandomRun(world, seed)
     for _ in range(90):
-        chaos.step()
+        run.step()
         assert audit().differences == []
     assert world.is_exact(*ACCOUNTS)
 

@@ -1,4 +1,4 @@
-"""A short form of `make chaos`, for every build: real processes, each kind of fault, every read checked."""
+"""A short form of `make chaos` for every build: real processes, real faults, every read checked."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_onc
     viewers = range(1, 10)
     world.add_followers(9, range(1, 9))
     world.is_exact(*viewers)
-    with steps.visible(monkeypatch):
+    with steps.counted(monkeypatch):
         for after in range(100):
             post = world.post(9)
             answer, _ = steps.dies(world.run_link, after)

@@ -1,4 +1,4 @@
-"""Random operations, interleaved with links, sweeps and losses: at every moment every feed is the oracle's."""
+"""Random operations between links, sweeps and losses: at every moment each feed is the oracle's."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from feedsvc.planning import change
 ACCOUNTS = [2**62 + number for number in range(8)]
 
 
-class Chaos:
-    """One seeded run; each method is something that can happen."""
+class RandomRun:
+    """One seeded run; `step` picks one of the other methods by weight."""
 
     def __init__(self, world, seed):
         self.world, self.dice = world, random.Random(seed)
 
     def step(self):
-        happenings = {
+        weights = {
             self.post: 12,
             self.follow: 8,
             self.unfollow: 3,
-            self.hide: 2,
-            self.show: 3,
+            self.mute_or_block: 2,
+            self.unmute_or_unblock: 3,
             self.delete: 2,
             self.run_link: 14,
             self.run_link_twice: 3,
@@ -34,8 +34,8 @@ class Chaos:
             self.change_threshold: 2,
             self.read: 12,
         }
-        [happening] = self.dice.choices(list(happenings), happenings.values())
-        happening()
+        [operation] = self.dice.choices(list(weights), weights.values())
+        operation()
 
     def two(self):
         return self.dice.sample(ACCOUNTS, 2)
@@ -49,10 +49,10 @@ class Chaos:
     def unfollow(self):
         self.world.unfollow(*self.two())
 
-    def hide(self):
+    def mute_or_block(self):
         self.dice.choice([self.world.mute, self.world.block])(*self.two())
 
-    def show(self):
+    def unmute_or_unblock(self):
         self.dice.choice([self.world.unmute, self.world.unblock])(*self.two())
 
     def delete(self):
@@ -84,30 +84,28 @@ class Chaos:
         self.world.stores.redis.flushdb()
 
     def change_threshold(self):
-        line = self.dice.randrange(1, 6)
+        demote_at = self.dice.randrange(1, 6)
         change.change(
             self.world.stores,
-            promote_at=line + self.dice.randrange(3),
-            demote_at=line,
+            promote_at=demote_at + self.dice.randrange(3),
+            demote_at=demote_at,
             rollout_percent=self.dice.choice([50, 100]),
-            reason="chaos",
+            reason="a random run",
             changed_by="test",
             if_match=None,
         )
 
     def read(self):
-        viewer = self.dice.choice(ACCOUNTS)
-        assert self.world.read(viewer, self.dice.choice([1, 2, 7])) == self.world.oracle.feed(
-            viewer
-        )
+        viewer, limit = self.dice.choice(ACCOUNTS), self.dice.choice([1, 2, 7])
+        assert self.world.read(viewer, limit) == self.world.oracle.feed(viewer)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_every_feed_is_the_oracles_whatever_happens(world, seed):
+def test_every_feed_is_the_oracles_after_each_random_operation(world, seed):
     world.people(*ACCOUNTS)
-    chaos = Chaos(world, seed)
+    run = RandomRun(world, seed)
     for _ in range(160):
-        chaos.step()
+        run.step()
     world.drain()
     world.sweep()
     world.drain()

@@ -1,7 +1,8 @@
-"""The state machine of tests/machine.py; `make soak` runs other steps for as long as asked.
+"""The state machine of tests/machine.py, with the same steps in every run. `make soak` runs others.
 
-The steps are the same every time that the same modules are loaded: Hypothesis takes some of its numbers from their source. A failure of a
-whole run is repeated by collecting the whole suite, `pytest tests -k every_walk`.
+Hypothesis takes some of its numbers from the source of the loaded modules, so the steps are the
+same only if the same modules are loaded. To repeat a failure of the whole suite, collect the whole
+suite: `pytest tests -k every_walk`.
 """
 
 from __future__ import annotations
@@ -36,15 +37,19 @@ def test_every_walk_is_the_oracles_at_every_moment(engines):
     run_state_machine_as_test(Machine, settings=CI)
 
 
-def test_a_follow_on_its_way_is_not_taken_for_an_equal_one_of_the_past(engines):
+def test_a_follow_under_way_is_not_mistaken_for_an_equal_follow_of_the_past(engines):
     machine, (author, follower) = Machine(), ACCOUNTS[:2]
     try:
         machine.begin(
-            edges=[(follower, author)], everybody=None, lines=None, moved=[author], snapshot=False
+            edges=[(follower, author)],
+            follows_all=None,
+            thresholds=None,
+            moved=[author],
+            snapshot=False,
         )
         machine.relate("unfollow", (follower, author))
-        machine.hold_a_relation("follow", (follower, author), after=2)
-        machine.let_the_change_go()
+        machine.pause_a_relation("follow", (follower, author), after=2)
+        machine.resume_the_change()
         assert machine.oracles[0].sees(follower, author)
     finally:
         machine.teardown()

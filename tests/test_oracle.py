@@ -1,4 +1,4 @@
-"""The oracle itself, against the words of the contract."""
+"""The oracle itself follows the contract's definition of a feed."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ def feed(*operations, viewer=1):
     return Oracle([*POSTS, *operations]).feed(viewer)
 
 
-def test_a_feed_is_ones_own_posts_and_those_of_whom_one_follows_newest_first():
+def test_a_feed_has_the_posts_of_the_viewer_and_of_its_followees_newest_first():
     assert feed() == [10]
     assert feed(("follow", 1, 2)) == [40, 20, 10]
     assert feed(("follow", 2, 1)) == [10]
     assert feed(("follow", 1, 2), ("unfollow", 1, 2)) == [10]
 
 
-def test_the_muted_are_hidden_from_who_mutes_them_only():
+def test_a_mute_hides_the_muted_account_from_the_muting_account_only():
     follows = [("follow", 1, 2), ("follow", 2, 1)]
     assert feed(*follows, ("mute", 1, 2)) == [10]
     assert feed(*follows, ("mute", 1, 2), viewer=2) == [40, 20, 10]
     assert feed(*follows, ("mute", 1, 2), ("unmute", 1, 2)) == [40, 20, 10]
 
 
-def test_a_block_hides_each_from_the_other_and_ends_both_follows_for_good():
+def test_a_block_hides_both_accounts_from_each_other_and_ends_both_follows_for_good():
     follows = [("follow", 1, 2), ("follow", 2, 1)]
     for viewer, own in ((1, [10]), (2, [40, 20])):
         assert feed(*follows, ("block", 1, 2), viewer=viewer) == own

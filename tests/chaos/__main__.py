@@ -1,4 +1,4 @@
-"""`make chaos`: real processes, real faults, every read checked; `--seed N` runs the same plan again."""
+"""`make chaos`: real processes, real faults, every read checked. `--seed N` repeats a plan."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from tests.engines import Databases
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument(
-        "--operations", type=int, default=10_000, help="at least so many (default 10,000)"
+        "--operations", type=int, default=10_000, help="least number (default 10,000)"
     )
-    parser.add_argument("--faults", type=int, default=200, help="at least so many (default 200)")
+    parser.add_argument("--faults", type=int, default=200, help="least number (default 200)")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
     print(
-        f"chaos with seed {options.seed}: PostgreSQL, RabbitMQ, Valkey, 2 web workers, 3 Celery workers, beat, 6 clients"
+        f"chaos with seed {options.seed}: PostgreSQL, RabbitMQ, Valkey, 2 web workers, "
+        "3 Celery workers, beat, 6 clients"
     )
     with tempfile.TemporaryDirectory(prefix="fsd") as folder:
         databases = Databases(Path(folder), "postgresql")
@@ -36,9 +37,7 @@ def main():
                     report=_report,
                 )
         except AssertionError as error:
-            print(
-                f"\nWRONG: {error}\nthe same plan again: python -m tests.chaos --seed {options.seed}"
-            )
+            print(f"\nWRONG: {error}\nto repeat: python -m tests.chaos --seed {options.seed}")
             return 1
         finally:
             databases.close()
@@ -63,14 +62,16 @@ def _print(outcome):
         print(f"  {fault:<42}{outcome.faults[fault]:>8}")
     print(f"  {'all':<42}{outcome.faults.total():>8}")
     print(f"  {'of these, Valkey':<42}{sum(outcome.faults[fault] for fault in VALKEY):>8}")
-    print(f"\n{'tries that had to be repeated':<44}{outcome.trouble.total():>8}")
-    for what, count in sorted(outcome.trouble.items(), key=str):
-        print(f"  {what!s:<42}{count:>8}")
+    print(f"\n{'requests that were repeated, by answer':<44}{outcome.repeats.total():>8}")
+    for answer, count in sorted(outcome.repeats.items(), key=str):
+        print(f"  {answer!s:<42}{count:>8}")
     print(
-        f"\n{outcome.posts} posts, {outcome.fanouts} fan-outs done, 0 stuck; {outcome.pages} pages judged; {outcome.minutes:.1f} minutes"
+        f"\n{outcome.posts} posts, {outcome.fanouts} fan-outs done, 0 stuck; "
+        f"{outcome.pages} pages judged; {outcome.minutes:.1f} minutes"
     )
     print(
-        "0 posts lost, 0 twice, 0 extra; every feed equals the oracle's; the audit found no difference"
+        "0 posts lost, 0 twice, 0 extra; every feed equals the oracle's; "
+        "the audit found no difference"
     )
 
 

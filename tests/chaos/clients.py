@@ -1,4 +1,7 @@
-"""Clients: threads that post, relate and read over HTTP, at random from a seed, and ask again until they are answered."""
+"""Clients: threads that post, follow, mute, block and read over HTTP, at random from a seed.
+
+A client repeats a request until it has an answer that counts.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,14 @@ PATHS = {
 KINDS = {"read": 40, "walk": 2, "post": 22, "delete": 3, "relate": 14, "threshold": 1}
 RELATIONS = {"follow": 10, "unfollow": 4, "mute": 1, "unmute": 2, "block": 1, "unblock": 2}
 
-# An answer that means: ask again.
-_AGAIN = {409, 429, 500, 502, 503, 504}
+# Answers after which a client repeats its request.
+_REPEATED = {409, 429, 500, 502, 503, 504}
 # Longer than any fault lasts.
 _GIVE_UP_SECONDS = 90
 
 
 class Failed(AssertionError):
-    """An answer that nothing excuses."""
+    """A wrong answer, or a wrong feed, that no fault excuses."""
 
 
 class Client(threading.Thread):
@@ -46,7 +49,7 @@ class Client(threading.Thread):
             history,
             shared,
         )
-        self.number, self.uploads, self.counts, self.trouble = number, 0, Counter(), Counter()
+        self.number, self.uploads, self.counts, self.repeats = number, 0, Counter(), Counter()
         self.connection, self.error = None, None
 
     def run(self):
@@ -55,11 +58,11 @@ class Client(threading.Thread):
                 [kind] = self.dice.choices(list(KINDS), KINDS.values())
                 getattr(self, kind)()
                 self.counts[kind] += 1
-        except BaseException as error:  # noqa: BLE001 -- reported by whoever started us
+        except BaseException as error:  # noqa: BLE001 -- the main thread raises it
             self.error = error
             self.shared.stop.set()
 
-    def hang_up(self):
+    def close(self):
         if self.connection is not None:
             self.connection.close()
         self.connection = None
@@ -67,67 +70,56 @@ class Client(threading.Thread):
     def post(self, author=None):
         author = author or self.dice.choice(ACCOUNTS)
         self.uploads += 1
-        key, text = (
-            f"{self.number}-{self.uploads}",
-            f"number {self.uploads} of client {self.number}",
-        )
-        stretch = self.history.begin()
+        text = f"number {self.uploads} of client {self.number}"
+        span = self.history.begin()
         body = {"photo_url": "https://img.example/1.jpg", "description": text}
-        made = self.ask(
-            "POST", "/v1/posts", author, {201}, body=body, headers={"Idempotency-Key": key}
-        )
-        self.history.uploaded(author, int(made["id"]), stretch)
-        self.history.end(stretch)
-        self.shared.mine(author, int(made["id"]))
+        headers = {"Idempotency-Key": f"{self.number}-{self.uploads}"}
+        post = self.ask("POST", "/v1/posts", author, {201}, body=body, headers=headers)
+        self.history.uploaded(author, int(post["id"]), span)
+        self.history.end(span)
+        self.shared.add_post(author, int(post["id"]))
 
     def delete(self):
         author = self.dice.choice(ACCOUNTS)
-        post = self.shared.take(author, self.dice)
+        post = self.shared.take_post(author, self.dice)
         if post is None:
             return
-        stretch = self.history.begin()
-        self.history.deleting(post, stretch)
+        span = self.history.begin()
+        self.history.deleting(post, span)
         self.ask("DELETE", f"/v1/posts/{post}", author, {204})
         self.history.deleted(post)
-        self.history.end(stretch)
+        self.history.end(span)
 
     def relate(self):
         account, other = self.dice.sample(ACCOUNTS, 2)
         [kind] = self.dice.choices(list(RELATIONS), RELATIONS.values())
         with self.shared.pairs[frozenset((account, other))]:
-            stretch = self.history.begin()
-            self.history.changing(kind, account, other, stretch)
+            span = self.history.begin()
+            self.history.changing(kind, account, other, span)
             method = "DELETE" if kind.startswith("un") else "PUT"
             answer = self.ask(method, f"/v1/accounts/me/{PATHS[kind]}/{other}", account, {204, 403})
             if answer is None:
                 self.history.changed(kind, account, other)
             else:
                 self.history.refused(account, other)
-            self.history.end(stretch)
+            self.history.end(span)
 
     def threshold(self):
-        line = self.dice.randrange(3, 20)
+        demote_at = self.dice.randrange(3, 20)
         body = {
-            "promote_at": line + self.dice.randrange(4),
-            "demote_at": line,
+            "promote_at": demote_at + self.dice.randrange(4),
+            "demote_at": demote_at,
             "rollout_percent": 100,
             "reason": "chaos",
         }
-        self.ask(
-            "PUT",
-            "/v1/admin/threshold",
-            1,
-            {200},
-            scope="admin:write",
-            body=body,
-            headers={"If-Match": "*"},
-        )
+        about = {"scope": "admin:write", "body": body, "headers": {"If-Match": "*"}}
+        self.ask("PUT", "/v1/admin/threshold", 1, {200}, **about)
 
     def read(self):
         self.page(self.dice.choice(ACCOUNTS), self.dice.choice([5, 20, 100]), None, NEVER)
 
     def walk(self, viewer=None, limit=None):
-        """Page by page to the very first post; returns the ids."""
+        """Read page by page to the oldest post; return the ids."""
         viewer, limit = viewer or self.dice.choice(ACCOUNTS), limit or self.dice.choice([7, 50])
         whole, seen, cursor, above = self.history.begin(), [], None, NEVER
         while True:
@@ -146,34 +138,38 @@ class Client(threading.Thread):
 
     def page(self, viewer, limit, cursor, above):
         path = f"/v1/feed?limit={limit}" + (f"&cursor={quote(cursor)}" if cursor else "")
-        answer, stretch = self.ask("GET", path, viewer, {200}, timed=True)
+        answer, span = self.ask("GET", path, viewer, {200}, timed=True)
         ids, following = [int(post["id"]) for post in answer["data"]], answer["page"]["next_cursor"]
-        self.history.read(Page(viewer, above, limit, ids, following is None, stretch))
+        self.history.add_page(Page(viewer, above, limit, ids, following is None, span))
         return ids, following
 
     def ask(
         self, method, path, account, expected, *, scope="feed", body=None, headers=None, timed=False
     ):
-        """Ask until there is an answer that counts; returns its JSON, None for 204, and with `timed` when the last try was."""
+        """Repeat a request until it has an answer that counts; return its JSON, None for 204.
+
+        `timed`: return the JSON and the span of the last attempt.
+        """
         deadline = time.monotonic() + _GIVE_UP_SECONDS
         while True:
-            stretch = self.history.begin() if timed else None
+            span = self.history.begin() if timed else None
             try:
                 status, text = self._once(method, path, account, scope, body, headers or {})
             except (OSError, http.client.HTTPException) as error:
                 status, text = 0, repr(error)
-                self.hang_up()
-            if stretch:
-                self.history.end(stretch)
+                self.close()
+            if span:
+                self.history.end(span)
             if status in expected:
                 parsed = json.loads(text) if status != 204 else None
-                return (parsed, stretch) if timed else parsed
-            self.trouble[status or "no answer"] += 1
-            if status not in _AGAIN | {0}:
+                return (parsed, span) if timed else parsed
+            self.repeats[status or "no answer"] += 1
+            if status not in _REPEATED | {0}:
                 raise Failed(f"{method} {path} by {account}: {status} {text}")
             if time.monotonic() > deadline:
                 raise Failed(
-                    f"{method} {path} by {account}: no answer that counts for {_GIVE_UP_SECONDS} s, at last {status} {text}"
+                    f"{method} {path} by {account}: no answer that counts "
+                    f"for {_GIVE_UP_SECONDS} s; the last was {status} {text}"
                 )
             time.sleep(0.05)
 
@@ -191,7 +187,11 @@ class Client(threading.Thread):
 
 
 class Shared:
-    """What the clients share: the word to stop, tokens, a lock for each pair of accounts, posts that may be deleted."""
+    """The state that clients share.
+
+    It holds a stop event, tokens, a lock for each pair of accounts, and the posts that a client may
+    delete.
+    """
 
     def __init__(self):
         self.stop, self.pairs = threading.Event(), defaultdict(threading.Lock)
@@ -203,12 +203,12 @@ class Shared:
             self._tokens[account, scope] = jwt.encode(claims, SECRET, "HS256")
         return self._tokens[account, scope]
 
-    def mine(self, author, post):
+    def add_post(self, author, post):
         with self._lock:
             self._posts[author].append(post)
 
-    def take(self, author, dice):
-        """A post of the author that nobody else will delete."""
+    def take_post(self, author, dice):
+        """Return a post of the author that no other client will delete; None without posts."""
         with self._lock:
             posts = self._posts[author]
             return posts.pop(dice.randrange(len(posts))) if posts else None

@@ -1,4 +1,7 @@
-"""The service as it runs in production, as real processes, every one of which can be killed: `up` on PostgreSQL, RabbitMQ and a Valkey."""
+"""The service as in production: `up` on PostgreSQL, RabbitMQ and Valkey, as real processes.
+
+A test can kill each process.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from tests.rabbitmq import RabbitMQ
 from tests.workers import ROOT, environment
 
 SECRET = "a secret for chaos that is long enough"
-# So tiny that chains are long, and feeds are trimmed all the time.
+# Tiny limits make chains long and trims frequent.
 LIMITS = {
     "feed_cap": 20,
     "feed_slack": 4,
@@ -27,6 +30,7 @@ LIMITS = {
     "promote_at": 16,
     "demote_at": 12,
 }
+_UNFINISHED = "FROM fanouts WHERE state <> 'done' OR next_look_at IS NOT NULL"
 
 
 class Deployment:
@@ -35,15 +39,8 @@ class Deployment:
         self.database = sa.create_engine(database_url, isolation_level="AUTOCOMMIT")
         self.folder = Path(tempfile.mkdtemp(prefix="fsc"))
         self.port = free_port()
-        self._command = [
-            "up",
-            "--port",
-            str(self.port),
-            "--web-workers",
-            str(web_workers),
-            "--workers",
-            str(workers),
-        ]
+        processes = ["--web-workers", str(web_workers), "--workers", str(workers)]
+        self._command = ["up", "--port", str(self.port), *processes]
         self._environment = environment(
             {
                 **LIMITS,
@@ -68,16 +65,16 @@ class Deployment:
                 text=True,
                 preexec_fn=die_with_parent,
             )
-        assert self.up.stdout.readline().startswith("ready:"), "up did not start"
-        self.up.stdout.close()  # it prints nothing more
+        assert self.up.stdout.readline().startswith("ready:"), "`up` did not start"
+        self.up.stdout.close()  # `up` prints nothing more
 
     def stop(self):
-        """Stop `up` as an operator would."""
+        """Stop `up` as an operator does, with SIGTERM."""
         self.up.send_signal(signal.SIGTERM)
-        assert self.up.wait(30) == 0, "up did not stop in order"
+        assert self.up.wait(30) == 0, "`up` did not stop in order"
 
     def close(self):
-        """End what is left, and remove every trace."""
+        """Kill all processes and remove their data."""
         self.up.kill()
         self.up.wait()
         self.database.dispose()
@@ -85,10 +82,10 @@ class Deployment:
         self.valkey.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def command(self, *words):
-        """Run a command of the service; returns what it answered, what else it said, and its exit code."""
+    def command(self, *arguments):
+        """Run a command of the service; return its stdout, its stderr and its exit code."""
         done = subprocess.run(
-            [sys.executable, "-m", "feedsvc", *words],
+            [sys.executable, "-m", "feedsvc", *arguments],
             cwd=ROOT,
             env=self._environment,
             capture_output=True,
@@ -98,26 +95,21 @@ class Deployment:
         return done.stdout, done.stderr, done.returncode
 
     def processes(self, kind):
-        """The pids of `up`'s children of a kind: "web", "web worker", "worker" or "beat"."""
+        """Return the pids of processes of `up`: "web", "web worker", "worker" or "beat"."""
         children = _children(self.up.pid)
-        web = [pid for pid in children if "feedsvc.supervise.web" in _words(pid)]
+        web = [pid for pid in children if "feedsvc.supervise.web" in _arguments(pid)]
+        if kind == "web":
+            return web
         if kind == "web worker":
             return [pid for parent in web for pid in _children(parent)]
-        return (
-            web
-            if kind == "web"
-            else [
-                pid
-                for pid in children
-                if "feedsvc.supervise.celery_process" in _words(pid) and kind in _words(pid)
-            ]
-        )
+        wanted = {"feedsvc.supervise.celery_process", kind}
+        return [pid for pid in children if wanted <= set(_arguments(pid))]
 
     def kill(self, pid):
         os.kill(pid, signal.SIGKILL)
 
     def kill_up(self):
-        """Kill the supervisor itself; its children end with it, and free the port; start it again."""
+        """Kill the supervisor, wait until its children have freed the port, and start it again."""
         self.up.kill()
         self.up.wait()
         wait_until(self._port_is_free, 10)
@@ -126,7 +118,8 @@ class Deployment:
     def drop_database_connections(self):
         with self.database.connect() as connection:
             connection.exec_driver_sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
 
     def restart_rabbitmq(self):
@@ -138,31 +131,33 @@ class Deployment:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             return _binds(probe, self.port)
 
-    def unfinished_fanouts(self):
-        with self.database.connect() as connection:
-            return connection.exec_driver_sql(
-                "SELECT count(*) FROM fanouts WHERE state <> 'done' OR next_look_at IS NOT NULL"
-            ).scalar()
-
-    def await_quiet(self, seconds):
-        """Wait until every fan-out is done and off its celebrity list."""
+    def wait_for_fanouts(self, seconds):
+        """Wait until every fan-out is done and every pushed post is off its celebrity list."""
+        count = f"SELECT count(*) {_UNFINISHED}"
         try:
-            wait_until(lambda: self.unfinished_fanouts() == 0, seconds)
+            wait_until(lambda: self._query(count) == [(0,)], seconds)
         except AssertionError:
-            raise AssertionError(f"stuck after {seconds} s of peace: {self._stuck()}") from None
+            raise AssertionError(
+                f"fan-outs are stuck after {seconds} s without faults: {self._stuck_fanouts()}"
+            ) from None
 
-    def _stuck(self):
-        """How many fan-outs are in which state, and the oldest of them."""
-        columns = "state, next_look_at - now() AS look_in, post_id, generation, stalls, followers, lane_bounds, started_at"
-        unfinished = "FROM fanouts WHERE state <> 'done' OR next_look_at IS NOT NULL"
-        with self.database.connect() as connection:
-            counts = connection.exec_driver_sql(
-                f"SELECT state, count(*), max(stalls) {unfinished} GROUP BY state"
-            ).all()
-            oldest = connection.exec_driver_sql(
-                f"SELECT {columns} {unfinished} ORDER BY post_id LIMIT 5"
-            ).all()
+    def finished_fanouts(self):
+        [(count,)] = self._query("SELECT count(*) FROM fanouts WHERE state = 'done'")
+        return count
+
+    def _stuck_fanouts(self):
+        """Describe the unfinished fan-outs: their number by state, and the five oldest."""
+        columns = (
+            "state, next_look_at - now() AS due_in, post_id, generation, stalls, followers, "
+            "lane_bounds, started_at"
+        )
+        counts = self._query(f"SELECT state, count(*), max(stalls) {_UNFINISHED} GROUP BY state")
+        oldest = self._query(f"SELECT {columns} {_UNFINISHED} ORDER BY post_id LIMIT 5")
         return f"{counts}; {oldest}"
+
+    def _query(self, sql):
+        with self.database.connect() as connection:
+            return connection.exec_driver_sql(sql).all()
 
 
 def _binds(probe, port):
@@ -183,7 +178,7 @@ def _children(pid):
         return []
 
 
-def _words(pid):
+def _arguments(pid):
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:

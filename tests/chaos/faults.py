@@ -1,4 +1,4 @@
-"""What befalls the deployment while clients use it, at random moments from a seed."""
+"""The faults of a deployment while clients use it, at random moments from a seed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import signal
 from collections import Counter
 
-# How often each happens, among the others. RabbitMQ takes seconds to come back, and so does `up`.
+# The weights of the faults. RabbitMQ and `up` are rare, because they take seconds to come back.
 FAULTS = {
     "kill a worker": 26,
     "kill a web worker": 16,
@@ -22,8 +22,8 @@ FAULTS = {
     "kill up and all that it runs": 2,
 }
 VALKEY = [fault for fault in FAULTS if "Valkey" in fault]
-# At least so many of each in a long run, whatever the dice say.
-_SURE = {
+# The least number of some faults in a run of 200.
+_LEAST = {
     "restart RabbitMQ": 3,
     "kill Valkey, which comes back empty": 8,
     "kill Valkey, which comes back older": 12,
@@ -31,7 +31,10 @@ _SURE = {
 
 
 class Injector:
-    """Used in the main thread: what it starts ends with the thread that has started it."""
+    """Injects the faults of a plan. Use it in the main thread only.
+
+    A process that a thread starts ends with the thread.
+    """
 
     def __init__(self, seed, deployment, count, stop):
         self.dice, self.deployment, self.stop = random.Random(f"{seed}/faults"), deployment, stop
@@ -42,7 +45,7 @@ class Injector:
         return not self.plan
 
     def next(self):
-        """After a moment, the next fault of the plan."""
+        """Wait for a random moment, then inject the next fault of the plan."""
         if not self.stop.wait(self.dice.uniform(0.1, 1.5)):
             fault = self.plan.pop()
             if self._inject(fault):
@@ -51,9 +54,9 @@ class Injector:
                 self.plan.insert(0, fault)
 
     def _inject(self, fault):
-        """Do it; False if there was nothing to do it to, because an earlier one has not been mended yet."""
+        """Inject a fault; return False if the process is still down after an earlier fault."""
         deployment = self.deployment
-        happen = {
+        inject = {
             "kill a worker": lambda: self._kill_one("worker"),
             "kill a web worker": lambda: self._kill_one("web worker"),
             "kill the web server": lambda: self._kill_one("web"),
@@ -66,17 +69,17 @@ class Injector:
             "drop the database connections": deployment.drop_database_connections,
             "kill up and all that it runs": deployment.kill_up,
         }[fault]
-        return happen() is not False
+        return inject() is not False
 
     def _kill_one(self, kind):
-        there = self.deployment.processes(kind)
-        if not there:
+        pids = self.deployment.processes(kind)
+        if not pids:
             return False
-        self.deployment.kill(self.dice.choice(there))
+        self.deployment.kill(self.dice.choice(pids))
         return True
 
     def _kill_valkey(self, *, older):
-        """With a snapshot from a moment before, or with none."""
+        """Restart Valkey, with a snapshot of up to a second ago (`older`) or without one."""
         valkey = self.deployment.valkey
         valkey.forget_snapshot()
         if older:
@@ -92,7 +95,7 @@ class Injector:
 
     def _plan(self, count):
         plan = self.dice.choices(list(FAULTS), FAULTS.values(), k=count)
-        for fault, least in _SURE.items():
+        for fault, least in _LEAST.items():
             wanted = max(1, min(least, count * least // 200))
             plan += [fault] * max(0, wanted - plan.count(fault))
         self.dice.shuffle(plan)

@@ -1,7 +1,8 @@
-"""What clients have asked for and been answered, and whether each read was right: the oracle's bounds under concurrency.
+"""The requests and answers of all clients, and the verdict on each read under concurrency.
 
-Everything has a start and an end on one clock of ticks. An operation under way may have happened or not; a read must show what surely
-was in the feed from its start to its end, and may show what possibly was at some moment of it.
+Every operation and every read has a start and an end on one clock of ticks. An operation under way
+may have taken effect or not. So a read must show the posts that were in the feed for certain from
+its start to its end. It may show the posts that were possibly in the feed at some moment of it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ NEVER = float("inf")
 
 
 @dataclass
-class Stretch:
-    """From a start to an end; an end of NEVER is still to come."""
+class Span:
+    """The time from a start to an end; NEVER while the end is still to come."""
 
     start: float
     end: float = NEVER
@@ -27,19 +28,19 @@ class Stretch:
 
 @dataclass
 class Post:
-    """A post as far as it is known: its upload, and its deletion if there was one."""
+    """A post with its upload, and its deletion if there was one."""
 
     id: int
     author: int
-    upload: Stretch
-    deletion: Stretch | None = None
+    upload: Span
+    deletion: Span | None = None
 
-    def surely(self, read):
+    def exists_throughout(self, read):
         return self.upload.end < read.start and (
             self.deletion is None or self.deletion.start > read.end
         )
 
-    def maybe(self, read):
+    def may_exist_during(self, read):
         return self.upload.start < read.end and (
             self.deletion is None or self.deletion.end > read.start
         )
@@ -47,90 +48,97 @@ class Post:
 
 @dataclass
 class Page:
-    """One page as it was read."""
+    """A page that a client has read; `above`: the cursor's position, NEVER for a first page."""
 
     viewer: int
     above: float
     limit: int
     ids: list[int]
     is_last: bool
-    read: Stretch
+    read: Span
 
 
 @dataclass
 class Pair:
-    """What two accounts are to each other: one operation after the other, each leading to a state."""
+    """The relations between two accounts: a first state, and changes with the state after each.
+
+    A pair has one change at a time.
+    """
 
     first: tuple
-    changes: list[tuple[Stretch, tuple]] = field(default_factory=list)
+    changes: list[tuple[Span, tuple]] = field(default_factory=list)
 
-    def during(self, read):
-        """Every state that may have held at some moment of the read."""
-        states = [(Stretch(-1, -1), self.first), *self.changes]
-        following = [change[0].end for change in self.changes] + [NEVER]
+    def possible_states(self, read):
+        """Return every state that was possible at some moment of the read."""
+        states = [(Span(-1, -1), self.first), *self.changes]
+        ends = [change[0].end for change in self.changes] + [NEVER]
         return [
             state
-            for (stretch, state), end in zip(states, following, strict=True)
-            if stretch.start < read.end and end > read.start
+            for (span, state), end in zip(states, ends, strict=True)
+            if span.start < read.end and end > read.start
         ]
 
 
 class History:
     def __init__(self):
         self._lock, self._ticks = threading.Lock(), itertools.count(1)
-        self.operations = []  # as the oracle takes them, in an order that agrees with every answer
         self.posts, self._of_author = {}, defaultdict(list)
-        self._pairs, self._oracle = {}, Oracle()
+        # The oracle takes operations in the order of their answers.
+        self._pairs, self.oracle = {}, Oracle()
         self._under_way = set()
         self._unjudged, self.judged, self.wrong = [], 0, []
 
     def begin(self):
-        """A stretch that starts now."""
+        """Return a span that starts now."""
         with self._lock:
-            stretch = Stretch(next(self._ticks))
-            self._under_way.add(stretch.start)
-            return stretch
+            span = Span(next(self._ticks))
+            self._under_way.add(span.start)
+            return span
 
-    def end(self, stretch):
+    def end(self, span):
         with self._lock:
-            stretch.end = next(self._ticks)
-            self._under_way.discard(stretch.start)
+            span.end = next(self._ticks)
+            self._under_way.discard(span.start)
 
-    def uploaded(self, author, post_id, stretch):
+    def uploaded(self, author, post_id, span):
         with self._lock:
             assert post_id not in self.posts, f"two uploads were given the id {post_id}"
-            self.posts[post_id] = Post(post_id, author, stretch)
+            self.posts[post_id] = Post(post_id, author, span)
             bisect.insort(self._of_author[author], post_id)
-            self._happened("post", author, post_id)
+            self.oracle.post(author, post_id)
 
-    def deleting(self, post_id, stretch):
+    def deleting(self, post_id, span):
         with self._lock:
-            self.posts[post_id].deletion = stretch
+            self.posts[post_id].deletion = span
 
     def deleted(self, post_id):
         with self._lock:
-            self._happened("delete", post_id)
+            self.oracle.delete(post_id)
 
-    def changing(self, kind, account, other, stretch):
-        """A relation is about to change; nobody else changes anything between these two meanwhile."""
+    def changing(self, kind, account, other, span):
+        """Note that a relation is about to change. The caller holds the lock of the pair."""
         with self._lock:
-            self._pair(account, other).changes.append((stretch, self._after(kind, account, other)))
+            state = self._state_after(kind, account, other)
+            self._pair(account, other).changes.append((span, state))
 
     def changed(self, kind, account, other):
         with self._lock:
-            self._happened(kind, account, other)
+            getattr(self.oracle, kind)(account, other)
 
     def refused(self, account, other):
-        """It was not: what was noted last did not happen."""
+        """Drop the last change of the pair: the service refused it."""
         with self._lock:
             self._pair(account, other).changes.pop()
 
-    def read(self, page):
+    def add_page(self, page):
         with self._lock:
             self._unjudged.append(page)
 
     def judge(self):
-        """Judge every page that nothing under way can concern any more."""
+        """Judge every page that ended before the oldest operation under way began.
+
+        No later operation can affect such a page.
+        """
         with self._lock:
             settled = min(self._under_way, default=NEVER)
             ready = [page for page in self._unjudged if page.read.end < settled]
@@ -140,45 +148,49 @@ class History:
                 self.wrong += self._faults_of(page)
 
     def must_show(self, viewer, whole):
-        """What a walk must have shown: every post that surely was in the feed from its beginning to its end."""
+        """Return the posts that a walk must have shown.
+
+        They were in the feed for certain from the beginning to the end of the walk.
+        """
         with self._lock:
             return {
                 post.id
                 for post in self.posts.values()
-                if post.surely(whole) and self._sees(viewer, post.author, whole, all)
+                if post.exists_throughout(whole) and self._sees(viewer, post.author, whole, all)
             }
 
     def _faults_of(self, page):
-        ids, last = page.ids, page.ids[-1] if page.ids and not page.is_last else 0
+        ids = page.ids
         if ids != sorted(set(ids), reverse=True) or any(post >= page.above for post in ids):
-            yield f"not in order, or twice: {page}"
+            yield f"a post twice, or not newest first: {page}"
         if len(ids) != page.limit and not page.is_last:
-            yield f"not full: {page}"
+            yield f"the page is not full: {page}"
         for post_id in ids:
             post = self.posts.get(post_id)
             if (
                 post is None
-                or not post.maybe(page.read)
+                or not post.may_exist_during(page.read)
                 or not self._sees(page.viewer, post.author, page.read, any)
             ):
                 yield f"{post_id} is extra: {post} {page}"
-        missing = set(self._musts(page, last)) - set(ids)
+        missing = set(self._must_be_on(page)) - set(ids)
         if missing:
             yield f"{sorted(missing)} missing: {[self.posts[post] for post in missing]} {page}"
 
-    def _musts(self, page, last):
+    def _must_be_on(self, page):
+        last = page.ids[-1] if page.ids and not page.is_last else 0
         for author, ids in self._of_author.items():
             if ids and self._sees(page.viewer, author, page.read, all):
                 for post_id in ids[bisect.bisect_right(ids, last) :]:
-                    if post_id < page.above and self.posts[post_id].surely(page.read):
+                    if post_id < page.above and self.posts[post_id].exists_throughout(page.read):
                         yield post_id
 
-    def _sees(self, viewer, author, read, over):
+    def _sees(self, viewer, author, read, quantifier):
+        """Return whether the viewer sees the author in `any` or in `all` possible states."""
         if viewer == author:
             return True
-        return over(
-            self._shows(state, viewer, author) for state in self._pair(viewer, author).during(read)
-        )
+        states = self._pair(viewer, author).possible_states(read)
+        return quantifier(self._shows(state, viewer, author) for state in states)
 
     @staticmethod
     def _shows(state, viewer, author):
@@ -188,23 +200,19 @@ class History:
     def _pair(self, account, other):
         pair = frozenset((account, other))
         if pair not in self._pairs:
-            self._pairs[pair] = Pair(self._state(self._oracle, pair))
+            self._pairs[pair] = Pair(self._state(self.oracle, pair))
         return self._pairs[pair]
 
-    def _after(self, kind, account, other):
-        """The state of a pair after an operation, by the oracle."""
+    def _state_after(self, kind, account, other):
+        """Return the state of a pair after an operation, by the oracle."""
         pair = frozenset((account, other))
-        mind = Oracle()
-        mind.follows, mind.mutes, mind.blocks = map(set, self._state(self._oracle, pair))
-        getattr(mind, kind)(account, other)
-        return self._state(mind, pair)
+        oracle = Oracle()
+        oracle.follows, oracle.mutes, oracle.blocks = map(set, self._state(self.oracle, pair))
+        getattr(oracle, kind)(account, other)
+        return self._state(oracle, pair)
 
     @staticmethod
     def _state(oracle, pair):
         one, two = pair
         both = {(one, two), (two, one)}
         return oracle.follows & both, oracle.mutes & both, oracle.blocks & both
-
-    def _happened(self, kind, *arguments):
-        self.operations.append((kind, *arguments))
-        getattr(self._oracle, kind)(*arguments)

@@ -1,4 +1,4 @@
-"""One run: clients and faults until both have had their share, then peace, and the verdict."""
+"""One chaos run: clients and faults until both have done enough, then quiet, then the verdict."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _QUIET_SECONDS = 120
 
 @dataclass
 class Outcome:
-    """What was done, and what was found."""
+    """The counts of a run; `repeats`: repeated requests by status, `pages`: pages judged."""
 
     operations: Counter
     faults: Counter
-    trouble: Counter
+    repeats: Counter
     pages: int
     posts: int
     fanouts: int
@@ -29,46 +29,46 @@ class Outcome:
 
 
 def run(database_url, *, seed, operations, faults, clients=6, report=lambda _: None):
-    """Returns an `Outcome`; raises `Failed` at the first thing that is wrong."""
+    """Return an `Outcome`; raise `Failed` at the first error.
+
+    `operations`, `faults`: the least numbers of both.
+    """
     started = time.monotonic()
     deployment = Deployment(database_url)
     history, shared = History(), Shared()
     threads = [Client(number, seed, deployment.port, history, shared) for number in range(clients)]
     try:
         injector = Injector(seed, deployment, faults, shared.stop)
-        _begin(threads[0])
-        _share_out(threads, injector, history, shared, operations, report)
-        report("peace: waiting for every fan-out")
-        deployment.await_quiet(_QUIET_SECONDS)
-        _all_is_exact(threads[0], history, deployment)
+        _create_accounts(threads[0])
+        _run_until_enough(threads, injector, history, shared, operations, report)
+        report("no more faults: waiting for every fan-out")
+        deployment.wait_for_fanouts(_QUIET_SECONDS)
+        _check_every_feed(threads[0], history, deployment)
         deployment.stop()
-        done, trouble = (
-            sum((thread.counts for thread in threads), Counter()),
-            sum((thread.trouble for thread in threads), Counter()),
-        )
-        with deployment.database.connect() as connection:
-            fanouts = connection.exec_driver_sql(
-                "SELECT count(*) FROM fanouts WHERE state = 'done'"
-            ).scalar()
-        minutes = (time.monotonic() - started) / 60
         return Outcome(
-            done, injector.done, trouble, history.judged, len(history.posts), fanouts, minutes
+            operations=sum((thread.counts for thread in threads), Counter()),
+            faults=injector.done,
+            repeats=sum((thread.repeats for thread in threads), Counter()),
+            pages=history.judged,
+            posts=len(history.posts),
+            fanouts=deployment.finished_fanouts(),
+            minutes=(time.monotonic() - started) / 60,
         )
     finally:
         for thread in threads:
-            thread.hang_up()
+            thread.close()
         deployment.close()
 
 
-def _begin(client):
-    """Everybody exists; some follow many."""
+def _create_accounts(client):
+    """Create all accounts, and many follows between them."""
     for account in ACCOUNTS:
         client.ask("PUT", f"/v1/accounts/{account}", account, {200, 201}, scope="feed")
     for _ in range(len(ACCOUNTS) * 8):
         client.relate()
 
 
-def _share_out(threads, injector, history, shared, operations, report):
+def _run_until_enough(threads, injector, history, shared, operations, report):
     for thread in threads:
         thread.start()
     while not shared.stop.is_set():
@@ -77,9 +77,10 @@ def _share_out(threads, injector, history, shared, operations, report):
         else:
             injector.next()
         history.judge()
-        done, hit = sum(thread.counts.total() for thread in threads), injector.done.total()
+        done = sum(thread.counts.total() for thread in threads)
         report(
-            f"{done} operations, {hit} faults, {history.judged} pages judged, {len(history.wrong)} wrong"
+            f"{done} operations, {injector.done.total()} faults, "
+            f"{history.judged} pages judged, {len(history.wrong)} wrong"
         )
         if history.wrong or (done >= operations and injector.is_over):
             shared.stop.set()
@@ -87,23 +88,21 @@ def _share_out(threads, injector, history, shared, operations, report):
         thread.join(120)
         if thread.error:
             raise thread.error
-        assert not thread.is_alive(), f"{thread.name} hangs"
-    history.judge()
-    _nothing_wrong(history)
+        assert not thread.is_alive(), f"{thread.name} did not end within 120 s"
+    _judge_all(history)
 
 
-def _all_is_exact(client, history, deployment):
+def _check_every_feed(client, history, deployment):
     for account in ACCOUNTS:
-        expected = history._oracle.feed(account)
-        if client.walk(account, 50) != expected:
+        if client.walk(account, 50) != history.oracle.feed(account):
             raise Failed(f"the feed of {account} is not the oracle's")
-    history.judge()
-    _nothing_wrong(history)
-    answer, said, code = deployment.command("feed", "audit", "--json")
+    _judge_all(history)
+    answer, errors, code = deployment.command("feed", "audit", "--json")
     if code or json.loads(answer)["differences"]:
-        raise Failed(f"the audit found differences: {answer} {said}")
+        raise Failed(f"the audit found differences: {answer} {errors}")
 
 
-def _nothing_wrong(history):
+def _judge_all(history):
+    history.judge()
     if history.wrong:
         raise Failed("\n".join(history.wrong[:5]))
