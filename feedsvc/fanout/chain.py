@@ -56,7 +56,8 @@ def run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cu
     nothing, because the younger link goes on. Nor does it divide the fan-out into lanes.
     """
     started = now()
-    row = _read(stores, post_id)
+    with stores.sql.reading() as connection:
+        row = connection.execute(_ROW, {"post": post_id}).first()
     if row is None or row.state == "done":
         return
     is_current = generation >= row.generation
@@ -79,12 +80,6 @@ def run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cu
             _note_progress(stores, post_id, started)
         for each in left:
             enqueue(post_id, generation, each, row.followers)
-
-
-def _read(stores: Stores, post_id: int) -> Row[*tuple[Any, ...]] | None:
-    with stores.sql.reading() as connection:
-        found: Row[*tuple[Any, ...]] | None = connection.execute(_ROW, {"post": post_id}).first()
-        return found
 
 
 def _divide(

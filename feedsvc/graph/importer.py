@@ -29,7 +29,6 @@ class GraphMalformed(FeedsvcError):
     """The file has malformed lines."""
 
     def __init__(self, path: Path, malformed: Malformed) -> None:
-        self.malformed = malformed
         super().__init__(
             f"{path}: {malformed}; nothing was imported (--on-error skip imports the rest)"
         )
@@ -66,47 +65,37 @@ def import_graph(
     Raises `GraphUnreadable`. Raises `GraphMalformed` for malformed lines unless they are skipped.
     """
     started = time.monotonic()
-    reader = _EdgeReader(path, skip_malformed, progress)
+    lines = ColumnFile(path, progress)
     try:
-        loaded = load_edges(stores, reader.edges())
+        loaded = load_edges(stores, _edges(lines, path, skip_malformed))
     except UNREADABLE as error:
         raise GraphUnreadable(path, error) from None
     return ImportReport(
-        lines=reader.lines.number,
-        edges=reader.found,
+        lines=lines.number,
+        edges=loaded.edges,
         accounts_created=loaded.accounts_created,
         follows_created=loaded.follows_created,
-        repeats=reader.found - loaded.follows_created - loaded.refused,
+        repeats=loaded.edges - loaded.follows_created - loaded.refused,
         refused=loaded.refused,
-        malformed=reader.lines.malformed.count,
-        malformed_lines=reader.lines.malformed.first,
+        malformed=lines.malformed.count,
+        malformed_lines=lines.malformed.first,
         seconds=round(time.monotonic() - started, 3),
     )
 
 
-class _EdgeReader:
-    """One pass over a file that counts its edges."""
+def _edges(lines: ColumnFile, path: Path, skip_malformed: bool) -> Iterator[Edge]:
+    """Yield every edge of the file.
 
-    def __init__(self, path: Path, skip_malformed: bool, progress: Callable[[int], None]) -> None:
-        self._path = path
-        self._skip_malformed = skip_malformed
-        self.lines = ColumnFile(path, progress)
-        self.found = 0
-
-    def edges(self) -> Iterator[Edge]:
-        """Yield every edge of the file.
-
-        Raises `GraphMalformed` at the end of the file unless malformed lines are skipped.
-        """
-        for parts in self.lines.columns():
-            why = _wrong(parts)
-            if why is None:
-                self.found += 1
-                yield int(parts[0]), int(parts[1])
-            else:
-                self.lines.is_wrong(why)
-        if self.lines.malformed.count and not self._skip_malformed:
-            raise GraphMalformed(self._path, self.lines.malformed)
+    Raises `GraphMalformed` at the end of the file unless malformed lines are skipped.
+    """
+    for parts in lines.columns():
+        why = _wrong(parts)
+        if why is None:
+            yield int(parts[0]), int(parts[1])
+        else:
+            lines.is_wrong(why)
+    if lines.malformed.count and not skip_malformed:
+        raise GraphMalformed(path, lines.malformed)
 
 
 def _wrong(parts: list[bytes]) -> str | None:

@@ -34,16 +34,17 @@ _USABLE = """
 """
 _ACCOUNTS = """
     INSERT INTO accounts (id)
-    SELECT follower AS id FROM incoming UNION SELECT followee FROM incoming ORDER BY 1
+    SELECT id FROM named UNION SELECT follower FROM incoming UNION SELECT followee FROM incoming
+    ORDER BY 1
     ON CONFLICT DO NOTHING
 """
 _INCOMING = sa.table("incoming", sa.column("follower"), sa.column("followee"))
 _ENDS = sa.union(sa.select(_INCOMING.c.follower), sa.select(_INCOMING.c.followee))
-_NAMED = sa.select(Account.id).where(Account.id.in_(_ENDS)).order_by(Account.id)
+_LOADED = sa.select(Account.id).where(Account.id.in_(_ENDS)).order_by(Account.id)
 # The shared lock waits for follows, blocks and deletions, but not for uploads. The second lock also
 # waits for uploads and other loads, because the accounts are written next.
-_LOCK_SHARED = _NAMED.with_for_update(read=True, key_share=True)
-_LOCK = _NAMED.with_for_update(key_share=True)
+_LOCK_SHARED = _LOADED.with_for_update(read=True, key_share=True)
+_LOCK = _LOADED.with_for_update(key_share=True)
 _FOLLOWS = f"""
     INSERT INTO follows (followee_id, follower_id, followed_at_seconds)
     SELECT followee, follower, CAST(:at AS BIGINT) FROM incoming i WHERE {_USABLE} ORDER BY 1, 2
@@ -64,6 +65,7 @@ _REFUSED = f"""
 class Loaded:
     """The counts of a load. `refused`: one account blocks the other, or is being deleted."""
 
+    edges: int
     accounts_created: int
     follows_created: int
     refused: int
@@ -76,16 +78,15 @@ def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = 
     """
     with outbox.transaction(stores) as transaction:
         connection = transaction.connection
-        connection.execute(
-            sa.text(
-                "CREATE TEMPORARY TABLE incoming (follower BIGINT, followee BIGINT)"
-                f" {_on_commit(stores)}"
-            )
-        )
+        _create_temporary(stores, connection, "named (id BIGINT)")
+        _create_temporary(stores, connection, "incoming (follower BIGINT, followee BIGINT)")
+        for ids in _chunks((account,) for account in accounts):
+            _insert_rows(stores, connection, "named", ("id",), ids)
+        found = 0
         for chunk in _chunks(edges):
             _insert_rows(stores, connection, "incoming", ("follower", "followee"), chunk)
-        created = _create_accounts(stores, connection, accounts)
-        created += connection.execute(sa.text(_ACCOUNTS)).rowcount
+            found += len(chunk)
+        created = connection.execute(sa.text(_ACCOUNTS)).rowcount
         _lock(stores, connection, _LOCK_SHARED)
         refused = connection.scalar(sa.text(_REFUSED))
         follows = connection.execute(sa.text(_FOLLOWS), {"at": int(now().timestamp())}).rowcount
@@ -96,9 +97,10 @@ def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = 
             ("following_count", "follower_id", "follower"),
         ):
             connection.execute(sa.text(_COUNTS.format(count=count, mine=mine, staged=staged)))
-        connection.execute(sa.text("DROP TABLE incoming"))
+        for table in ("named", "incoming"):
+            connection.execute(sa.text(f"DROP TABLE {table}"))
         transaction.add(outbox.Flush())
-    return Loaded(created, follows, refused or 0)
+    return Loaded(found, created, follows, refused or 0)
 
 
 def _lock(stores: Stores, connection: Connection, accounts: sa.Select[int]) -> None:
@@ -107,20 +109,9 @@ def _lock(stores: Stores, connection: Connection, accounts: sa.Select[int]) -> N
         connection.execute(sa.select(sa.func.count()).select_from(accounts.subquery()))
 
 
-def _create_accounts(stores: Stores, connection: Connection, accounts: Iterable[int]) -> int:
-    created = 0
-    for chunk in _chunks((account,) for account in accounts):
-        connection.execute(
-            sa.text(f"CREATE TEMPORARY TABLE named (id BIGINT) {_on_commit(stores)}")
-        )
-        _insert_rows(stores, connection, "named", ("id",), chunk)
-        created += connection.execute(
-            sa.text(
-                "INSERT INTO accounts (id) SELECT id FROM named WHERE true ON CONFLICT DO NOTHING"
-            )
-        ).rowcount
-        connection.execute(sa.text("DROP TABLE named"))
-    return created
+def _create_temporary(stores: Stores, connection: Connection, table: str) -> None:
+    on_commit = "" if stores.sql.is_sqlite else "ON COMMIT DROP"
+    connection.execute(sa.text(f"CREATE TEMPORARY TABLE {table} {on_commit}"))
 
 
 def _insert_rows(
@@ -149,7 +140,3 @@ def _chunks(rows: Iterable[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
     source = iter(rows)
     while chunk := list(islice(source, _CHUNK_ROWS)):
         yield chunk
-
-
-def _on_commit(stores: Stores) -> str:
-    return "" if stores.sql.is_sqlite else "ON COMMIT DROP"
