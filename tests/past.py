@@ -1,12 +1,14 @@
-"""Past fan-outs, for tests of delivery lag and of outcomes."""
+"""Past fan-outs and past reads, for tests of delivery lag, outcomes and watches."""
 
 from __future__ import annotations
 
 import datetime as dt
+import time
 
 import sqlalchemy as sa
 
 from feedsvc import post_ids
+from feedsvc.store.redis import usage
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Fanout, Post
 
@@ -42,6 +44,12 @@ def fan_outs(stores, lags, *, ago_seconds, author=9, delivered=1, pulled=False):
                     **_outcome(uploaded, lag, delivered, pulled),
                 },
             )
+
+
+def count_pages(stores, count, seconds, *, minutes_ago=1):
+    """Count pages of one duration in a minute that is over."""
+    minute = int(time.time()) // 60 - minutes_ago
+    stores.redis.hincrby(f"figures:{minute}", str(usage.bucket(seconds)), count)
 
 
 def _outcome(uploaded, lag, delivered, pulled):

@@ -17,7 +17,7 @@ THRESHOLD = [
                 "            if_match=None,\n",
             ),
         ),
-        ("tests/test_outcome.py::test_a_version_added_during_a_check_is_not_rolled_back",),
+        ("tests/test_watch.py::test_a_version_added_during_a_check_is_not_rolled_back",),
     ),
     Planted(
         "give the same version twice",
@@ -28,12 +28,12 @@ THRESHOLD = [
                 "        if if_match > latest.version:\n",
             ),
         ),
-        ("tests/test_outcome.py::test_one_of_several_checking_workers_rolls_back",),
+        ("tests/test_watch.py::test_one_of_several_checking_workers_rolls_back",),
     ),
     Planted(
         "blame a change for a lag that was there before",
         (Edit("feedsvc/planning/watch.py", "        delivery = None\n", "        pass\n"),),
-        ("tests/test_outcome.py::test_a_limit_that_was_broken_before_a_change_is_not_watched",),
+        ("tests/test_watch.py::test_a_limit_that_was_broken_before_a_change_is_not_watched",),
     ),
     Planted(
         "let posts that are not late yet hide late posts",
@@ -44,7 +44,7 @@ THRESHOLD = [
                 "    until = now()\n",
             ),
         ),
-        ("tests/test_outcome.py::test_posts_that_are_not_late_yet_do_not_hide_late_posts",),
+        ("tests/test_watch.py::test_posts_that_are_not_late_yet_do_not_hide_late_posts",),
     ),
     Planted(
         "judge a rollback",
@@ -69,16 +69,12 @@ THRESHOLD = [
                 "if value > limit:",
             ),
         ),
-        (
-            "tests/test_guardrails.py::test_a_figure_above_its_limit_is_refused_unless_it_improves_today",
-        ),
+        ("tests/test_guardrails.py::test_a_figure_above_its_limit_is_refused_unless_it_improves",),
     ),
     Planted(
         "store the route that load shedding chose as the last route",
         (Edit("feedsvc/posts/publish.py", " and not decision.for_now", ""),),
-        (
-            "tests/test_load_shedding.py::test_a_shed_post_is_visible_and_explained_and_leaves_no_last_route",
-        ),
+        ("tests/test_load_shedding.py::test_a_shed_post_is_visible_and_explained_and_forgotten",),
     ),
     Planted(
         "move the line of load shedding after another worker has moved it",

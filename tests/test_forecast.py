@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from feedsvc.errors import Refused
-from feedsvc.planning.change import change, roll_back_if_broken, rollback
+from feedsvc.planning.change import roll_back_if_broken, rollback
 from feedsvc.planning.forecast import moved_percent
 from feedsvc.planning.preview import preview
 from feedsvc.planning.survey import survey
-from feedsvc.routing import guardrails, versions
-from feedsvc.routing.guardrails import Guardrails
+from feedsvc.routing import versions
 from tests.test_planning import all_viewers_count, one_is_enough, town  # noqa: F401 -- fixtures
+from tests.thresholds import set_limits, set_threshold
 
 HEADERS = {"If-Match": "*"}
 
@@ -21,22 +21,6 @@ def surveyed(town):  # noqa: F811 -- a fixture
     """Return the stores of a town after its survey. The threshold pushes every post."""
     survey.refresh(town.stores)
     return town.stores
-
-
-def set_threshold(stores, promote_at, **more):
-    values = {
-        "promote_at": promote_at,
-        "demote_at": promote_at,
-        "rollout_percent": 100,
-        "reason": "test",
-        "changed_by": "test",
-        **more,
-    }
-    return change(stores, **values, if_match=None)
-
-
-def set_limits(stores, **limits):
-    guardrails.change(stores, Guardrails(**limits), reason="x", changed_by="x", if_match=None)
 
 
 def test_a_change_without_a_survey_is_recorded_without_a_forecast(stores):

@@ -17,6 +17,7 @@ from feedsvc.planning.forecast import broken
 from feedsvc.planning.preview import Figure, ListsPerRead, Preview, Side
 from feedsvc.routing import guardrails, versions
 from feedsvc.routing.guardrails import Guardrails
+from tests.thresholds import set_limits, set_threshold
 
 lines = st.integers(1, 10**9)
 amounts = st.floats(0, 1e12)
@@ -61,22 +62,6 @@ def previews(draw):
 forecasts = st.none() | previews()
 
 
-def set_threshold(stores, promote_at, demote_at=None, *, force=False):
-    values = {
-        "promote_at": promote_at,
-        "demote_at": demote_at or promote_at,
-        "rollout_percent": 100,
-        "force": force,
-    }
-    return change(stores, **values, reason="test", changed_by="test", if_match=None)
-
-
-def set_limits(stores, **limits):
-    return guardrails.change(
-        stores, Guardrails(**limits), reason="test", changed_by="test", if_match=None
-    )
-
-
 def names(found):
     return [each.guardrail for each in found]
 
@@ -105,7 +90,7 @@ def test_a_demote_at_too_near_to_promote_at_breaks_its_limit(one, other, percent
 
 
 @given(forecasts, st.sampled_from(sorted(FIGURES)), st.floats(0, 1e12))
-def test_a_figure_above_its_limit_is_refused_unless_it_improves_today(preview, guardrail, limit):
+def test_a_figure_above_its_limit_is_refused_unless_it_improves(preview, guardrail, limit):
     found = broken(Guardrails(**{guardrail: limit}), 2, 1, preview)
     if preview is None:
         assert [(each.guardrail, each.value) for each in found] == [(guardrail, None)]

@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedsvc.fanout import status
-from feedsvc.planning.change import change
-from feedsvc.routing import guardrails, load_shedding, pins
-from feedsvc.routing.guardrails import Guardrails
+from feedsvc.routing import load_shedding, pins
 from feedsvc.routing.policy import LoadShedding, Thresholds, decide, next_shedding_line
 from feedsvc.store.sql.tables import Fanout
 from tests import past
+from tests.thresholds import set_limits, set_threshold
 
 NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
 
@@ -72,11 +71,6 @@ def test_lasting_overload_reaches_the_lowest_line_and_recovery_ends_load_sheddin
     assert line is None
 
 
-def set_limit(stores, seconds):
-    limits = Guardrails(relief_delivery_seconds=seconds)
-    guardrails.change(stores, limits, reason="x", changed_by="x", if_match=None)
-
-
 @pytest.fixture
 def overloaded(world):
     """Return a world in which a fan-out has waited for a minute, and the limit is a second.
@@ -84,9 +78,8 @@ def overloaded(world):
     Account 9 has four followers. The threshold is 32 followers.
     """
     world.crowd(9, [1, 2, 3, 4])
-    settings = {"promote_at": 32, "demote_at": 32, "rollout_percent": 100}
-    change(world.stores, **settings, reason="test", changed_by="test", if_match=None)
-    set_limit(world.stores, 1)
+    set_threshold(world.stores, 32)
+    set_limits(world.stores, relief_delivery_seconds=1)
     past.fan_outs(world.stores, [None], ago_seconds=60, author=8)
     return world
 
@@ -116,7 +109,7 @@ def test_each_check_pulls_more_accounts_until_delivery_recovers(overloaded):
         assert (current and current.pull_from) == line
 
 
-def test_a_shed_post_is_visible_and_explained_and_leaves_no_last_route(
+def test_a_shed_post_is_visible_and_explained_and_forgotten(
     overloaded,
 ):
     world = overloaded
@@ -129,15 +122,7 @@ def test_a_shed_post_is_visible_and_explained_and_leaves_no_last_route(
     finish_all_fanouts(world)
     for _ in range(4):
         load_shedding.adjust(world.stores)
-    change(
-        world.stores,
-        promote_at=9,
-        demote_at=2,
-        rollout_percent=100,
-        reason="test",
-        changed_by="test",
-        if_match=None,
-    )
+    set_threshold(world.stores, 9, 2)
     assert pins.route_of(world.stores, 9).route == "push", (
         "an account between the thresholds keeps the route from before load shedding"
     )
@@ -148,7 +133,7 @@ def test_a_shed_post_is_visible_and_explained_and_leaves_no_last_route(
 
 def test_a_small_installation_sheds_load_too(make_stores):
     stores = make_stores(promote_at=32, demote_at=32, fanout_slice=1000)
-    set_limit(stores, 1)
+    set_limits(stores, relief_delivery_seconds=1)
     past.fan_outs(stores, [None], ago_seconds=60)
     for _ in range(6):
         load_shedding.adjust(stores)
@@ -164,7 +149,7 @@ def test_a_pinned_account_is_pushed_during_load_shedding(overloaded):
 
 def test_load_shedding_ends_when_its_limit_is_removed(overloaded):
     load_shedding.adjust(overloaded.stores)
-    set_limit(overloaded.stores, None)
+    set_limits(overloaded.stores)
     load_shedding.adjust(overloaded.stores)
     assert load_shedding.current(overloaded.stores) is None
 
@@ -181,7 +166,7 @@ def test_checks_at_the_same_time_move_the_line_one_step(overloaded):
 
 def test_the_guardrails_answer_shows_load_shedding(client, auth, app):
     stores = app.extensions["feedsvc"].stores
-    set_limit(stores, 1)
+    set_limits(stores, relief_delivery_seconds=1)
     past.fan_outs(stores, [None], ago_seconds=60)
     load_shedding.adjust(stores)
     shown = client.get("/v1/admin/threshold/guardrails", headers=auth(1, "admin:read")).json[

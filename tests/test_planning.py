@@ -19,7 +19,7 @@ from feedsvc.routing import pins
 from feedsvc.store.redis import read_counts
 from feedsvc.store.sql.tables import Account, Follow
 from tests.test_cli import run  # noqa: F401 -- a fixture
-from tests.test_versions import set_threshold
+from tests.thresholds import set_threshold
 
 PATH = "/v1/admin/threshold"
 

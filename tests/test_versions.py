@@ -9,25 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedsvc.errors import Invalid, NotFound, StaleVersion
-from feedsvc.planning import change
+from feedsvc.planning.change import rollback
 from feedsvc.routing import pins, versions
 from feedsvc.routing.policy import Thresholds, bucket, decide, governing
 from feedsvc.store.sql.database import now
+from tests.thresholds import set_threshold
 
 counts = st.integers(0, 10**9)
 routes = st.sampled_from([None, "push", "pull"])
-
-
-def set_threshold(stores, promote_at, demote_at=None, *, rollout_percent=100, if_match=None):
-    return change.change(
-        stores,
-        promote_at=promote_at,
-        demote_at=demote_at or promote_at,
-        rollout_percent=rollout_percent,
-        reason="test",
-        changed_by="test",
-        if_match=if_match,
-    )
 
 
 @given(counts, counts, counts, routes)
@@ -91,10 +80,10 @@ def test_demote_at_above_promote_at_is_refused(stores):
 def test_a_rollback_is_a_new_version_equal_to_an_old_one(stores):
     first = versions.current(stores)
     set_threshold(stores, 5)
-    back = change.rollback(stores, version=1, reason="back", changed_by="test", if_match=2)
+    back = rollback(stores, version=1, reason="back", changed_by="test", if_match=2)
     assert (back.version, back.promote_at, back.demote_at) == (3, first.promote_at, first.demote_at)
     with pytest.raises(Invalid):
-        change.rollback(stores, version=9, reason="back", changed_by="test", if_match=None)
+        rollback(stores, version=9, reason="back", changed_by="test", if_match=None)
 
 
 def test_the_history_comes_in_pages(stores):

@@ -42,8 +42,8 @@ class Estimate(NamedTuple):
 class Group(NamedTuple):
     """A cell or a named account, and the work that its posts cause if all are pushed.
 
-    `links` counts the links of one post; 0 if it joins a micro-batch. `jobs` counts the links of a day,
-    or the posts of a day that join micro-batches, and `job_seconds` is the time of one job.
+    `links` counts the links of one post; 0 if it joins a micro-batch. `jobs` counts the links of a
+    day, or the posts of a day that join micro-batches. `job_seconds` is the time of one job.
     """
 
     cell: Cell

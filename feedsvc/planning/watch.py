@@ -1,4 +1,4 @@
-"""Watch a change: find out whether delivery lag or read latency is above the limits of its watch."""
+"""Watch a change: find out whether delivery lag or read latency is above its limits."""
 
 from __future__ import annotations
 

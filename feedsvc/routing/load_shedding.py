@@ -1,8 +1,8 @@
 """Shed load while fan-outs are late: pull the accounts with the most followers.
 
 The line is the follower count from which accounts are pulled. Each check that finds the delivery
-lag above its limit lowers the line. Posts of pulled accounts stay visible, because readers merge the
-celebrity lists. No post is dropped. Load shedding starts only after an operator has set the
+lag above its limit lowers the line. Posts of pulled accounts stay visible, because readers merge
+the celebrity lists. No post is dropped. Load shedding starts only after an operator has set the
 guardrail `relief_delivery_seconds`.
 """
 
