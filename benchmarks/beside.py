@@ -1,7 +1,8 @@
 """Compare two checkouts of this repository in one run: `python -m benchmarks beside OTHER`.
 
-Each round measures each family once in each checkout, in a process of its own. The order of the
-checkouts alternates from round to round, so that a change of the machine's speed meets both.
+Each round measures each family once in each checkout, in a process of its own and on freshly filled
+stores. The order of the checkouts alternates from round to round, so that a change of the machine's
+speed affects both alike.
 """
 
 from __future__ import annotations

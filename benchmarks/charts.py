@@ -149,7 +149,7 @@ def _better(criterion: Criterion, value: float) -> float:
 
 def _label(criterion: Criterion, values: list[float]) -> str:
     value = f"{amount(median(values))} {criterion.unit}".rstrip()
-    return f"{criterion.name}  {criterion.what}: {value}"
+    return f"{criterion.name}  {criterion.meaning}: {value}"
 
 
 def _pyplot() -> Any:

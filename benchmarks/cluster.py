@@ -146,11 +146,11 @@ def _result(
         "settings": {"followers": count, "reads a round": _READS, "nodes": _NODES},
         "spread": {
             "keys": _spread(keys),
-            **{f"processor seconds, {what}": _spread(seconds) for what, seconds in used.items()},
+            **{f"processor seconds, {work}": _spread(seconds) for work, seconds in used.items()},
         },
         "nodes": {
             "keys": keys,
-            **{f"processor seconds, {what}": seconds for what, seconds in used.items()},
+            **{f"processor seconds, {work}": seconds for work, seconds in used.items()},
         },
     }
 

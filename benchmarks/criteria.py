@@ -13,7 +13,7 @@ class Criterion:
     """One criterion, a row of the summary; `more`: a higher value is better."""
 
     name: str
-    what: str
+    meaning: str
     must: float
     aim: float
     more: bool = False
@@ -70,12 +70,12 @@ CRITERIA = [
     ),
     Criterion("P16 read", "read p50 behind that backlog ÷ idle", 2, 1.2),
     *(
-        Criterion(f"{graph} {what}", meaning, 0.15, 0.1)
+        Criterion(f"{graph} {part}", meaning, 0.15, 0.1)
         for graph in ("G2", "G4")
-        for what, meaning in (
-            ("push", "processor time of pushing, predicted: largest error"),
-            ("pull", "the same of pulling"),
-            ("lists", "lists merged for a read, predicted: largest error"),
+        for part, meaning in (
+            ("push", "largest error of the predicted processor time of pushing"),
+            ("pull", "the same for pulling"),
+            ("lists", "largest error of the predicted lists merged for a read"),
         )
     ),
     Criterion("G2 recommended", "W1 at the recommended threshold ÷ at the best", 1.1, 1.03),

@@ -32,9 +32,9 @@ def measure(options: Options) -> dict[str, Any]:
         for name, embedded in (("measured", False), ("embedded", True))
     }
     series = {
-        f"{name}, {what}": [value]
+        f"{name}, {figure}": [value]
         for name, each in servers.items()
-        for what, value in each["bytes"].items()
+        for figure, value in each["bytes"].items()
     }
     measured = servers["measured"]["bytes"]
     return {
@@ -52,7 +52,7 @@ def measure(options: Options) -> dict[str, Any]:
             "embedded": servers["embedded"]["server"],
         },
         "notes": [
-            "P10: memory of the server, less what it took before the feeds were filled; one round."
+            "P10: memory of the server, less the amount before the feeds were filled; one round."
         ],
     }
 
@@ -77,9 +77,9 @@ def _turned_over(count: int, options: Options, *, embedded: bool) -> dict[str, A
                 until(lambda: feeds.unfinished(bench) == 0)
             turned = _per_entry(bench, empty, count)
     named = {
-        f"{what} B/entry, {when}": value
+        f"{kind} B/entry, {when}": value
         for when, each in (("fresh", fresh), ("turned over", turned))
-        for what, value in each.items()
+        for kind, value in each.items()
     }
     return {"bytes": named, "server": bench.server.name}
 

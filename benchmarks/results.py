@@ -100,7 +100,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         shown = ", ".join(f"{part} {amount(value)}" for part, value in parts.items())
         yield f"  processor, {unit}: {shown}"
     for name, rounds in result["rows"].items():
-        yield f"  {name + ' ' + BY_NAME[name].what:<46}{_spread(rounds)}"
+        yield f"  {name + ' ' + BY_NAME[name].meaning:<46}{_spread(rounds)}"
         yield f"    {BY_NAME[name].judgement(median(rounds))}"
 
 

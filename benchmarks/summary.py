@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BEGIN, END = "<!-- summary: written by make bench -->", "<!-- end of summary -->"
-_HEAD = ["| | what | must | aim | median | range | |", "|---|---|---|---|---|---|---|"]
+_HEAD = ["| | figure | must | aim | median | range | |", "|---|---|---|---|---|---|---|"]
 
 
 def table(measured: list[dict[str, Any]]) -> list[str]:
@@ -64,7 +64,7 @@ def _origin(result: dict[str, Any]) -> list[str]:
 
 def _row(criterion: Criterion, values: list[float] | None) -> str:
     bounds = [_bound(criterion, criterion.must), _bound(criterion, criterion.aim)]
-    cells = [criterion.name, criterion.what, *bounds]
+    cells = [criterion.name, criterion.meaning, *bounds]
     if values is None:
         return f"| {' | '.join([*cells, '', '', 'not measured'])} |"
     middle = median(values)

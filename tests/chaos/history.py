@@ -137,7 +137,7 @@ class History:
     def judge(self):
         """Judge every page that ended before the oldest operation under way began.
 
-        No later operation can affect such a page.
+        No operation under way or later can affect it.
         """
         with self._lock:
             settled = min(self._under_way, default=NEVER)
