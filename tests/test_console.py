@@ -1,4 +1,4 @@
-"""The console without a browser: who gets in, what a change takes, what the pages may load, and what they say."""
+"""The console without a browser: sign-in, changes, the content of pages, security headers."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ URL = "https://img.example/1.jpg"
 
 @pytest.fixture
 def sign_in(client, auth):
-    def enter(scope=WRITE, **claims):
+    def with_token(scope=WRITE, **claims):
         token = auth(1, scope, **claims)["Authorization"].removeprefix("Bearer ")
         return client.post("/console/sign-in", data={"token": token}, headers=ORIGIN)
 
-    return enter
+    return with_token
 
 
 @pytest.fixture
 def send(client):
-    """Sends a form as the console's pages do: with the session's secret, from the same origin."""
+    """Return a function that sends a form as pages do: same origin, with the session's secret."""
 
     def post(path, headers=ORIGIN, **form):
         secret = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/console/").text)[1]
@@ -58,13 +58,11 @@ def threshold(client, auth):
 # Signing in
 
 
-def test_an_admin_token_is_exchanged_for_a_cookie_that_no_script_reads_and_no_other_site_sends(
-    client, sign_in
-):
+def test_an_admin_token_is_exchanged_for_a_protected_cookie(client, sign_in):
     assert client.get("/console/").headers["Location"] == "/console/sign-in"
-    entered = sign_in()
-    assert (entered.status_code, entered.headers["Location"]) == (303, "/console/")
-    assert {"HttpOnly", "SameSite=Strict", "Path=/console"} <= set(cookie_of(entered).split("; "))
+    signed_in = sign_in()
+    assert (signed_in.status_code, signed_in.headers["Location"]) == (303, "/console/")
+    assert {"HttpOnly", "SameSite=Strict", "Path=/console"} <= set(cookie_of(signed_in).split("; "))
     assert client.get("/console/").status_code == 200
 
 
@@ -72,7 +70,7 @@ def test_an_admin_token_is_exchanged_for_a_cookie_that_no_script_reads_and_no_ot
     "proxied",
     [{"base_url": "https://localhost"}, {"headers": {"X-Forwarded-Proto": "https", **ORIGIN}}],
 )
-def test_over_https_the_cookie_is_secure(client, auth, proxied):
+def test_the_cookie_is_secure_over_https(client, auth, proxied):
     token = auth(1, WRITE)["Authorization"].removeprefix("Bearer ")
     answer = client.post(
         "/console/sign-in",
@@ -82,7 +80,7 @@ def test_over_https_the_cookie_is_secure(client, auth, proxied):
     assert "Secure" in cookie_of(answer)
 
 
-def test_over_http_it_is_not(sign_in):
+def test_the_cookie_is_not_secure_over_http(sign_in):
     assert "Secure" not in cookie_of(sign_in())
 
 
@@ -95,16 +93,16 @@ def test_over_http_it_is_not(sign_in):
         (WRITE, {"secret": "x" * 40}, 401),
     ],
 )
-def test_a_token_that_is_not_good_enough_is_refused_in_words(sign_in, scope, claims, status):
+def test_a_token_that_is_invalid_or_lacks_the_scope_is_refused_with_a_message(
+    sign_in, scope, claims, status
+):
     answer = sign_in(scope, **claims)
     assert answer.status_code == status
     assert 'role="alert"' in answer.text
     assert "Set-Cookie" not in answer.headers
 
 
-def test_a_session_ends_with_its_token_and_after_an_hour_at_the_latest(
-    client, sign_in, monkeypatch
-):
+def test_a_session_ends_with_its_token_and_after_an_hour_at_most(client, sign_in, monkeypatch):
     assert "Max-Age=3600" in cookie_of(sign_in(exp=int(time.time()) + 100_000))
     assert int(re.search(r"Max-Age=(\d+)", cookie_of(sign_in(exp=int(time.time()) + 60)))[1]) <= 60
     later = time.time() + 61
@@ -112,20 +110,20 @@ def test_a_session_ends_with_its_token_and_after_an_hour_at_the_latest(
     assert client.get("/console/").status_code == 303
 
 
-def test_a_cookie_that_was_tampered_with_is_none(client, sign_in):
+def test_a_forged_cookie_is_ignored(client, sign_in):
     value = cookie_of(sign_in("admin:read")).partition(";")[0].partition("=")[2]
-    said, _, signature = value.rpartition(".")
+    payload, _, signature = value.rpartition(".")
     other = (
         base64.urlsafe_b64encode(b'[1,["admin:read","admin:write"],"x",99999999999]')
         .decode()
         .rstrip("=")
     )
-    for forged in (other, "", said[1:]):
+    for forged in (other, "", payload[1:]):
         client.set_cookie(session.COOKIE, f"{forged}.{signature}", path="/console")
         assert client.get("/console/").status_code == 303
 
 
-def test_the_cookie_is_no_token_and_a_token_is_no_cookie(client, auth, sign_in):
+def test_the_cookie_is_not_a_token_and_a_token_is_not_a_cookie(client, auth, sign_in):
     token = auth(1, WRITE)["Authorization"].removeprefix("Bearer ")
     client.set_cookie(session.COOKIE, token, path="/console")
     assert client.get("/console/").status_code == 303
@@ -134,7 +132,7 @@ def test_the_cookie_is_no_token_and_a_token_is_no_cookie(client, auth, sign_in):
         client.get("/v1/admin/threshold", headers={"Authorization": f"Bearer {value}"}).status_code
         == 401
     )
-    assert client.get("/v1/admin/threshold").status_code == 401, "the API does not look at cookies"
+    assert client.get("/v1/admin/threshold").status_code == 401, "the API ignores cookies"
 
 
 def test_a_one_time_link_signs_in_once(client, app):
@@ -142,7 +140,7 @@ def test_a_one_time_link_signs_in_once(client, app):
         app.extensions["feedsvc"].stores, "http://localhost", 7, ["admin:read", "admin:write"]
     )
     address, code = link.split("#")
-    assert client.get(address).status_code == 200, "looking at the link does not use it up"
+    assert client.get(address).status_code == 200, "opening the page does not use the link up"
     assert client.post("/console/sign-in", data={"code": code}, headers=ORIGIN).status_code == 303
     assert "Account 7" in client.get("/console/").text
     again = client.post("/console/sign-in", data={"code": code}, headers=ORIGIN)
@@ -150,7 +148,7 @@ def test_a_one_time_link_signs_in_once(client, app):
     assert "has been used" in again.text
 
 
-def test_signing_out_takes_the_cookie_back(client, sign_in, send):
+def test_signing_out_deletes_the_cookie(client, sign_in, send):
     sign_in()
     assert send("/sign-out").headers["Location"] == "/console/sign-in"
     assert client.get("/console/").status_code == 303
@@ -173,7 +171,7 @@ def test_the_threshold_is_reviewed_then_applied_with_its_reason(client, auth, si
     review = client.get("/console/threshold/confirm", query_string=CHANGE)
     assert "50 / 40" in review.text
     assert "queue lag" in review.text
-    assert threshold(client, auth)["version"] == 1, "a look changes nothing"
+    assert threshold(client, auth)["version"] == 1, "a review changes nothing"
     assert send("/threshold", **CHANGE).status_code == 303
     now = threshold(client, auth)
     assert (now["promote_at"], now["demote_at"], now["reason"], now["changed_by"]) == (
@@ -191,7 +189,7 @@ def test_a_threshold_that_changed_meanwhile_is_not_overwritten(client, auth, sig
     assert threshold(client, auth)["promote_at"] == 50
 
 
-def test_the_record_leads_back(client, auth, sign_in, send):
+def test_an_older_version_is_restored_from_the_record(client, auth, sign_in, send):
     sign_in()
     send("/threshold", **CHANGE)
     asked = client.get("/console/record/roll-back?version=1")
@@ -215,7 +213,7 @@ def test_the_record_leads_back(client, auth, sign_in, send):
         ({}, {**ORIGIN, "Sec-Fetch-Site": "same-site"}),
     ],
 )
-def test_a_change_that_none_of_our_pages_sent_is_refused(
+def test_a_change_from_another_site_or_session_is_refused(
     client, auth, sign_in, send, form, headers
 ):
     sign_in()
@@ -230,7 +228,7 @@ def test_a_change_that_none_of_our_pages_sent_is_refused(
     assert threshold(client, auth)["version"] == 1
 
 
-def test_nobody_is_signed_in_from_another_site(client, auth):
+def test_a_sign_in_from_another_site_is_refused(client, auth):
     token = auth(1, WRITE)["Authorization"].removeprefix("Bearer ")
     assert (
         client.post(
@@ -240,7 +238,7 @@ def test_nobody_is_signed_in_from_another_site(client, auth):
     )
 
 
-def test_who_may_only_look_is_shown_no_form_and_changes_nothing(client, auth, sign_in, send):
+def test_a_read_only_session_sees_no_form_and_changes_nothing(client, auth, sign_in, send):
     sign_in("admin:read")
     page = client.get("/console/").text
     assert "read only" in page
@@ -251,23 +249,20 @@ def test_who_may_only_look_is_shown_no_form_and_changes_nothing(client, auth, si
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "field"),
     [
-        {"promote_at": "30"},
-        {"promote_at": "x"},
-        {"reason": ""},
-        {"rollout_percent": "101"},
-        {"promote_at": "²"},
+        ({"promote_at": "30"}, "demote_at"),  # it is above promote_at
+        ({"promote_at": "x"}, "promote_at"),
+        ({"promote_at": "²"}, "promote_at"),
+        ({"reason": ""}, "reason"),
+        ({"rollout_percent": "101"}, "rollout_percent"),
     ],
 )
-def test_a_bad_change_is_refused_in_words(client, auth, sign_in, send, bad):
+def test_a_change_with_a_bad_value_names_the_field(client, auth, sign_in, send, bad, field):
     sign_in()
     answer = send("/threshold", **{**CHANGE, **bad})
     assert answer.status_code == 422
-    assert (
-        f"<strong>{next(iter(bad)).replace('promote_at', 'demote_at' if bad == {'promote_at': '30'} else 'promote_at')}</strong>"
-        in answer.text
-    )
+    assert f"<strong>{field}</strong>" in answer.text
 
 
 PREDICTED = {
@@ -285,7 +280,7 @@ MEASURED = {
 }
 
 
-def test_what_was_predicted_stands_beside_what_was_measured_brought_to_a_day(stores):
+def test_predicted_figures_are_compared_with_measured_figures_of_a_day(stores):
     version = dataclasses.replace(versions.current(stores), predicted=PREDICTED, measured=MEASURED)
     assert [figures for _, *figures in record.compared(version)] == [
         ["5,000", "4,000"],
@@ -300,11 +295,11 @@ def test_what_was_predicted_stands_beside_what_was_measured_brought_to_a_day(sto
         version, measured={**MEASURED, "since": "2026-11-24T23:59:00.000Z"}
     )
     assert [measured for _, _, measured in record.compared(briefly)][:2] == ["–", "500 ms"], (
-        "a minute says nothing about a day's sum"
+        "a minute is too short for a sum of a day"
     )
 
 
-def test_live_figures_say_when_there_is_nothing_to_measure(client, sign_in):
+def test_live_figures_are_null_without_posts_and_reads(client, sign_in):
     sign_in()
     found = client.get("/console/live").json
     assert [found[name]["value"] for name in ("lag", "deliveries", "reads")] == [None, 0.0, None]
@@ -328,9 +323,7 @@ def test_an_account_is_found_pinned_and_unpinned(client, auth, sign_in, send):
     assert "No account is pinned" in client.get("/console/accounts").text
 
 
-def test_accounts_that_the_threshold_gets_wrong_are_offered_to_be_pinned(
-    client, sign_in, monkeypatch
-):
+def test_accounts_that_a_pin_would_help_are_listed(client, sign_in, monkeypatch):
     wrong = [Misfit(7, 68_000, 0.0, "pull", "push", 0.5), Misfit(9, 3, 400.0, "push", "pull", 90.0)]
     advice = types.SimpleNamespace(large_but_silent=wrong[:1], small_but_talkative=wrong[1:])
     monkeypatch.setattr(console_accounts, "recommendation", lambda *_: advice)
@@ -343,12 +336,12 @@ def test_accounts_that_the_threshold_gets_wrong_are_offered_to_be_pinned(
     assert rows == ["9", "7"], "the largest saving first"
 
 
-def test_before_anything_is_known_no_account_is_offered(client, sign_in):
+def test_no_account_is_listed_before_the_first_survey(client, sign_in):
     sign_in()
     assert "No such account is known." in client.get("/console/accounts").text
 
 
-def test_relief_is_said_while_it_lasts(client, sign_in, stores):
+def test_load_shedding_is_shown_while_it_lasts(client, sign_in, stores):
     sign_in()
     assert "Deliveries lag" not in client.get("/console").text
     with stores.sql.writing() as connection:
@@ -359,16 +352,14 @@ def test_relief_is_said_while_it_lasts(client, sign_in, stores):
     assert "Deliveries lag by 1.5 min" in client.get("/console").text
 
 
-def test_the_demo_prints_a_link_and_an_account_that_a_drag_makes_a_celebrity(
-    app, client, monkeypatch
-):
+def test_the_demo_prints_a_sign_in_link_and_an_account_near_the_threshold(app, client, monkeypatch):
     for name, value in {"_ACCOUNTS": 400, "_POSTS": 6, "_READERS": 3}.items():
         monkeypatch.setattr(demo, name, value)
-    said = "\n".join(demo.load_demo(app.extensions["feedsvc"], "http://localhost"))
-    code = re.search(r"http://localhost/console/sign-in#(\S+)", said)[1]
+    printed = "\n".join(demo.load_demo(app.extensions["feedsvc"], "http://localhost"))
+    code = re.search(r"http://localhost/console/sign-in#(\S+)", printed)[1]
     assert client.post("/console/sign-in", data={"code": code}, headers=ORIGIN).status_code == 303
     account, followers = re.search(
-        r"Account (\d+), with (\d+) followers, is pushed so far", said
+        r"Account (\d+), with (\d+) followers, is pushed so far", printed
     ).groups()
     assert (
         f"{followers} followers are below demote_at 80"
@@ -387,7 +378,7 @@ def test_a_post_is_explained(client, auth, sign_in):
     ("path", "status"),
     [("/accounts?id=77", 404), ("/accounts?id=x", 422), ("/explain?viewer=1&post=1", 404)],
 )
-def test_what_is_not_there_is_said_on_a_page(client, sign_in, path, status):
+def test_an_error_is_shown_on_a_page(client, sign_in, path, status):
     sign_in()
     answer = client.get(f"/console{path}")
     assert (answer.status_code, answer.mimetype) == (status, "text/html")
@@ -397,7 +388,7 @@ def test_what_is_not_there_is_said_on_a_page(client, sign_in, path, status):
 # Pages
 
 
-def test_pages_load_nothing_but_what_the_service_serves_and_run_nothing_inline(client, sign_in):
+def test_pages_load_only_files_of_the_service_and_contain_no_inline_code(client, sign_in):
     sign_in()
     for path in ("/", "/record", "/accounts", "/explain"):
         answer = client.get(f"/console{path}")
@@ -410,13 +401,13 @@ def test_pages_load_nothing_but_what_the_service_serves_and_run_nothing_inline(c
         ), path
 
 
-def test_a_script_whose_session_has_ended_is_told_so(client):
+def test_a_script_without_a_session_gets_a_problem_document(client):
     answer = client.get("/console/", headers={"Accept": "application/json"})
     assert (answer.status_code, answer.content_type) == (401, "application/problem+json")
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "text"),
     [
         (0, "0"),
         (999, "999"),
@@ -428,12 +419,12 @@ def test_a_script_whose_session_has_ended_is_told_so(client):
         (None, "–"),
     ],
 )
-def test_numbers_are_spelled_for_people(value, said):
-    assert formats.number(value) == said
+def test_numbers_are_written_for_people(value, text):
+    assert formats.number(value) == text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (0, "0 s"),
         (0.0004, "0.4 ms"),
@@ -444,11 +435,11 @@ def test_numbers_are_spelled_for_people(value, said):
         (172_800, "2 d"),
     ],
 )
-def test_durations_are_spelled_for_people(seconds, said):
-    assert formats.duration(seconds) == said
+def test_durations_are_written_for_people(seconds, text):
+    assert formats.duration(seconds) == text
 
 
-def test_differences_have_a_sign():
+def test_differences_sizes_and_counts_are_written_for_people():
     assert [formats.signed(value) for value in (5, -5, 0)] == ["+5", "−5", "no change"]
     assert formats.size(1_500_000) == "1.5 MB"
     assert formats.counted(1, "account") == "1 account"

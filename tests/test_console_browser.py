@@ -1,4 +1,4 @@
-"""The console in a real browser, by clicks, drags and keys."""
+"""The console in Chromium, used by clicks, drags and keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ ACCOUNTS = 1_000
 URL = "https://img.example/1.jpg"
 
 
-# A page that ends while it is answered leaves a task of Playwright's own behind; the collector finds it, whenever.
+# A page that closes during a request leaves a task of Playwright behind. The garbage collector
+# reports it later, in any test.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -33,7 +34,7 @@ def browser():
 
 @pytest.fixture
 def services(app):
-    """Those of an application with a small graph in it."""
+    """Return the services of an application with a small follow graph."""
     found = app.extensions["feedsvc"]
     change.change(
         found.stores,
@@ -51,7 +52,7 @@ def services(app):
 
 @pytest.fixture
 def visit(browser, app, services):
-    """Opens the console: `visit()`, `visit(size=PHONE, scheme="dark")`."""
+    """Return a function that opens the console: `visit()`, `visit(size=PHONE, scheme="dark")`."""
     visits = []
     with served(app) as url:
 
@@ -70,7 +71,7 @@ def post(services, author):
     ).post_id
 
 
-def test_a_printed_link_signs_in_and_its_code_leaves_the_address(visit):
+def test_a_one_time_link_signs_in_and_its_code_leaves_the_address(visit):
     person = visit()
     page = person.sign_in()
     assert page.get_by_role("heading", level=1).inner_text() == "Celebrity threshold"
@@ -80,7 +81,7 @@ def test_a_printed_link_signs_in_and_its_code_leaves_the_address(visit):
     page.get_by_role("heading", name="Sign in").wait_for()
 
 
-def test_a_pasted_token_signs_in_and_a_bad_one_is_refused_in_words(visit, auth):
+def test_a_pasted_token_signs_in_and_a_bad_one_is_refused_with_a_message(visit, auth):
     person = visit()
     page = person.page
     page.goto(f"{person.url}/console/")
@@ -115,7 +116,7 @@ def test_an_account_is_found_pinned_and_unpinned_and_its_post_explained(visit, s
 
 
 @pytest.mark.parametrize(("size", "scheme"), list(product((PHONE, DESK), ("light", "dark"))))
-def test_pages_fit_the_window_and_can_be_read_by_everybody(visit, services, size, scheme):
+def test_pages_fit_the_window_and_are_accessible(visit, services, size, scheme):
     accounts.create(services.stores, 2**63 - 1)
     post_id = post(services, 2**63 - 1)
     person = visit(size=size, scheme=scheme)
@@ -137,7 +138,7 @@ def test_pages_fit_the_window_and_can_be_read_by_everybody(visit, services, size
 
 
 def move_line(page, share):
-    """Drag the line over the accounts to this share of the chart's width; returns the value that it has then."""
+    """Drag the line over the accounts to this share of the chart's width. Return its new value."""
     line = page.get_by_role("slider", name="Threshold, over the accounts")
     line.scroll_into_view_if_needed()
     over = page.locator("#distribution .u-over").bounding_box()
@@ -150,7 +151,7 @@ def move_line(page, share):
     return int(line.get_attribute("aria-valuenow"))
 
 
-def test_the_line_is_dragged_and_everything_says_what_its_value_would_do(visit):
+def test_a_dragged_line_moves_the_fields_and_the_preview(visit):
     page = visit().sign_in()
     value = move_line(page, 0.5)
     assert value < 40
@@ -189,7 +190,7 @@ def test_the_line_moves_by_keys(visit):
     assert page.get_by_label("Pull from this many followers").input_value() == str(most)
 
 
-def test_a_number_that_is_typed_moves_the_lines(visit):
+def test_a_typed_number_moves_the_lines(visit):
     page = visit().sign_in()
     page.get_by_role("slider").first.wait_for()
     page.get_by_label("Push below this many followers").fill("5")
@@ -200,7 +201,7 @@ def test_a_number_that_is_typed_moves_the_lines(visit):
     ]
     page.get_by_role("columnheader", name="At 10", exact=True).wait_for()
     assert page.get_by_label("Push below this many followers").input_value() == "5", (
-        "who has chosen the second line keeps it"
+        "a demote_at that was typed in stays"
     )
 
 
@@ -212,7 +213,7 @@ def test_a_change_is_reviewed_applied_and_rolled_back(visit, services):
     page.get_by_role("button", name="Review").click()
     page.get_by_role("heading", name=f"Set the threshold to {value}?").wait_for()
     assert "change to pull" in page.get_by_role("main").inner_text(), (
-        "the confirmation repeats the numbers"
+        "the confirmation repeats the figures"
     )
     person.screenshot("confirm")
     assert versions.current(services.stores).version == 2
@@ -245,7 +246,7 @@ def test_the_charts_follow_the_window(visit):
     assert over["x"] < at["x"] + at["width"] / 2 < over["x"] + over["width"]
 
 
-def test_a_change_is_made_by_keys_alone(visit, services):
+def test_a_change_is_made_with_the_keyboard_alone(visit, services):
     page = visit().sign_in()
     page.get_by_role("slider").first.wait_for()
     while page.evaluate("document.activeElement.getAttribute('role')") != "slider":
@@ -256,15 +257,13 @@ def test_a_change_is_made_by_keys_alone(visit, services):
     page.keyboard.type("by hand")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Set the threshold to 20?").wait_for()
-    page.locator(
-        "button:focus", has_text="Apply"
-    ).wait_for()  # the browser gives it the focus after the heading is drawn
+    page.locator("button:focus", has_text="Apply").wait_for()  # the focus arrives after the heading
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/console/$"))
     assert versions.current(services.stores).promote_at == 20
 
 
-def test_what_a_guardrail_refuses_is_said_and_may_be_forced_with_a_reason(visit, services):
+def test_a_change_that_a_guardrail_refuses_may_be_forced_with_a_reason(visit, services):
     guardrails.change(
         services.stores,
         Guardrails(min_promote_at=30),
@@ -283,13 +282,13 @@ def test_what_a_guardrail_refuses_is_said_and_may_be_forced_with_a_reason(visit,
     assert versions.current(services.stores).version == 2
     person.screenshot("refused")
     person.faults.clear()  # the browser notes the 409
-    page.get_by_label("Reason to apply it anyway").fill("agreed with everybody")
+    page.get_by_label("Reason to apply it anyway").fill("agreed with the team")
     page.get_by_role("button", name="Apply anyway").click()
     page.get_by_text("forced against a guardrail").wait_for()
-    assert versions.current(services.stores).reason == "agreed with everybody"
+    assert versions.current(services.stores).reason == "agreed with the team"
 
 
-def test_live_figures_follow_what_happens(visit, services):
+def test_live_figures_are_updated_and_recover_from_a_failed_request(visit, services):
     person = visit()
     page = person.page
     page.clock.install()
@@ -307,7 +306,7 @@ def test_live_figures_follow_what_happens(visit, services):
     person.faults.clear()  # the browser notes what it could not load
 
 
-def test_who_may_only_look_drags_and_reads_and_cannot_apply(visit):
+def test_a_read_only_session_previews_but_cannot_apply(visit):
     page = visit().sign_in(["admin:read"])
     move_line(page, 0.5)
     page.get_by_text("change to pull").wait_for()
@@ -315,7 +314,7 @@ def test_who_may_only_look_drags_and_reads_and_cannot_apply(visit):
     assert page.get_by_role("link", name="Roll back").count() == 0
 
 
-def test_what_does_not_answer_is_said_and_asked_again_by_a_button(visit):
+def test_a_failed_request_is_shown_and_repeated_with_a_button(visit):
     person = visit()
     person.page.route("**/threshold/*", lambda route: route.abort())
     page = person.sign_in()
@@ -329,21 +328,22 @@ def test_what_does_not_answer_is_said_and_asked_again_by_a_button(visit):
     assert page.get_by_role("button", name="Try again").count() == 0
 
 
-def test_what_takes_too_long_is_given_up(visit):
+def test_a_request_without_an_answer_ends_at_its_deadline(visit):
     person = visit()
     page = person.page
     page.clock.install()
-    held = []
-    page.route("**/threshold/*", lambda route: held.append(route))  # noqa: PLW0108 -- it must be a function of Python
+    waiting = []
+    # Playwright inspects the handler, so a method of a built-in type will not do.
+    page.route("**/threshold/*", lambda route: waiting.append(route))  # noqa: PLW0108
     person.sign_in()
     page.clock.run_for(11_000)
     page.get_by_text("No answer within 10 s.").nth(1).wait_for()
-    for route in held:  # none is left waiting for the page to end
+    for route in waiting:  # the page cannot close while a request waits
         route.abort()
     person.faults.clear()  # the browser notes what it could not load
 
 
-def test_before_anything_is_known_the_page_says_so(visit, services):
+def test_the_page_says_that_there_is_no_survey_yet(visit, services):
     with services.stores.sql.writing() as connection:
         connection.execute(sa.delete(StoredSurvey))
     person = visit()
@@ -357,9 +357,7 @@ def test_before_anything_is_known_the_page_says_so(visit, services):
 
 
 @pytest.mark.parametrize(("size", "scheme"), list(product((PHONE, DESK), ("light", "dark"))))
-def test_the_threshold_page_fits_the_window_and_can_be_read_by_everybody(
-    visit, services, size, scheme
-):
+def test_the_threshold_page_fits_the_window_and_is_accessible(visit, services, size, scheme):
     person = visit(size=size, scheme=scheme)
     page = person.sign_in()
     move_line(page, 0.5)

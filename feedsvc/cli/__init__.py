@@ -1,4 +1,4 @@
 """The command line. A command opens the services, calls one feature, prints the answer.
 
-Commands hold no rules of their own: each does the same as the HTTP call of its name.
+Commands contain no rules of their own, so that they agree with the HTTP calls.
 """

@@ -15,16 +15,6 @@ from feedsvc.errors import FeedsvcError
 from feedsvc.settings import load_settings
 
 
-class SignedElsewhere(FeedsvcError):
-    """The settings name a key set, so this service only verifies tokens."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "FEEDSVC_JWT_JWKS is set, so this service cannot sign tokens; "
-            "get one from the service that owns those keys"
-        )
-
-
 @click.command()
 @click.option("--account", required=True, type=IdParameter(), help="The token's account.")
 @click.option("--scope", default="feed", show_default=True, help="Scopes, separated by spaces.")
@@ -43,7 +33,10 @@ def token(account: int, scope: str, ttl: int, as_json: bool) -> None:
         raise click.BadParameter(f"must be of {', '.join(SCOPES)}", param_hint="--scope")
     settings = load_settings()
     if settings.jwt_jwks is not None:
-        raise SignedElsewhere
+        raise FeedsvcError(
+            "FEEDSVC_JWT_JWKS is set, so this service cannot sign tokens; "
+            "get one from the service that owns its keys"
+        )
     secret = settings.jwt_secret or datadir.secret(datadir.prepare(settings.data_dir))
     issued_at = int(time.time())
     claims = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +14,7 @@ from feedsvc.services import Services, open_services
 from feedsvc.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -44,14 +44,9 @@ def accepted_by(schema: Schema) -> Callable[[click.Context, click.Parameter, Any
     return convert
 
 
-@contextmanager
-def opened() -> Iterator[Services]:
+def opened() -> closing[Services]:
     """Open the services that the environment's settings describe, for one command."""
-    services = open_services(load_settings())
-    try:
-        yield services
-    finally:
-        services.close()
+    return closing(open_services(load_settings()))
 
 
 def show(

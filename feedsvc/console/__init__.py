@@ -1,4 +1,4 @@
-"""`/console`: the pages for operators. They show and change the threshold, accounts and feeds.
+"""`/console`: pages for operators, to show and change the threshold, and to inspect accounts.
 
-Thin views over the same features as the API. Reads and changes nothing on their own.
+Thin views, which call the features that the API calls. They contain no rules of their own.
 """

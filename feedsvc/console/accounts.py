@@ -44,10 +44,6 @@ class _PinForm(Strict):
     days = StrictInteger(load_default=None, validate=validate.Range(min=1, max=3650))
 
 
-class _UnpinForm(Strict):
-    id = Id(required=True)
-
-
 class _ExplainQuery(Strict):
     viewer = Id(load_default=None)
     post = Id(load_default=None)
@@ -55,7 +51,7 @@ class _ExplainQuery(Strict):
 
 @pages.get("/accounts")
 def page() -> str:
-    """Show the account that was searched for; without a search, the pins and the misfits."""
+    """Show one account; without an id, the current pins and the accounts that a pin would help."""
     stores, account = services().stores, forms.load(_SearchQuery(), request.args)["id"]
     if account is None:
         return render_template(
@@ -73,7 +69,7 @@ def page() -> str:
 
 @pages.post("/accounts/pin")
 def pin() -> Response:
-    """Pin the account to a route, for some days or for good."""
+    """Pin the account to a route, for some days or permanently."""
     form = forms.load(_PinForm(), request.form)
     days = form["days"]
     pins.pin(
@@ -90,7 +86,7 @@ def pin() -> Response:
 @pages.post("/accounts/unpin")
 def unpin() -> Response:
     """Remove the account's pin, so that the threshold decides again."""
-    account = forms.load(_UnpinForm(), request.form)["id"]
+    account = forms.load(_PinForm(only=["id"]), request.form)["id"]
     pins.unpin(services().stores, account)
     return redirect(url_for(".page", id=account), 303)
 

@@ -1,4 +1,4 @@
-"""Write a preview for people: sentences, a table and charts, each beside today. Pure."""
+"""Write a preview for people: as sentences, a table and charts. Pure."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def doubts(preview: Preview) -> Iterator[str]:
 
 
 def charts(distribution: Sequence[AtLeast], advice: Recommendation) -> dict[str, Any]:
-    """Return the columns of both charts, and the texts beside them.
+    """Return the columns of both charts, and their texts.
 
     The curve holds the processor seconds a day that the threshold decides: pushing and pulling.
     """

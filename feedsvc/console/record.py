@@ -1,4 +1,4 @@
-"""The record: every version of the threshold, its forecast beside its outcome, and roll back."""
+"""The record: every version of the threshold with its forecast and outcome, and roll back."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def page() -> str:
 
 @pages.get("/record/roll-back")
 def confirm() -> str:
-    """Show what a roll back would set, and ask for a reason."""
+    """Show the effect of a roll back, and ask for a reason."""
     stores, query = services().stores, forms.load(_ConfirmQuery(), request.args)
     old = versions.numbered(stores, query["version"])
     return render_template("console/roll_back.html", old=old, current=versions.current(stores))

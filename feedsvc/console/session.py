@@ -1,4 +1,4 @@
-"""The session of a person who is signed in: a signed cookie with the scopes of an admin token.
+"""The session after signing in: a signed cookie with the scopes of an admin token.
 
 It lasts an hour at most. The key of its signature is derived from the service's secret and a salt
 of its own, so the cookie is not accepted as a token, nor a token as the cookie.
@@ -29,16 +29,6 @@ _LONGEST_SECONDS = 3_600
 _SCOPES = {"admin:read", "admin:write"}
 
 
-class NoAdministrator(Forbidden):
-    """A valid token without a scope for the console."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "This token does not open the console. "
-            "Use a token with the scope admin:read (to read) or admin:write (to change)."
-        )
-
-
 @dataclass(frozen=True)
 class Session:
     """An account, its admin scopes, and the secret that its forms carry.
@@ -58,13 +48,16 @@ class Session:
 
 
 def begin(caller: Caller) -> Session:
-    """Return a session with the caller's admin scopes. Raises `NoAdministrator` if it has none.
+    """Return a session with the caller's admin scopes. Raises `Forbidden` if it has none.
 
     The session ends with the caller's token, and after an hour at the latest.
     """
     scopes = tuple(sorted(caller.scopes & _SCOPES))
     if not scopes:
-        raise NoAdministrator
+        raise Forbidden(
+            "This token does not open the console. "
+            "Use a token with the scope admin:read (to read) or admin:write (to change)."
+        )
     return Session(
         caller.account,
         scopes,

@@ -44,7 +44,7 @@ def one_time_link(stores: Stores, url: str, account: int, scopes: Iterable[str])
 
 @pages.get("/sign-in")
 def page() -> str:
-    """Show the form, also to a person who is signed in: a link may be for another account."""
+    """Show the form, also during a session: a link may be for another account."""
     return render_template("console/sign_in.html", error=None)
 
 

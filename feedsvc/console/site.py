@@ -1,4 +1,4 @@
-"""Gather the console's pages, and set who gets in, what pages may load, how errors are shown."""
+"""Gather the console's pages. Check sessions, set security headers, show errors."""
 
 from __future__ import annotations
 
