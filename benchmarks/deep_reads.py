@@ -22,7 +22,7 @@ from tqdm import tqdm
 from benchmarks import reads
 from benchmarks.http import request
 from benchmarks.service import opened, token, web
-from feedsvc.cache import home_feeds
+from feedsvc.cache import home_lists
 from feedsvc.graph.load import load_edges
 from feedsvc.paging import Kind, Older, encode
 
@@ -161,6 +161,6 @@ def _rebuild_ms(stores: Stores, viewer: int) -> float:
     for _ in range(5):
         stores.redis.delete(stores.keys.homefeed(viewer))
         started = time.perf_counter()
-        home_feeds.rebuild(stores, viewer)
+        home_lists.rebuild(stores, viewer)
         taken.append((time.perf_counter() - started) * 1e3)
     return statistics.median(taken)

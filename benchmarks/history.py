@@ -192,5 +192,4 @@ def fill_celebrity_lists(stores: Stores, posts: Mapping[int, list[int]]) -> Snap
 
 
 def _queue_list(pipe: Pipeline, key: str, newest: list[int], cap: int) -> None:
-    floor_list = FloorList.of_newest(newest, cap)
-    pipe.rpush(key, *floor_list.ids, f"f{floor_list.floor}")
+    pipe.rpush(key, *FloorList.of_newest(newest, cap).elements())

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from benchmarks import feeds, history
 from feedsvc.cache import relations
 from feedsvc.planning import change
-from feedsvc.store.near_cache.snapshot import held
+from feedsvc.store.near_cache.snapshot import CachedList
 from feedsvc.store.redis import invalidation_log
 from feedsvc.store.redis.lists import FloorList
 from feedsvc.store.sql.tables import Follow
@@ -70,7 +70,7 @@ class State:
         self._warm(set(viewers))
         merging = self._with_near_cache(promote_at, usage)
         blind = stores.without_near_cache()
-        blind.near_cache.reload(*invalidation_log.latest(blind.redis), ())
+        blind.near_cache.reload(*invalidation_log.position(blind.redis), ())
         freeze_memory()
         return self._with(merging), self._with(blind)
 
@@ -95,9 +95,12 @@ class State:
         }
         snapshot = history.fill_celebrity_lists(stores, pulled)
         cap = stores.limits.feed_cap
-        stores.near_cache.hold(
+        stores.near_cache.store_lists(
             snapshot,
-            {author: held(FloorList.of_newest(posts, cap)) for author, posts in pulled.items()},
+            {
+                author: CachedList.of(FloorList.of_newest(posts, cap))
+                for author, posts in pulled.items()
+            },
         )
         return stores
 

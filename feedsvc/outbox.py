@@ -22,7 +22,7 @@ from sqlalchemy import bindparam, delete, insert, select
 from feedsvc.cache import celebrity_lists, post_bodies
 from feedsvc.errors import StoreUnavailable
 from feedsvc.store.redis import keys
-from feedsvc.store.redis.client import UNAVAILABLE, throw_everything_away
+from feedsvc.store.redis.client import UNAVAILABLE, delete_everything
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import OutboxRow
 
@@ -171,7 +171,7 @@ class Flush(Effect):
 
     def apply(self, stores: Stores) -> None:
         """Empty Redis."""
-        throw_everything_away(stores.redis)
+        delete_everything(stores.redis)
 
 
 _FROM_IDS: dict[str, Callable[..., Effect]] = {

@@ -1,8 +1,13 @@
-"""Pages of lists and their cursors. Pure.
+"""Pages of lists, their cursors, and walks over lists of posts. Pure.
 
 A cursor holds the kind of its list, a direction and a position. A cursor that walks a list of posts
 upwards also holds the ids above the position that were already shown. A cursor holds no secret and
 survives restarts. Its checksum detects a damaged or mistyped cursor, its kind one of another list.
+
+A walk goes through a list of posts page by page, downwards and back up. Downwards, a cursor is the
+last id shown. Upwards, one id is not enough: transactions do not commit in id order, so a post may
+appear below a post that was already shown. No post can appear at or below the watermark any more. So
+an upward cursor stands at or below the watermark, and has the ids above it that were shown.
 """
 
 from __future__ import annotations
@@ -13,12 +18,18 @@ import enum
 import hashlib
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from feedsvc.errors import BadCursor
 from feedsvc.formats import MAX_ID
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
 T = TypeVar("T")
+
+# The position at the top of every list of posts.
+TOP = MAX_ID
 
 # The number of items on a page if the client names no limit.
 DEFAULT_LIMIT = 20
@@ -26,6 +37,10 @@ DEFAULT_LIMIT = 20
 _VERSION = 1
 _CHECKSUM_BYTES = 4
 _MAX_LENGTH = 8_192
+
+# An upward cursor has at most this many shown ids. With more, the next page repeats some posts of
+# the last seconds, and misses none.
+_MAX_SHOWN = 1_000
 
 
 class Kind(enum.IntEnum):
@@ -68,6 +83,41 @@ class Page(Generic[T]):
     prev_cursor: str
 
 
+class Item(NamedTuple):
+    """A post that the reader may see."""
+
+    id: int
+    json: bytes
+
+
+class Posts(Protocol):
+    """A list of posts, as one reader sees it at one moment."""
+
+    def below(self, position: int, count: int) -> list[Item]:
+        """Return the highest `count` visible posts below a position, descending.
+
+        They are fewer only if there are no more.
+        """
+
+    def above(self, position: int, shown: Collection[int], count: int) -> list[Item]:
+        """Return the lowest `count` visible posts above a position, not in `shown`, ascending."""
+
+    def ids_above(self, position: int) -> list[int]:
+        """Return all ids above a position, also those of posts that are not visible."""
+
+
+def start(kind: Kind, cursor: str | None) -> Cursor:
+    """Return where a page starts: at a cursor, or at the top. Raises `BadCursor`."""
+    return decode(kind, cursor) if cursor is not None else Older(TOP)
+
+
+def page(posts: Posts, kind: Kind, at: Cursor, limit: int, watermark: int) -> Page[bytes]:
+    """Return one page of posts. No post can appear at or below the watermark any more."""
+    if isinstance(at, Newer):
+        return _page_up(posts, kind, Newer(min(at.position, TOP), at.shown), limit, watermark)
+    return _page_down(posts, kind, at, limit, watermark)
+
+
 def encode(kind: Kind, cursor: Cursor) -> str:
     """Encode a cursor as URL-safe text."""
     if isinstance(cursor, Older):
@@ -96,6 +146,52 @@ def decode(kind: Kind, text: str) -> Cursor:
     if position < lowest or max(position, *shown, 0) > highest:
         raise BadCursor("its position is out of range")
     return Older(position) if direction == 0 else Newer(position, tuple(shown))
+
+
+def _page_down(posts: Posts, kind: Kind, at: Older, limit: int, watermark: int) -> Page[bytes]:
+    young = posts.ids_above(watermark) if at.position > watermark else []
+    found = posts.below(min(at.position, TOP), limit + 1)
+    items = found[:limit]
+    older = Older(items[-1].id) if len(found) > limit else None
+    top = items[0].id if items else min(watermark, at.position - 1)
+    position = min(watermark, top)
+    return _page(kind, items, older, Newer(position, _shown(position, top, young, items)))
+
+
+def _page_up(posts: Posts, kind: Kind, at: Newer, limit: int, watermark: int) -> Page[bytes]:
+    young = posts.ids_above(max(at.position, watermark))
+    items = posts.above(at.position, set(at.shown), limit)[::-1]
+    # There may be more above a full page, and no post beyond the page counts as shown.
+    top = (
+        items[0].id
+        if len(items) == limit
+        else max([at.position, *at.shown, *(item.id for item in items)])
+    )
+    position = max(at.position, min(watermark, top))
+    newer = Newer(position, _shown(position, top, young, items, at.shown))
+    bottom = items[-1].id if items else top + 1
+    older = Older(bottom) if posts.below(min(bottom, TOP), 1) else None
+    return _page(kind, items, older, newer)
+
+
+def _shown(
+    position: int,
+    top: int,
+    young: Iterable[int],
+    items: Iterable[Item],
+    shown: Iterable[int] = (),
+) -> tuple[int, ...]:
+    """Return the ids above a position that count as shown.
+
+    `young` was read before the page. A post that commits after that counts only if the page has it.
+    """
+    ids = {*(post_id for post_id in young if post_id <= top), *(item.id for item in items), *shown}
+    return tuple(sorted(post_id for post_id in ids if post_id > position)[:_MAX_SHOWN])
+
+
+def _page(kind: Kind, items: list[Item], older: Older | None, newer: Newer) -> Page[bytes]:
+    json = [item.json for item in items]
+    return Page(json, encode(kind, older) if older else None, encode(kind, newer))
 
 
 def _from_base64(text: str) -> bytes:

@@ -6,10 +6,9 @@ from tests.planting import Edit, Planted
 
 LUA = "feedsvc/store/redis/lua"
 LISTS = "feedsvc/store/redis/lists.py"
-RECENT = "feedsvc/store/redis/invalidation_log.py"
-COPIES = "feedsvc/store/near_cache/cache.py"
-KNOWN = "feedsvc/store/near_cache/snapshot.py"
-HEADS = "feedsvc/store/redis/tail_hint.py"
+LOG = "feedsvc/store/redis/invalidation_log.py"
+NEAR_CACHE = "feedsvc/store/near_cache/cache.py"
+SNAPSHOT = "feedsvc/store/near_cache/snapshot.py"
 WHILE_READ = (
     "tests/test_relations.py::test_relations_that_change_while_they_are_read_are_read_again"
 )
@@ -71,8 +70,8 @@ VIEWS = [
         (
             Edit(
                 "feedsvc/cache/relations.py",
-                "    [value] = leases.read_or_build(stores.redis, [key], build, stores.limits.feed_ttl_seconds)\n",
-                '    [value] = build([])\n    stores.redis.set(key, b"=" + value, ex=stores.limits.feed_ttl_seconds)\n',
+                "    [value] = leases.read_or_build(stores.redis, [key], build, ttl_seconds)\n",
+                '    [value] = build([])\n    stores.redis.set(key, b"=" + value, ex=ttl_seconds)\n',
             ),
         ),
         (WHILE_READ,),
@@ -165,18 +164,12 @@ READING = [
     ),
     Planted(
         "read the head of a list without a look at the rest",
-        (
-            Edit(
-                HEADS,
-                "if note is None or before != after or length - len(raw) > note.last:",
-                "if note is None or before != after:",
-            ),
-        ),
+        (Edit(LISTS, "        if left_out > hint.length:\n            return None\n", ""),),
         ("tests/test_heads.py::test_a_note_serves_until_too_much_was_pushed",),
     ),
     Planted(
         "take a list that was made anew for the one whose head was read",
-        (Edit(HEADS, "if note is None or before != after or", "if note is None or"),),
+        (Edit(LISTS, " or self.before.value != self.after.value:", ":"),),
         (
             "tests/test_heads.py::test_a_list_made_anew_between_two_commands_is_not_taken_for_the_same",
         ),
@@ -185,7 +178,7 @@ READING = [
         "leave a note although the list is another one by now",
         (
             Edit(
-                f"{LUA}/note_rest.lua",
+                f"{LUA}/store_tail_hint.lua",
                 "redis.call('LINDEX', KEYS[1], -1) == ARGV[1]",
                 "redis.call('EXISTS', KEYS[1]) == 1",
             ),
@@ -212,23 +205,27 @@ READING = [
         "trust a copy although a put was missed",
         (
             Edit(
-                RECENT,
-                "return puts if not puts or puts[0].number == number + 1 else None",
-                "return puts",
+                LOG,
+                "return found if not found or found[0].number == number + 1 else None",
+                "return found",
             ),
         ),
         ("tests/test_celebrities.py::test_a_copy_that_missed_a_put_is_not_trusted",),
     ),
     Planted(
         "trust a copy of puts that were lost",
-        (Edit(RECENT, "if not answer or answer[-1] != (marker, math.inf):", "if not answer:"),),
+        (Edit(LOG, "if not entries or entries[-1] != (marker, math.inf):", "if not entries:"),),
         (
             "tests/test_celebrities.py::test_a_copy_is_not_trusted_once_the_set_was_lost_with_a_put_and_begun_anew",
         ),
     ),
     Planted(
         "read a list that was copied after the home list was read",
-        (Edit(KNOWN, "None if each is None or each.load > self.loads else each", "each"),),
+        (
+            Edit(
+                SNAPSHOT, "None if cached is None or cached.load > self.loads else cached", "cached"
+            ),
+        ),
         (
             "tests/test_celebrities.py::test_a_list_that_was_copied_after_a_reader_asked_is_not_for_that_reader",
         ),
@@ -237,9 +234,9 @@ READING = [
         "count a load before its lists are whole",
         (
             Edit(
-                COPIES,
-                "            load = self._known.loads + 1\n",
-                "            load = self._known.loads + 1\n            self._known = replace(self._known, loads=load)\n",
+                NEAR_CACHE,
+                "        load = now.loads + 1\n",
+                "        load = now.loads + 1\n        self._snapshot = replace(now, loads=load)\n",
             ),
         ),
         ("tests/test_celebrities.py::test_a_list_that_is_only_half_held_is_nobodys",),
@@ -248,11 +245,9 @@ READING = [
         "take it that no list has a floor",
         (
             Edit(
-                COPIES,
-                "            highest_floor = max(\n"
-                "                self._known.highest_floor, max((copy.floor for copy in lists.values()), default=0)\n"
-                "            )\n",
-                "            highest_floor = 0\n",
+                NEAR_CACHE,
+                "highest = max((cached.floor for cached in lists.values()), default=0)",
+                "highest = 0",
             ),
         ),
         (
@@ -263,9 +258,9 @@ READING = [
         "hold a list without what was put since it was read",
         (
             Edit(
-                COPIES,
-                "                if put.author in lists:\n                    self._apply(put)\n",
-                "                pass\n",
+                NEAR_CACHE,
+                "            if entry.author in lists:\n                self._apply(entry)\n",
+                "            pass\n",
             ),
         ),
         (
@@ -277,7 +272,7 @@ READING = [
         (
             Edit(
                 "feedsvc/cache/post_bodies.py",
-                "        invalidation_log.tell_of_changed_posts(stores.redis, post_ids)\n",
+                "        invalidation_log.add_changed_posts(stores.redis, post_ids)\n",
                 "",
             ),
         ),
@@ -287,15 +282,15 @@ READING = [
     ),
     Planted(
         "hold a post that was deleted since it was read",
-        (Edit(COPIES, "for post_id in bodies.keys() - changed:", "for post_id in bodies:"),),
+        (Edit(NEAR_CACHE, "for post_id in bodies.keys() - changed:", "for post_id in bodies:"),),
         ("tests/test_held_posts.py::test_a_post_that_is_deleted_after_it_was_read_is_not_held",),
     ),
     Planted(
         "show what is held to a reader who knows more",
         (
             Edit(
-                COPIES,
-                "if now.marker != known.marker or now.number < known.number:",
+                NEAR_CACHE,
+                "if now.marker != snapshot.marker or now.number < snapshot.number:",
                 "if now.marker == b'':",
             ),
         ),

@@ -134,8 +134,8 @@ def test_fixture_viewers_read_pages_of_home_feeds_and_celebrity_lists(stores, qu
         young = {NONE: 3, ONE: 3 + fixture_viewers.SHORT, ONE_LONG: 3 + fixture_viewers.LONG}
         for kind, lists in {NONE: 0, ONE: 1, ONE_LONG: 1, MANY: 3, AMONG_FEW: 3}.items():
             for number, viewer in enumerate(found.viewers[kind]):
-                feed = reader.look(found.process_of(kind), viewer)
-                same = reader.look(found.no_lists, viewer)
+                feed = reader.read_feed(found.process_of(kind), viewer)
+                same = reader.read_feed(found.no_lists, viewer)
                 page = [json.loads(item.json)["author_id"] for item in feed.below(2**60, 30)]
                 posts = young.get(kind, 6) if number else 30
                 assert (len(page), feed.lists, same.lists) == (posts, lists, 0)
@@ -143,14 +143,14 @@ def test_fixture_viewers_read_pages_of_home_feeds_and_celebrity_lists(stores, qu
                 assert [item.id for item in feed.below(2**60, 30)] == [
                     item.id for item in same.below(2**60, 30)
                 ]
-                assert {each.load for each in feed.merged.held} <= {1}, (
+                assert {each.load for each in feed.merged.cached} <= {1}, (
                     "the process has cached the lists from the beginning"
                 )
-                assert feed.merged.latest.below(2**60, 20, feed.authors, 8 * lists) is None, (
+                assert feed.merged.recent.below(2**60, 20, feed.authors, 8 * lists) is None, (
                     "few of the latest posts belong to one viewer"
                 )
-        assert len(found.stores.near_cache._known.lists) == found.cached_lists
-        assert len(found.few_lists.near_cache._known.lists) == 5
+        assert len(found.stores.near_cache._snapshot.lists) == found.cached_lists
+        assert len(found.few_lists.near_cache._snapshot.lists) == 5
 
 
 def test_unit_costs_are_differences_of_measurements():

@@ -8,9 +8,9 @@ from feedsvc.feed import reader
 from feedsvc.planning import change
 from feedsvc.store.near_cache import cache
 from feedsvc.store.near_cache.cache import NearCache
-from feedsvc.store.near_cache.snapshot import held
+from feedsvc.store.near_cache.snapshot import CachedList
 from feedsvc.store.redis import celebrities, invalidation_log, keys, lists
-from feedsvc.store.redis.keys import CELEBRITIES, RECENT
+from feedsvc.store.redis.keys import CELEBRITIES, INVALIDATION_LOG
 from feedsvc.store.redis.lists import FloorList
 from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.redis.scripts import REMOVE_AUTHOR
@@ -64,16 +64,21 @@ def known(stores, copy):
     found = told(stores, copy)
     if found is not None:
         return found
-    at = invalidation_log.latest(stores.redis)
+    at = invalidation_log.position(stores.redis)
     return copy.reload(*at, celebrities.read(stores.redis))
 
 
+def forget(copy, found, authors):
+    """As a read does that found the lists of these authors empty."""
+    copy.store_lists(found, {author: CachedList.of(FloorList([], 0)) for author in authors})
+
+
 def among(known, *authors):
-    return set(known.among(frozenset(authors)))
+    return set(known.celebrities_among(frozenset(authors)))
 
 
 def ids_of(known, author):
-    [found] = known.held([author])
+    [found] = known.lists_of([author])
     return found and list(found.ids)
 
 
@@ -81,7 +86,7 @@ def ids_of(known, author):
 def copy(stores):
     """Of a valid set without authors."""
     make_valid(stores)
-    made = NearCache(longest=5)
+    made = NearCache(longest_list=5)
     known(stores, made)
     return made
 
@@ -109,7 +114,7 @@ def test_a_copy_learns_what_was_put_since_it_asked_last(stores, copy):
 
 @pytest.mark.parametrize("then_put", [True, False])
 def test_a_copy_is_not_trusted_once_the_set_of_recent_puts_was_lost(stores, copy, then_put):
-    stores.redis.delete(RECENT)
+    stores.redis.delete(INVALIDATION_LOG)
     if then_put:
         celebrities.put(stores.redis, 8, POST)
     assert told(stores, copy) is None
@@ -119,13 +124,13 @@ def test_a_copy_is_not_trusted_once_the_set_of_recent_puts_was_lost(stores, copy
 
 def test_a_copy_is_not_trusted_once_the_set_was_lost_with_a_put_and_begun_anew(stores, copy):
     celebrities.put(stores.redis, 7, POST)
-    stores.redis.delete(RECENT)
-    invalidation_log.latest(stores.redis)
+    stores.redis.delete(INVALIDATION_LOG)
+    invalidation_log.position(stores.redis)
     assert told(stores, copy) is None
 
 
 def test_a_copy_that_missed_a_put_is_not_trusted(stores, copy, monkeypatch):
-    monkeypatch.setattr(invalidation_log, "_KEPT", 3)
+    monkeypatch.setattr(invalidation_log, "_MAX_ENTRIES", 3)
     for author in (5, 6, 7):
         celebrities.put(stores.redis, author, POST)
     assert among(told(stores, copy), 5, 6, 7) == {5, 6, 7}
@@ -183,7 +188,7 @@ def test_a_reader_that_asked_before_an_author_was_forgotten_still_knows_it(store
     celebrities.put(stores.redis, 7, POST)
     found = known(stores, copy)
     asked = ask(stores, copy)
-    copy.forget(found, [7])
+    forget(copy, found, [7])
     assert among(late(*asked), 7) == {7}
     assert among(known(stores, copy), 7) == set()
 
@@ -193,7 +198,7 @@ def test_an_author_put_again_is_not_forgotten(stores, copy):
     found = known(stores, copy)
     celebrities.put(stores.redis, 7, POST + 1)
     known(stores, copy)
-    copy.forget(found, [7])
+    forget(copy, found, [7])
     assert among(known(stores, copy), 7) == {7}
 
 
@@ -205,12 +210,12 @@ def test_a_reader_that_learns_late_does_not_take_an_authors_number_back(stores, 
     celebrities.put(stores.redis, 7, POST + 1)
     known(stores, copy)
     late(*slow)
-    copy.forget(found_empty, [7])
+    forget(copy, found_empty, [7])
     assert among(known(stores, copy), 7) == {7}
 
 
 def test_a_reload_that_was_overtaken_does_not_take_the_copy_back(stores, copy):
-    slow = invalidation_log.latest(stores.redis), celebrities.read(stores.redis)
+    slow = invalidation_log.position(stores.redis), celebrities.read(stores.redis)
     celebrities.put(stores.redis, 7, POST)
     known(stores, copy)
     copy.reload(*slow[0], slow[1])
@@ -221,7 +226,7 @@ def test_a_list_is_held_and_learns_what_is_put_onto_it(stores, copy):
     celebrities.put(stores.redis, 7, POST)
     found = known(stores, copy)
     assert ids_of(found, 7) is None
-    copy.hold(found, {7: held(FloorList([POST, POST], 9))})
+    copy.store_lists(found, {7: CachedList.of(FloorList([POST, POST], 9))})
     celebrities.put(stores.redis, 7, POST + 2)
     celebrities.put(stores.redis, 7, POST + 1)
     assert ids_of(known(stores, copy), 7) == [POST, POST + 1, POST + 2]
@@ -231,25 +236,25 @@ def test_a_list_that_comes_late_learns_what_was_put_since_it_was_read(stores, co
     slow = known(stores, copy)
     celebrities.put(stores.redis, 7, POST)
     known(stores, copy)
-    copy.hold(slow, {7: held(FloorList([], 0))})
+    copy.store_lists(slow, {7: CachedList.of(FloorList([], 0))})
     assert ids_of(known(stores, copy), 7) == [POST]
 
 
 def test_a_list_that_comes_so_late_that_puts_are_forgotten_is_not_held(stores, copy, monkeypatch):
     slow = known(stores, copy)
-    monkeypatch.setattr(copy, "_news", copy._news.__class__(maxlen=1))
+    monkeypatch.setattr(copy, "_remembered", copy._remembered.__class__(maxlen=1))
     for number in range(2):
         celebrities.put(stores.redis, 7, POST + number)
         known(stores, copy)
-    copy.hold(slow, {7: held(FloorList([], 0))})
+    copy.store_lists(slow, {7: CachedList.of(FloorList([], 0))})
     assert ids_of(known(stores, copy), 7) is None
 
 
 def test_a_list_that_was_read_for_a_set_that_is_lost_is_not_held(stores, copy):
     slow = known(stores, copy)
-    stores.redis.delete(RECENT)
+    stores.redis.delete(INVALIDATION_LOG)
     known(stores, copy)
-    copy.hold(slow, {7: held(FloorList([], 0))})
+    copy.store_lists(slow, {7: CachedList.of(FloorList([], 0))})
     assert ids_of(known(stores, copy), 7) is None
 
 
@@ -257,7 +262,7 @@ def test_a_list_that_was_copied_after_a_reader_asked_is_not_for_that_reader(stor
     """What it lacks may have moved into the reader's home list since that was read."""
     found = known(stores, copy)
     early = ask(stores, copy)
-    copy.hold(found, {7: held(FloorList([], 0))})
+    copy.store_lists(found, {7: CachedList.of(FloorList([], 9))})
     assert ids_of(late(*early), 7) is None
     assert ids_of(known(stores, copy), 7) == []
 
@@ -270,18 +275,18 @@ def test_a_list_that_is_only_half_held_is_nobodys(stores, copy, monkeypatch):
     apply, seen = copy._apply, []
 
     def asks(put):
-        seen.append(known(stores, copy).held([7]))
+        seen.append(known(stores, copy).lists_of([7]))
         apply(put)
 
     monkeypatch.setattr(copy, "_apply", asks)
-    copy.hold(found, {7: held(FloorList([], 0))})
+    copy.store_lists(found, {7: CachedList.of(FloorList([], 0))})
     assert seen == [[None]]
     assert ids_of(known(stores, copy), 7) == [POST]
 
 
 @pytest.mark.parametrize("what", ["is made anew", "grows too long"])
 def test_a_list_that_is_trimmed_or_made_anew_is_read_again(stores, copy, what):
-    copy.hold(known(stores, copy), {7: held(FloorList(list(range(1, 5)), 0))})
+    copy.store_lists(known(stores, copy), {7: CachedList.of(FloorList(list(range(1, 5)), 0))})
     if what == "is made anew":
         celebrities.put(stores.redis, 7)
     else:
@@ -293,29 +298,31 @@ def test_a_list_that_is_trimmed_or_made_anew_is_read_again(stores, copy, what):
 def test_lists_are_held_up_to_a_bound_the_latest_ones(stores, monkeypatch):
     monkeypatch.setattr(cache, "_IDS_AROUND", 1)
     make_valid(stores)
-    copy = NearCache(longest=100, ids=20)
+    copy = NearCache(longest_list=100, max_ids=20)
     for author in range(1, 9):
-        copy.hold(known(stores, copy), {author: held(FloorList(list(range(1, 6)), 0))})
+        copy.store_lists(
+            known(stores, copy), {author: CachedList.of(FloorList(list(range(1, 6)), 0))}
+        )
     found = known(stores, copy)
     assert [author for author in range(1, 9) if ids_of(found, author)] == [6, 7, 8]
     celebrities.put(stores.redis, 7, POST)
     celebrities.put(stores.redis, 8, POST)
     celebrities.put(stores.redis, 8, POST + 1)
     found = known(stores, copy)
-    assert sum(len(each.ids) + 1 for each in found.lists.values()) == copy._weight
+    assert sum(len(each.ids) + 1 for each in found.lists.values()) == copy._ids
 
 
 def test_authors_with_nothing_on_their_list_any_more_are_forgotten_when_they_are_many(
     stores, copy, monkeypatch
 ):
     monkeypatch.setattr(cache, "_FEW_AUTHORS", 3)
+    listed = frozenset([2])
     for author in range(1, 5):
-        assert not copy.are_many()
+        copy.prune(known(stores, copy), lambda: pytest.fail("not many yet"))
         celebrities.put(stores.redis, author, POST)
         known(stores, copy)
-    assert copy.are_many()
-    copy.keep_only(known(stores, copy), frozenset([2]))
-    assert not copy.are_many()
+    copy.prune(known(stores, copy), lambda: listed)
+    copy.prune(known(stores, copy), lambda: pytest.fail("not many any more"))
     assert among(known(stores, copy), *range(5)) == {2}
 
 

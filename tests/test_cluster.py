@@ -9,7 +9,7 @@ import redis
 
 from feedsvc.feed import reader
 from feedsvc.store.redis import keys
-from feedsvc.store.redis.client import UNAVAILABLE, connect, throw_everything_away
+from feedsvc.store.redis.client import UNAVAILABLE, connect, delete_everything
 from feedsvc.store.redis.round_trip import RoundTrip, read_strings
 from tests.cluster import ValkeyCluster
 from tests.engines import wait_until
@@ -85,7 +85,7 @@ def test_the_note_of_another_nodes_run_is_not_taken_for_ones_own(crowd, valkey):
 
 
 def test_everything_is_thrown_away_on_every_node(crowd, valkey):
-    throw_everything_away(crowd.stores.redis)
+    delete_everything(crowd.stores.redis)
     assert [
         [name for name in node.operator.keys("*") if not name.startswith(b"run-id:")]
         for node in valkey.nodes

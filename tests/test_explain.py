@@ -406,7 +406,9 @@ def test_a_post_missing_from_a_celebrity_list_is_named_with_its_remedy(world, ex
         "celebrity-posts:9, celebrities and recent-celebrity-posts in Redis"
     )
     feed = (world.stores.keys.homefeed(7), world.stores.keys.relations(7))
-    world.stores.redis.delete(*feed, keys.celebrity_posts(9), keys.CELEBRITIES, keys.RECENT)
+    world.stores.redis.delete(
+        *feed, keys.celebrity_posts(9), keys.CELEBRITIES, keys.INVALIDATION_LOG
+    )
     assert explained(7, post_id).served
 
 
@@ -434,14 +436,14 @@ def test_a_deleted_post_that_is_still_served_is_named_with_its_remedy(world):
 def test_facts_are_gathered_again_after_a_change_in_between(world, monkeypatch):
     from feedsvc.feed import reader
 
-    post_id, read = pushed(world, [7]), reader.look
+    post_id, read = pushed(world, [7]), reader.read_feed
 
     def unfollow_then_read(*args):
-        monkeypatch.setattr(reader, "look", read)
+        monkeypatch.setattr(reader, "read_feed", read)
         world.unfollow(7, 9)
         return read(*args)
 
-    monkeypatch.setattr(reader, "look", unfollow_then_read)
+    monkeypatch.setattr(reader, "read_feed", unfollow_then_read)
     assert explain(world.stores, 7, post_id).why == "not in the feed: 7 does not follow 9"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import redis
 
-from feedsvc import post_ids
+from feedsvc import paging, post_ids
 from feedsvc.errors import BadCursor, NotFound
-from feedsvc.feed import profile, reader, walk
+from feedsvc.feed import profile, reader
 from feedsvc.paging import Kind, Newer, encode
 from feedsvc.planning import change
 from feedsvc.posts import read
@@ -209,7 +209,7 @@ def test_a_first_page_is_one_round_trip_and_no_sql(world, monkeypatch, are_moved
     world.is_exact(1)
     world.is_exact(1)
     monkeypatch.setattr(
-        post_ids, "watermark", lambda: walk.TOP
+        post_ids, "watermark", lambda: paging.TOP
     )  # the posts are not of the last seconds
     reader.home_page(world.stores, 1, None, limit)
     trips = []

@@ -5,21 +5,21 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
 
-from feedsvc.store.redis import lists, tail_hint
+from feedsvc.store.redis import lists
 from feedsvc.store.redis.lists import FloorList
 from feedsvc.store.redis.round_trip import RoundTrip
 from tests.test_lists import build, deliver, stored
 
 VIEWER = 1
 # As tests/world.py makes it.
-assert (tail_hint.PAGE, tail_hint.READ, tail_hint.FIRST) == (2, 8, 4)
+assert (lists.HEAD_PAGE, lists.HEAD_LENGTH, lists.HINT_AFTER) == (2, 8, 4)
 
 
 def read_head(stores, between=lambda _: None):
     """The head, and what was on the list when its ids were read; `between` is called after each command, with its number."""
     key = stores.keys.homefeed(VIEWER)
     trip, on_list = RoundTrip(stores.redis), None
-    head = tail_hint.ask_head(trip, key)
+    head = lists.ask_head(trip, key)
     [questions] = trip._stages
     for number, question in enumerate(questions):
         if number == 1:
@@ -33,9 +33,9 @@ def read_head(stores, between=lambda _: None):
 def read_whole(stores):
     key = stores.keys.homefeed(VIEWER)
     raw = stores.redis.lrange(key, 0, -1)
-    found = tail_hint.whole(raw)
+    found = lists.parse_home(raw)
     if found is not None:
-        tail_hint.leave_note(stores.redis, key, raw)
+        lists.store_tail_hint(stores.redis, key, raw)
     return raw
 
 
@@ -48,7 +48,7 @@ def push(stores, *ids):
 def test_a_short_list_is_its_own_head(stores):
     build(stores, VIEWER, [5, 4, 3], 2)
     head, _ = read_head(stores)
-    assert (list(head.ids), head.floor, head.whole) == ([3, 4, 5], 2, True)
+    assert (list(head.ids), head.floor, head.is_whole) == ([3, 4, 5], 2, True)
 
 
 def test_an_absent_list_and_one_being_built_have_no_head(stores):
@@ -71,7 +71,7 @@ def test_a_note_serves_until_too_much_was_pushed(make_stores):
         head, _ = read_head(stores)
         assert (head is not None) is served, number
         if head is not None:
-            assert (head.floor, head.whole) == (15, False), "16 to 19 were before the others"
+            assert (head.floor, head.is_whole) == (15, False), "16 to 19 were before the others"
             assert list(head.ids) == [*range(12 + number, 20), *range(100, 100 + number)]
         push(stores, 100 + number)
 
@@ -101,7 +101,7 @@ def test_a_note_about_a_list_that_is_another_one_now_is_not_left(stores):
     raw = stores.redis.lrange(key, 0, -1)
     stores.redis.delete(key)
     build(stores, VIEWER, [*range(9, 1, -1), 1])
-    tail_hint.leave_note(stores.redis, key, raw)
+    lists.store_tail_hint(stores.redis, key, raw)
     assert read_head(stores)[0] is None
     assert stored(stores, VIEWER) == FloorList([*range(9, 0, -1)], 0)
 
@@ -131,17 +131,17 @@ def test_a_page_fits_into_a_head_that_was_just_noted(stores):
     build(stores, VIEWER, range(19, 9, -1))
     read_whole(stores)
     head, _ = read_head(stores)
-    assert sum(post_id > head.floor for post_id in head.ids) > tail_hint.PAGE
+    assert sum(post_id > head.floor for post_id in head.ids) > lists.HEAD_PAGE
 
 
 def test_a_note_that_a_list_belies_is_told(stores):
     key = stores.keys.homefeed(VIEWER)
     build(stores, VIEWER, range(19, 9, -1))
     raw = read_whole(stores)
-    assert tail_hint.belied(raw) == set()
+    assert lists.above_tail_hint(raw) == set()
     raw = stores.redis.lrange(key, 0, -1)
-    assert tail_hint.belied(raw) == set()
-    assert tail_hint.belied([*raw[:5], b"99", *raw[5:]]) == {99}
+    assert lists.above_tail_hint(raw) == set()
+    assert lists.above_tail_hint([*raw[:5], b"99", *raw[5:]]) == {99}
 
 
 IDS = st.integers(1, 60)

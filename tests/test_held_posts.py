@@ -12,7 +12,7 @@ from feedsvc.feed import reader
 from feedsvc.posts import edit, publish
 from feedsvc.store.near_cache.cache import NearCache
 from feedsvc.store.near_cache.snapshot import GONE, Body
-from feedsvc.store.redis import invalidation_log
+from feedsvc.store.redis import invalidation_log, keys
 
 VIEWER, AUTHOR = 1, 9
 
@@ -44,7 +44,7 @@ def shown(world):
 
 def held(world, post_ids):
     copies = world.stores.near_cache
-    return copies.bodies(copies._known, post_ids)
+    return copies.get_bodies(copies._snapshot, post_ids)
 
 
 def test_a_post_that_another_process_deletes_is_gone_from_the_next_page(world, other, posts):
@@ -59,7 +59,7 @@ def test_a_post_that_another_process_edits_is_shown_as_it_is_now(world, other, p
 
 def test_a_post_that_is_deleted_after_it_was_read_is_not_held(world, other, posts, monkeypatch):
     """A slow reader has read it; before it keeps it, the post is deleted and another reader of this process is told."""
-    world.stores.near_cache._known.bodies.clear()
+    world.stores.near_cache._snapshot.bodies.clear()
     real, began = post_bodies.read, []
 
     def slow(stores, post_ids):
@@ -78,17 +78,17 @@ def test_a_post_that_is_deleted_after_it_was_read_is_not_held(world, other, post
 
 def test_nothing_that_was_held_is_shown_once_the_news_were_lost(world, other, posts):
     edit.delete(other, AUTHOR, posts[1])
-    world.stores.redis.delete(invalidation_log.RECENT)
+    world.stores.redis.delete(keys.INVALIDATION_LOG)
     assert shown(world) == [posts[2], posts[0]]
 
 
 def test_who_knew_more_than_this_process_does_gets_nothing_that_is_held(world, other, posts):
-    known = world.stores.near_cache._known
+    known = world.stores.near_cache._snapshot
     edit.delete(other, AUTHOR, posts[1])
     assert held(world, posts)[1], "this process has not been told yet"
-    stranger = other.near_cache.reload(*invalidation_log.latest(other.redis), [])
-    assert world.stores.near_cache.bodies(stranger, posts) == [None] * 3
-    assert world.stores.near_cache.bodies(known, posts)[1], (
+    stranger = other.near_cache.reload(*invalidation_log.position(other.redis), [])
+    assert world.stores.near_cache.get_bodies(stranger, posts) == [None] * 3
+    assert world.stores.near_cache.get_bodies(known, posts)[1], (
         "a read that asked before the deletion may show it"
     )
 
@@ -98,7 +98,9 @@ def test_a_post_whose_id_was_asked_for_before_it_was_one_is_shown_once_it_is(
 ):
     world.crowd(AUTHOR, [VIEWER])
     assert shown(world) == []
-    assert post_bodies.read_held(world.stores, world.stores.near_cache._known, [12345]) == [None]
+    assert post_bodies.read_as_of(world.stores, world.stores.near_cache._snapshot, [12345]) == [
+        None
+    ]
     assert held(world, [12345]) == [GONE]
     monkeypatch.setattr(post_ids, "draw", lambda *_: 12345)
     publish.publish(
@@ -108,9 +110,9 @@ def test_a_post_whose_id_was_asked_for_before_it_was_one_is_shown_once_it_is(
 
 
 def test_an_account_with_many_posts_that_is_deleted_tells_of_all_at_once(world, other, posts):
-    number = invalidation_log.latest(other.redis)[1]
+    number = invalidation_log.position(other.redis)[1]
     post_bodies.forget(other, range(100, 200))
-    assert invalidation_log.latest(other.redis)[1] == number + 1
+    assert invalidation_log.position(other.redis)[1] == number + 1
     shown(world)
     assert world.stores.redis.exists(*(f"post:{post}" for post in posts)) == 3
     edit.delete(other, AUTHOR, posts[0])
@@ -119,12 +121,12 @@ def test_an_account_with_many_posts_that_is_deleted_tells_of_all_at_once(world, 
 
 
 def test_of_very_many_posts_those_that_were_held_first_go_first():
-    copies = NearCache(longest=10, most_bytes=1_000)
+    copies = NearCache(longest_list=10, max_bytes=1_000)
     known = copies.reload(b"marker", 1, [])
     for number in range(1, 10):
-        copies.hold_bodies(known, {number: Body(AUTHOR, b"x" * 50)})
-    assert copies.bodies(known, range(1, 10)) == [None] * 5 + [Body(AUTHOR, b"x" * 50)] * 4
-    copies.hold_bodies(known, {9: Body(AUTHOR, b"y")})
-    assert copies.bodies(known, [6, 9]) == [Body(AUTHOR, b"x" * 50), Body(AUTHOR, b"y")], (
+        copies.store_bodies(known, {number: Body(AUTHOR, b"x" * 50)})
+    assert copies.get_bodies(known, range(1, 10)) == [None] * 5 + [Body(AUTHOR, b"x" * 50)] * 4
+    copies.store_bodies(known, {9: Body(AUTHOR, b"y")})
+    assert copies.get_bodies(known, [6, 9]) == [Body(AUTHOR, b"x" * 50), Body(AUTHOR, b"y")], (
         "its bytes count once"
     )

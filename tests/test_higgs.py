@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from feedsvc.cache import home_feeds
+from feedsvc.cache import home_lists
 from feedsvc.fanout import status
 from feedsvc.feed import reader
 from feedsvc.graph import followers
@@ -44,7 +44,7 @@ def test_a_pushed_upload_reaches_14060_feeds_in_two_links_and_a_pulled_one_needs
         viewers = list(map(int, followers.batch(stores, connection, LARGEST, 0, 20_000)))
     assert len(viewers) == 14_060
     for viewer in viewers:
-        home_feeds.rebuild(stores, viewer)
+        home_lists.rebuild(stores, viewer)
 
     pushed = world.post(LARGEST)
     links = 0

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from feedsvc.feed import merge
 from feedsvc.feed.merge import Merged
-from feedsvc.store.near_cache import recent_posts
-from feedsvc.store.near_cache.recent_posts import RecentPosts
-from feedsvc.store.near_cache.snapshot import held
+from feedsvc.store.near_cache import snapshot
+from feedsvc.store.near_cache.snapshot import CachedList, RecentPosts
 from feedsvc.store.redis.lists import Decimals, FloorList
 
 ids = st.integers(1, 40)
@@ -34,10 +33,10 @@ def authors_lists(draw):
 @pytest.fixture
 def tiny(monkeypatch):
     """So that the latest do not hold everything, and are soon given up."""
-    monkeypatch.setattr(recent_posts, "_POSTS", 6)
-    monkeypatch.setattr(recent_posts, "_OF_EACH", 2)
-    monkeypatch.setattr(recent_posts, "_FEW", 2)
-    monkeypatch.setattr(merge, "_STEPS", 3)
+    monkeypatch.setattr(snapshot, "_RECENT_POSTS", 6)
+    monkeypatch.setattr(snapshot, "_OF_EACH", 2)
+    monkeypatch.setattr(snapshot, "_FEW", 2)
+    monkeypatch.setattr(merge, "_SCAN_PER_LIST", 3)
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def merged(tiny):
         for author, post in late:
             found = found.with_post(post, author)
         return Merged(
-            [held(FloorList(lists[author], 0)) for author in followed],
+            [CachedList.of(FloorList(lists[author], 0)) for author in followed],
             others,
             horizon,
             found,
@@ -112,7 +111,7 @@ def test_the_latest_are_all_above_their_floor_and_not_many(tiny, several):
         found = found.with_lists(lists)
         posts |= {post for each in lists.values() for post in each}
         assert sorted(post for post in posts if post > found.floor) == list(found.ids)
-        assert len(found.ids) == len(found.authors) <= 2 * recent_posts._POSTS
+        assert len(found.ids) == len(found.authors) <= 2 * snapshot._RECENT_POSTS
 
 
 @given(st.lists(st.integers(1, 2**63 - 1)), st.integers(0, 2**63), st.integers(0, 5))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.connection import Connection
 
-from feedsvc.store.redis import packing
+from feedsvc.store.redis import delivery
 
 
 @given(
@@ -15,8 +15,10 @@ from feedsvc.store.redis import packing
 )
 def test_a_packed_command_is_what_the_library_sends(ids, prefix):
     suffixes = [str(each) for each in sorted(ids)]
-    by_hand = packing.command(
-        2 + len(ids), packing.arguments("EVALSHA", 7), packing.prefixed(prefix, suffixes)
+    by_hand = delivery.pack(
+        2 + len(ids),
+        delivery.pack_arguments("EVALSHA", 7),
+        delivery.pack_prefixed(prefix, suffixes),
     )
     by_library = Connection().pack_command("EVALSHA", 7, *(prefix + suffix for suffix in suffixes))
     assert by_hand == b"".join(by_library)

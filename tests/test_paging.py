@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feedsvc import paging
 from feedsvc.errors import BadCursor
-from feedsvc.feed import walk
-from feedsvc.feed.walk import Item
-from feedsvc.paging import Kind, Newer, Older, decode, encode
+from feedsvc.paging import Item, Kind, Newer, Older, decode, encode
 
 ids = st.integers(0, 2**62)
 cursors = st.one_of(st.integers(1, 2**62).map(Older), st.builds(Newer, ids))
@@ -40,7 +39,7 @@ class Posts:
 
 
 def page(posts, cursor, limit, settled):
-    return walk.page(posts, Kind.FEED, walk.start(Kind.FEED, cursor), limit, settled)
+    return paging.page(posts, Kind.FEED, paging.start(Kind.FEED, cursor), limit, settled)
 
 
 @given(st.sampled_from(Kind), cursors, st.sets(st.integers(1, 10**6)))

@@ -16,7 +16,7 @@ from feedsvc.planning.survey import stored, survey, viewers
 from feedsvc.planning.survey.aggregates import grid
 from feedsvc.planning.survey.stored import NoSurvey
 from feedsvc.routing import pins
-from feedsvc.store.redis import read_counts
+from feedsvc.store.redis import usage
 from feedsvc.store.sql.tables import Account, Follow
 from tests.test_cli import run  # noqa: F401 -- a fixture
 from tests.thresholds import set_threshold
@@ -26,7 +26,7 @@ PATH = "/v1/admin/threshold"
 
 @pytest.fixture
 def all_viewers_count(monkeypatch):
-    monkeypatch.setattr(read_counts, "ONE_IN", 1)
+    monkeypatch.setattr(usage, "SAMPLE_ONE_IN", 1)
 
 
 @pytest.fixture
@@ -163,16 +163,14 @@ def test_only_reads_of_the_sampled_viewers_are_counted(world, monkeypatch):
     world.people(*range(1, 65))
     for viewer in range(1, 65):
         reader.home_page(world.stores, viewer, None, 3)
-        reader.look(world.stores, viewer)
-    found = read_counts.counted(world.stores)
-    assert found.by_viewer == {
-        viewer: 1 for viewer in range(1, 65) if read_counts.is_counted(viewer)
-    }
+        reader.read_feed(world.stores, viewer)
+    found = usage.sampled_reads(world.stores)
+    assert found.by_viewer == {viewer: 1 for viewer in range(1, 65) if usage.is_in_sample(viewer)}
     assert found.seconds < 60
 
 
 def test_one_viewer_in_sixteen_is_sampled():
-    counted = sum(read_counts.is_counted(2**53 + number) for number in range(64_000))
+    counted = sum(usage.is_in_sample(2**53 + number) for number in range(64_000))
     assert 3_600 < counted < 4_400
 
 

@@ -12,7 +12,7 @@ from feedsvc.planning.replay import recent_days as recent
 from feedsvc.planning.replay import recorded
 from feedsvc.planning.replay.follow_graph import NoAccounts, follow_graph_of, load
 from feedsvc.planning.replay.recent_days import recent_days
-from feedsvc.store.redis import read_counts
+from feedsvc.store.redis import usage
 
 GRAPH = follow_graph_of(
     [1, 2, 2**63 - 1], [(1, [2])], last_routes=[None] * 3, posts=array("I", [5, 0, 0])
@@ -116,7 +116,7 @@ def test_recent_days_have_the_reads_that_were_counted(world, stores, monkeypatch
     world.crowd(9, range(100, 130))
     world.post(9)
     by_viewer = Counter({viewer: viewer - 99 for viewer in range(100, 125)}) + Counter({4040: 9})
-    monkeypatch.setattr(read_counts, "counted", lambda _: read_counts.Reads(by_viewer, 7_200))
+    monkeypatch.setattr(usage, "sampled_reads", lambda _: usage.Reads(by_viewer, 7_200))
     found = recent_days(stores, load(stores), 72, seed=1)
     assert not found.reads_are_assumed
     assert len(found.workload.authors) == 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import redis
 
-from feedsvc import post_ids
-from feedsvc.feed import reader, walk
-from feedsvc.store.redis import tail_hint
+from feedsvc import paging, post_ids
+from feedsvc.feed import reader
+from feedsvc.store.redis import lists
 from tests.cluster import single_server
 from tests.world import World
 
@@ -69,7 +69,7 @@ def costs(world, monkeypatch):
 @pytest.fixture
 def settled(monkeypatch):
     """No post is of the last seconds."""
-    monkeypatch.setattr(post_ids, "watermark", lambda: walk.TOP)
+    monkeypatch.setattr(post_ids, "watermark", lambda: paging.TOP)
 
 
 @single_server
@@ -134,5 +134,5 @@ def test_a_page_that_is_there_does_not_fail_for_its_note(world, costs, monkeypat
 
     world.stores.redis.delete(world.stores.keys.homefeed(VIEWER))
     costs.page()
-    monkeypatch.setattr(tail_hint, "NOTE_REST", Full())
+    monkeypatch.setattr(lists, "STORE_TAIL_HINT", Full())
     assert len(costs.page().items) == PAGE

@@ -14,13 +14,13 @@ from feedsvc.fanout import chain, sweep
 from feedsvc.feed import reader
 from feedsvc.graph import accounts, follows, hiding
 from feedsvc.posts import edit, publish
-from feedsvc.store.redis import tail_hint
+from feedsvc.store.redis import lists
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout
 from tests.oracle import Oracle
 
 # Tiny, as the limits are: a list of ten ids is longer than its head.
-tail_hint.PAGE, tail_hint.READ, tail_hint.FIRST = 2, 8, 4
+lists.HEAD_PAGE, lists.HEAD_LENGTH, lists.HINT_AFTER = 2, 8, 4
 
 
 class World:

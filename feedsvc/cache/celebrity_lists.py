@@ -1,6 +1,7 @@
-"""`celebrity-posts:<author>` and `celebrities`: every post that is not in the home feeds, or not in all of them yet.
+"""`celebrity-posts:<author>` and `celebrities`: every post that is not in all home feeds (yet).
 
-A post is put here after its commit and before its upload returns: from then on every follower's read finds it.
+An upload puts its post here after its commit and before it answers. From then on every follower's
+read finds the post.
 """
 
 from __future__ import annotations
@@ -27,16 +28,19 @@ _LISTED = select(Post.id, Post.author_id).where(
 
 
 def put(stores: Stores, author: int, post_id: int) -> None:
-    """Put a post on its author's list, and the author among the celebrities. A list that was absent is finished from SQL."""
+    """Put a post on its author's list, and the author into `celebrities`.
+
+    A list that was absent is built from SQL.
+    """
     key = keys.celebrity_posts(author)
     marker = lists.put(stores.redis, key, post_id, stores.limits)
     celebrities.put(stores.redis, author, post_id)
     if marker is not None:
-        lists.finish(stores.redis, key, marker, _from_sql(stores, author), stores.limits)
+        lists.finish(stores.redis, key, marker, _read_sql(stores, author), stores.limits)
 
 
 def put_listed(stores: Stores, post_ids: Sequence[int]) -> None:
-    """Put on their lists, perhaps once more, those of these posts that SQL says belong there."""
+    """Put those of the posts on their lists, perhaps again, that SQL has there."""
     with stores.sql.reading() as connection:
         listed = connection.execute(_LISTED, {"posts": post_ids}).all()
     for row in listed:
@@ -44,43 +48,39 @@ def put_listed(stores: Stores, post_ids: Sequence[int]) -> None:
 
 
 def take_off(stores: Stores, posts: Mapping[int, int]) -> None:
-    """Take posts off that every feed has, or that are deleted; and authors out of the celebrities if nothing of theirs is left.
+    """Take posts (post -> author) off their lists: deleted posts, and posts that every feed has.
 
-    `posts`: post -> its author.
+    Authors with nothing left on their list leave `celebrities`.
     """
     celebrities.take_off(stores.redis, posts)
-    # Whoever put one back meanwhile, or declared it unfinished, is not undone by us.
+    # Another process may have put a post back meanwhile, or have declared its fan-out unfinished.
     put_listed(stores, list(posts))
 
 
 def rebuild(stores: Stores, author: int) -> FloorList:
-    """The author's list, read from SQL now; stored, unless something has changed meanwhile."""
-    return lists.build(
-        stores.redis, keys.celebrity_posts(author), stores.limits, lambda: _from_sql(stores, author)
-    )
+    """Return the author's list as SQL has it now, and store it unless something changed meanwhile."""
+    key = keys.celebrity_posts(author)
+    return lists.build(stores.redis, key, stores.limits, lambda: _read_sql(stores, author))
 
 
 def renew(stores: Stores, author: int) -> None:
-    """Throw the author's list away and make it again, and put the author among the celebrities if anything is on it."""
+    """Delete the author's list and build it again. An author with posts on it is a celebrity."""
     stores.redis.delete(keys.celebrity_posts(author))
     if rebuild(stores, author).ids:
         celebrities.put(stores.redis, author)
 
 
 def reload(stores: Stores) -> Snapshot:
-    """Begin the copies of this process anew."""
-    marker, number = invalidation_log.latest(stores.redis)
-    return stores.near_cache.reload(marker, number, _authors(stores))
+    """Start the near cache of this process again."""
+    marker, number = invalidation_log.position(stores.redis)
+    return stores.near_cache.reload(marker, number, read_authors(stores))
 
 
-def prune(stores: Stores, known: Snapshot) -> None:
-    """Forget the authors that have nothing on their list any more; as often as they have doubled."""
-    if stores.near_cache.are_many():
-        stores.near_cache.keep_only(known, _authors(stores))
+def read_authors(stores: Stores) -> frozenset[int]:
+    """Return the authors with anything on their list.
 
-
-def _authors(stores: Stores) -> frozenset[int]:
-    """The authors with anything on their list: from the set, or from SQL, if the set is absent or being built."""
+    SQL answers if the set is absent or being built, and fills it.
+    """
     found = celebrities.read(stores.redis)
     if found is not None:
         return found
@@ -92,7 +92,7 @@ def _authors(stores: Stores) -> frozenset[int]:
     return frozenset(authors)
 
 
-def _from_sql(stores: Stores, author: int) -> FloorList:
+def _read_sql(stores: Stores, author: int) -> FloorList:
     cap = stores.limits.feed_cap
     with stores.sql.reading() as connection:
         return FloorList.of_newest(feed_queries.listed(connection, author, cap + 1), cap)

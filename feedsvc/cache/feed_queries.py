@@ -1,4 +1,4 @@
-"""What SQL says of a feed: the queries that fill home feeds, and that answer below the horizon, to the very first post."""
+"""The SQL queries of feeds: they fill home lists, and answer below the horizon to the first post."""
 
 from __future__ import annotations
 
@@ -34,17 +34,20 @@ Order = Literal["newest first", "oldest first"]
 
 _Newest = aliased(Post, name="newest")
 
-# How many posts of each author the bounds are taken from: enough where all post alike, then where a few post nearly everything. A pass
-# asks every author; it pays where it reads an eighth of what the last one would, and after two of them the last one reads little.
+# How many posts of each author a pass reads to find a bound. One is enough where all authors post
+# alike, 32 where a few authors post nearly everything. A pass asks every author. It pays where it
+# reads an eighth of the posts that the last pass would read. After two passes the last one reads
+# little.
 _PASSES = (1, 4, 32)
 _WORTH = 8
-# For each post of a page so many of anybody are looked through before authors are asked one by one, which takes ten times as long.
+# For each post of a page, this many posts of any author are scanned first. Asking authors one by one
+# takes ten times as long.
 _NEARBY = 64
 
 _VIEWER, _AUTHOR = bindparam("viewer", type_=BigInteger), bindparam("author", type_=BigInteger)
 _ABOVE, _BELOW = bindparam("above", type_=BigInteger), bindparam("below", type_=BigInteger)
-_COUNT, _BEFORE_THE_LAST, _LOOKED_THROUGH = (
-    bindparam(name, type_=BigInteger) for name in ("count", "before_the_last", "looked_through")
+_COUNT, _BEFORE_THE_LAST, _SCANNED = (
+    bindparam(name, type_=BigInteger) for name in ("count", "before_the_last", "scanned")
 )
 
 _LISTED = (
@@ -59,7 +62,10 @@ _LISTED_AUTHORS = (
 
 
 class _Form(NamedTuple):
-    """What the same question is asked in other words for: its statement is built once for each, which takes longer than to answer it."""
+    """What the text of a statement depends on.
+
+    A statement is built once for each form, because building takes longer than running it.
+    """
 
     is_sqlite: bool
     passes: tuple[int, ...]
@@ -68,24 +74,27 @@ class _Form(NamedTuple):
 
     @classmethod
     def of(cls, stores: Stores, count: int | None, order: Order) -> _Form:
-        """The form for so many posts, or for all."""
+        """Return the form for a number of posts, or for all posts."""
         passes = () if count is None else tuple(few for few in _PASSES if few * _WORTH < count)[-2:]
         return cls(stores.sql.is_sqlite, passes, count is not None, order)
 
 
 def pushed(stores: Stores, connection: Connection, viewer: int, count: int) -> list[int]:
-    """The newest posts that belong in the viewer's home feed list: of all it follows, muted or not, and its own, if not pulled."""
-    return list(
-        connection.scalars(
-            _pushed(_Form.of(stores, count, "newest first")), {"viewer": viewer, **_limits(count)}
-        )
-    )
+    """Return the newest posts that belong on the viewer's home list.
+
+    These are the posts routed to push of all its followees, muted or not, and its own.
+    """
+    query = _pushed(_Form.of(stores, count, "newest first"))
+    return list(connection.scalars(query, {"viewer": viewer, **_limits(count)}))
 
 
 def delivered(
     stores: Stores, connection: Connection, viewer: int, *, above: int, below: int
 ) -> list[int]:
-    """Ids strictly between `above` and `below` of the posts that the viewer's home feed list must hold: the last feed has them."""
+    """Return the posts strictly between two ids that the viewer's home list must have.
+
+    These are the posts that were pushed to every feed.
+    """
     query = _delivered(_Form.of(stores, None, "newest first"))
     return list(connection.scalars(query, {"viewer": viewer, "above": above, "below": below}))
 
@@ -100,7 +109,7 @@ def seen(
     count: int | None,
     order: Order,
 ) -> list[int]:
-    """Ids strictly between `above` and `below` of the posts that the viewer sees, at most `count`, in this order."""
+    """Return at most `count` posts strictly between two ids that the viewer sees, in order."""
     values = {"viewer": viewer, "above": above, "below": below, **_limits(count)}
     if count is not None:
         found = list(connection.scalars(_nearby(order), values))
@@ -112,28 +121,26 @@ def seen(
 def by_author(
     connection: Connection, author: int, *, above: int, below: int, count: int | None, order: Order
 ) -> list[int]:
-    """The same for the posts of one account."""
+    """Return at most `count` posts of one account strictly between two ids, in order."""
     values = {"author": author, "above": above, "below": below, **_limits(count)}
     return list(connection.scalars(_by_author(order, is_limited=count is not None), values))
 
 
 def listed(connection: Connection, author: int, count: int) -> list[int]:
-    """The newest posts that belong on the author's celebrity list: pulled, or not pushed to the last feed yet."""
+    """Return the newest posts on the author's celebrity list: pulled, or not in every feed yet."""
     return list(connection.scalars(_LISTED, {"author": author, "count": count}))
 
 
 def listed_authors(connection: Connection) -> list[int]:
-    """Every account with anything on its celebrity list."""
+    """Return every account with anything on its celebrity list."""
     return list(connection.scalars(_LISTED_AUTHORS))
 
 
 def _limits(count: int | None) -> dict[str, int]:
-    """What statements that are limited are given."""
-    return (
-        {}
-        if count is None
-        else {"count": count, "before_the_last": count - 1, "looked_through": _NEARBY * count}
-    )
+    """Return the parameters of a statement that is limited."""
+    if count is None:
+        return {}
+    return {"count": count, "before_the_last": count - 1, "scanned": _NEARBY * count}
 
 
 @cache
@@ -161,11 +168,11 @@ def _seen(form: _Form) -> Select[int]:
 
 @cache
 def _nearby(order: Order) -> Select[int]:
-    """The first `count` posts that the viewer sees, or as many of them as are among the first of anybody."""
+    """Select the first `count` posts that the viewer sees, if the scanned posts have that many."""
     inside = select(Post.id, Post.author_id, Post.deleted_at).where(
         Post.id > _ABOVE, Post.id < _BELOW
     )
-    nearest = inside.order_by(_by_id(Post, order)).limit(_LOOKED_THROUGH).subquery("nearest")
+    nearest = inside.order_by(_by_id(Post, order)).limit(_SCANNED).subquery("nearest")
     theirs = nearest.c.author_id.in_(select(_with_oneself(_unmuted()).c.author))
     return (
         select(nearest.c.id)
@@ -206,11 +213,12 @@ def _with_oneself(followees: Select[int]) -> CTE:
 def _of_authors(
     form: _Form, authors: CTE, wanted: Callable[[type[Post]], ColumnElement[bool]]
 ) -> Select[int]:
-    """The first `count` wanted posts of all authors.
+    """Select the first `count` wanted posts of all authors.
 
-    The `count`-th of some of the posts is a bound: no later one is among the first. So a few of each author are read, then more of
-    each up to that bound, and last all up to the bound of those: `count` posts and some, not `count` of each author. It is one
-    statement, and so one moment.
+    The `count`-th of some of the posts is a bound: no later post is among the first `count`. So a
+    pass reads a few posts of each author. The next pass reads more of each, up to that bound. The
+    last one reads all posts up to the bound of the pass before. Together they read little more than
+    `count` posts, not `count` posts of each author. It is one statement, so it sees one moment.
     """
     bound, count = None, _COUNT if form.is_limited else None
     for few in form.passes:
@@ -233,7 +241,7 @@ def _some_of_each(
     count: int | BindParameter[int] | None,
     bound: ScalarSelect[int] | None,
 ) -> Select[int]:
-    """The first `count` wanted posts of each author, up to the bound, if there is one and it has a value."""
+    """Select the first `count` wanted posts of each author, up to the bound, if it has a value."""
     of_one = (
         select(_Newest.id)
         .where(_Newest.author_id == authors.c.author, wanted(_Newest))
@@ -247,9 +255,8 @@ def _some_of_each(
         )
         of_one = of_one.where(is_within)
     of_one = of_one.order_by(_by_id(_Newest, form.order))
-    if (
-        form.is_sqlite
-    ):  # has no LATERAL; PostgreSQL would run this form once for every post there is
+    if form.is_sqlite:
+        # SQLite has no LATERAL. PostgreSQL would run this form once for every post in the table.
         return (
             select(Post.id).select_from(authors).join(Post, Post.id.in_(of_one.correlate(authors)))
         )

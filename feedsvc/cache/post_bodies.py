@@ -1,6 +1,6 @@
-"""`post:<id>`: a post's author and its JSON, made once by marshmallow; a page is a join of such bytes.
+"""`post:<id>`: the author and the JSON of a post, serialised once. A page is a join of such bytes.
 
-A deleted post is remembered as gone: a feed that still holds its id costs no SQL.
+A deleted post is stored as gone, so a feed that still has its id costs no SQL.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from feedsvc.store.redis.round_trip import read_strings
 from feedsvc.store.sql.tables import Post
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from feedsvc.store import Stores
     from feedsvc.store.near_cache.snapshot import Snapshot
@@ -56,54 +56,62 @@ _ROWS = select(*_COLUMNS).where(
 
 
 def read(stores: Stores, post_ids: Sequence[int]) -> list[Body | None]:
-    """The posts of these ids, in their order; None for one that is deleted or never was. One round trip if all are cached."""
+    """Return posts in the order of their ids; None for a post that is deleted or never was.
+
+    If Redis has all of them, this is one round trip.
+    """
     if not post_ids:
         return []
     names = [keys.post(post_id) for post_id in post_ids]
-    values = [leases.valid(raw) for raw in read_strings(stores.redis, names)]
-    if None in values:
-        missing = [index for index, value in enumerate(values) if value is None]
-        built = _read_or_build(stores, [post_ids[index] for index in missing])
-        for index, value in zip(missing, built, strict=True):
-            values[index] = value
-    return [_unpack(value) for value in values if value is not None]
+    values = dict(enumerate(map(leases.valid, read_strings(stores.redis, names))))
+    missing = [index for index, value in values.items() if value is None]
+    if missing:
+
+        def build(unbuilt: list[int]) -> list[bytes]:
+            return _read_sql(stores, [post_ids[missing[index]] for index in unbuilt])
+
+        absent = [names[index] for index in missing]
+        built = leases.read_or_build(stores.redis, absent, build, _TTL_SECONDS)
+        values.update(zip(missing, built, strict=True))
+    return [_unpack(value) for value in values.values() if value is not None]
 
 
-def read_held(stores: Stores, known: Snapshot, post_ids: Sequence[int]) -> list[Body | None]:
-    """The same for a reader that knew this much; none but the first to ask for a post in this process needs a round trip for it."""
-    found = stores.near_cache.bodies(known, post_ids)
-    if None in found:
-        missing = [index for index, body in enumerate(found) if body is None]
-        fetched = {
-            post_ids[index]: body
-            for index, body in zip(
-                missing, read(stores, [post_ids[index] for index in missing]), strict=True
-            )
-        }
-        stores.near_cache.hold_bodies(
-            known, {post_id: body or GONE for post_id, body in fetched.items()}
-        )
-        for index in missing:
-            found[index] = fetched[post_ids[index]]
+def read_as_of(stores: Stores, snapshot: Snapshot, post_ids: Sequence[int]) -> list[Body | None]:
+    """Like `read`, but served from this process's near cache as of `snapshot`.
+
+    Only misses cost a round trip.
+    """
+    found = stores.near_cache.get_bodies(snapshot, post_ids)
+    missing = [post_id for post_id, body in zip(post_ids, found, strict=True) if body is None]
+    if missing:
+        bodies = (body or GONE for body in read(stores, missing))
+        fetched = dict(zip(missing, bodies, strict=True))
+        stores.near_cache.store_bodies(snapshot, fetched)
+        found = [
+            fetched[post_id] if body is None else body
+            for post_id, body in zip(post_ids, found, strict=True)
+        ]
     return [None if body is GONE else body for body in found]
 
 
 def forget(stores: Stores, post_ids: Sequence[int]) -> None:
-    """These posts were edited or deleted: nobody shows them any more as they were."""
+    """Drop the bytes of posts that were edited or deleted, in Redis and in every near cache."""
     if post_ids:
         stores.redis.delete(*map(keys.post, post_ids))
-        invalidation_log.tell_of_changed_posts(stores.redis, post_ids)
+        invalidation_log.add_changed_posts(stores.redis, post_ids)
 
 
 def stored_authors(stores: Stores, post_ids: Sequence[int]) -> dict[int, int | None]:
-    """The authors of those of these posts that are cached; None for one that is remembered as gone. Stores nothing."""
+    """Return the authors of the posts that Redis has; None for a post stored as gone.
+
+    Nothing is stored.
+    """
     if not post_ids:
         return {}
-    names = [keys.post(post_id) for post_id in post_ids]
-    values = map(leases.valid, read_strings(stores.redis, names))
+    values = read_strings(stores.redis, [keys.post(post_id) for post_id in post_ids])
     found = {
         post_id: _unpack(value)
-        for post_id, value in zip(post_ids, values, strict=True)
+        for post_id, value in zip(post_ids, map(leases.valid, values), strict=True)
         if value is not None
     }
     return {post_id: body and body.author_id for post_id, body in found.items()}
@@ -114,23 +122,13 @@ def serialise(post: PostRow | Row[int, int, str, str]) -> bytes:
     return json.dumps(_SCHEMA.dump(post), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _read_or_build(stores: Stores, post_ids: Sequence[int]) -> list[bytes]:
-    def build(missing: list[int]) -> list[bytes]:
-        return _from_sql(stores, [post_ids[index] for index in missing])
-
-    return leases.read_or_build(
-        stores.redis, [keys.post(post_id) for post_id in post_ids], build, _TTL_SECONDS
-    )
-
-
-def _from_sql(stores: Stores, post_ids: Iterable[int]) -> list[bytes]:
-    wanted = list(post_ids)
+def _read_sql(stores: Stores, post_ids: Sequence[int]) -> list[bytes]:
     with stores.sql.reading() as connection:
-        rows = connection.execute(_ROWS, {"posts": wanted})
+        rows = connection.execute(_ROWS, {"posts": post_ids})
         packed = {
             row.id: row.author_id.to_bytes(_AUTHOR_BYTES, "little") + serialise(row) for row in rows
         }
-    return [packed.get(post_id, _GONE) for post_id in wanted]
+    return [packed.get(post_id, _GONE) for post_id in post_ids]
 
 
 def _unpack(value: bytes) -> Body | None:

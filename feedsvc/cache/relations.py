@@ -1,4 +1,7 @@
-"""`relations:<viewer>`: whose posts the viewer sees: those it follows, less the muted and blocked, and itself."""
+"""`relations:<viewer>`: the accounts whose posts the viewer sees.
+
+These are its followees and itself, without muted accounts and without blocks in either direction.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from feedsvc.store import Stores
+    from feedsvc.store.redis.round_trip import Answer, RoundTrip
 
 _VIEWER = bindparam("viewer", type_=BigInteger)
-_IS_THERE = select(Account.id).where(Account.id == _VIEWER, ~Account.deleting)
+_EXISTS = select(Account.id).where(Account.id == _VIEWER, ~Account.deleting)
 _SEEN = select(Follow.followee_id).where(
     Follow.follower_id == _VIEWER,
     ~exists().where(Mute.account_id == _VIEWER, Mute.muted_id == Follow.followee_id),
@@ -28,25 +32,30 @@ _SEEN = select(Follow.followee_id).where(
 
 
 def visible_authors(stores: Stores, viewer: int) -> frozenset[int]:
-    """The accounts whose posts belong in the viewer's feed. Raises `NotFound` if there is no such viewer."""
+    """Return the accounts whose posts belong in the viewer's feed. Raises `NotFound`."""
 
     def build(_: list[int]) -> list[bytes]:
         with stores.sql.reading() as connection:
             return [_pack(_read(connection, viewer))]
 
-    key = stores.keys.relations(viewer)
-    [value] = leases.read_or_build(stores.redis, [key], build, stores.limits.feed_ttl_seconds)
+    key, ttl_seconds = stores.keys.relations(viewer), stores.limits.feed_ttl_seconds
+    [value] = leases.read_or_build(stores.redis, [key], build, ttl_seconds)
     return _unpack(value)
 
 
+def ask(stores: Stores, trip: RoundTrip, viewer: int) -> Answer[frozenset[int] | None]:
+    """Ask for the visible authors; None if the view is absent or being built."""
+    return trip.ask("GET", stores.keys.relations(viewer), parse=parse)
+
+
 def parse(raw: bytes | None) -> frozenset[int] | None:
-    """The accounts in what GET returned; None if the view is absent or being built."""
+    """Return the accounts in an answer of GET; None if the view is absent or being built."""
     value = leases.valid(raw)
     return None if value is None else _unpack(value)
 
 
 def _read(connection: Connection, viewer: int) -> list[int]:
-    if connection.scalar(_IS_THERE, {"viewer": viewer}) is None:
+    if connection.scalar(_EXISTS, {"viewer": viewer}) is None:
         raise NotFound("account", viewer)
     return [viewer, *connection.scalars(_SEEN, {"viewer": viewer})]
 

@@ -1,17 +1,15 @@
-"""One account's posts, newest first: SQL by keyset, hydrated from the cached bytes."""
+"""The posts of one account, newest first: SQL by keyset, with cached bodies."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from feedsvc import post_ids
+from feedsvc import paging, post_ids
 from feedsvc.cache import feed_queries, post_bodies
 from feedsvc.errors import NotFound
-from feedsvc.feed import walk
-from feedsvc.feed.walk import Item
 from feedsvc.graph import accounts, hiding
-from feedsvc.paging import Kind, Page
+from feedsvc.paging import Item, Kind, Page
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,18 +20,21 @@ if TYPE_CHECKING:
 def profile_page(
     stores: Stores, viewer: int | None, author: int, cursor: str | None, limit: int
 ) -> Page[bytes]:
-    """A page of the author's posts. Raises `NotFound`, also to a viewer whom the author blocks, and `BadCursor`."""
-    settled, at = post_ids.watermark(), walk.start(Kind.PROFILE, cursor)
+    """Return a page of the author's posts.
+
+    Raises `BadCursor`, and `NotFound`, also for a viewer that the author blocks.
+    """
+    watermark, at = post_ids.watermark(), paging.start(Kind.PROFILE, cursor)
     with stores.sql.reading() as connection:
         accounts.require(connection, author)
     if viewer is not None and hiding.is_blocked_by(stores, viewer, author):
         raise NotFound("account", author)
-    return walk.page(_Profile(stores, author), Kind.PROFILE, at, limit, settled)
+    return paging.page(_Profile(stores, author), Kind.PROFILE, at, limit, watermark)
 
 
 @dataclass(frozen=True)
 class _Profile:
-    """The posts of one account."""
+    """The posts of one account, as `paging.Posts`."""
 
     stores: Stores
     author: int
@@ -43,11 +44,11 @@ class _Profile:
 
     def above(self, position: int, shown: Collection[int], count: int) -> list[Item]:
         wanted = count + len(shown)
-        ids = self._ids(above=position, below=walk.TOP, count=wanted, order="oldest first")
+        ids = self._ids(above=position, below=paging.TOP, count=wanted, order="oldest first")
         return self._items([post_id for post_id in ids if post_id not in shown][:count])
 
     def ids_above(self, position: int) -> list[int]:
-        return self._ids(above=position, below=walk.TOP, count=None, order="oldest first")
+        return self._ids(above=position, below=paging.TOP, count=None, order="oldest first")
 
     def _ids(
         self, *, above: int, below: int, count: int | None, order: feed_queries.Order

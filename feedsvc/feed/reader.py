@@ -1,30 +1,28 @@
-"""Reading a home feed: celebrity lists first, the home list after, SQL at and below their horizon.
+"""Read a home feed: celebrity lists first, the home list after them, SQL at and below the horizon.
 
-The order is what keeps a post that is just being moved: it is put into the home lists before it leaves the celebrity list, so
-whoever misses it on the celebrity list finds it in the home list, read later. A first page is one round trip, and one more for
-posts that this process has not shown of late, without SQL.
+The order matters for a post that is just being moved. The fan-out puts the post into the home lists
+before it takes the post off the celebrity list. So a read that misses the post on the celebrity list
+finds it in the home list, which is read later.
+
+A warm first page is one round trip without SQL. It is one more for posts that this process has not
+shown lately.
 """
 
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
-from feedsvc import post_ids
-from feedsvc.cache import celebrity_lists, feed_queries, post_bodies, relations
-from feedsvc.cache import home_feeds as homefeed
-from feedsvc.feed import walk
+from feedsvc import paging, post_ids
+from feedsvc.cache import celebrity_lists, feed_queries, home_lists, post_bodies, relations
 from feedsvc.feed.merge import Merged
-from feedsvc.feed.walk import Item
-from feedsvc.paging import Kind, Newer, Page
-from feedsvc.store.near_cache.snapshot import CachedList, held
-from feedsvc.store.redis import celebrities, keys, lists, read_counts, tail_hint
-from feedsvc.store.redis.lists import FloorList
+from feedsvc.paging import Item, Kind, Newer, Page
+from feedsvc.store.near_cache.snapshot import CachedList
+from feedsvc.store.redis import celebrities, keys, lists, usage
 from feedsvc.store.redis.round_trip import RoundTrip
-from feedsvc.store.redis.tail_hint import Home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -32,67 +30,74 @@ if TYPE_CHECKING:
     from feedsvc.paging import Cursor
     from feedsvc.store import Stores
     from feedsvc.store.near_cache.snapshot import Snapshot
+    from feedsvc.store.redis.lists import HeadAnswer, HomeList
     from feedsvc.store.redis.round_trip import Answer
 
-_EMPTY = held(FloorList([], 0))
+    AskHome = Callable[[RoundTrip], HeadAnswer | Answer[HomeList | None]]
+
 _FLOOR = itemgetter(CachedList._fields.index("floor"))
 
 
 def home_page(stores: Stores, viewer: int, cursor: str | None, limit: int) -> Page[bytes]:
-    """A page of the viewer's home feed, each item the JSON of one post. Raises `NotFound` for an unknown viewer, `BadCursor`."""
-    settled, began = post_ids.watermark(), time.perf_counter()
-    at = walk.start(Kind.FEED, cursor)
-    try:
-        feed = look(stores, viewer, Asked(at, limit, settled))
-        page = walk.page(feed, Kind.FEED, at, limit, settled)
-    except _HeadIsTooShort:
-        feed = look(stores, viewer)
-        page = walk.page(feed, Kind.FEED, at, limit, settled)
+    """Return a page of the viewer's home feed; each item is the JSON of one post.
+
+    Raises `NotFound` for an unknown viewer, and `BadCursor`.
+    """
+    watermark, began = post_ids.watermark(), time.perf_counter()
+    at = paging.start(Kind.FEED, cursor)
+    feed = read_feed(stores, viewer, is_served=True, from_head=_may_fit_into_head(at, limit))
+    page = paging.page(feed, Kind.FEED, at, limit, watermark)
     stores.usage.note(time.perf_counter() - began, feed.lists)
     return page
 
 
-class _HeadIsTooShort(Exception):
-    """SQL would be asked for what the rest of the home list says."""
-
-
-@dataclass(frozen=True)
+@dataclass
 class Feed:
-    """A viewer's feed at one moment: what its lists hold above their horizon; what lies below is asked of SQL when needed.
+    """A viewer's feed at one moment: lists above their horizon, and SQL for posts below it.
 
-    `lists`: celebrity lists that were merged. `is_head`: below the horizon the home list may say more.
+    `cached` and `fetched` are the celebrity lists: from the near cache, and from Redis in this read.
+    If only the head of the home list was read, the feed reads the whole list as soon as a page needs
+    ids below the head. The celebrity lists were read before, so the order of reading stays right.
     """
 
     stores: Stores
     viewer: int
-    known: Snapshot
+    snapshot: Snapshot
     authors: frozenset[int]
-    merged: Merged
-    lists: int
-    is_head: bool
+    cached: list[CachedList]
+    fetched: list[CachedList]
+    home: HomeList
+    merged: Merged = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._merge()
 
     @property
     def horizon(self) -> int:
         """The id above which the lists are complete."""
         return self.merged.horizon
 
+    @property
+    def lists(self) -> int:
+        """The number of celebrity lists that were merged."""
+        return len(self.cached) + len(self.fetched)
+
     def below(self, position: int, count: int) -> list[Item]:
-        """See `walk.Posts`."""
+        """See `paging.Posts`."""
         found: list[Item] = []
         lowest, wanted, tried = position, count, 0
         while True:
-            ids = self.merged.below(lowest, wanted) or self._sql_below(lowest, wanted)
+            ids = self._ids_below(lowest, wanted, needed=count - len(found))
             found += self._visible(ids)
             if len(found) >= count or not ids:
                 return found[:count]
+            # Some posts were hidden. Try as many again as were tried so far: few steps even if
+            # nearly all posts are hidden.
             tried += len(ids)
-            lowest, wanted = (
-                ids[-1],
-                max(count - len(found), tried),
-            )  # as many more as turned out hidden, and soon many
+            lowest, wanted = ids[-1], max(count - len(found), tried)
 
     def above(self, position: int, shown: Collection[int], count: int) -> list[Item]:
-        """See `walk.Posts`."""
+        """See `paging.Posts`."""
         found: list[Item] = []
         highest, wanted = position, count + len(shown)
         while True:
@@ -103,187 +108,142 @@ class Feed:
             highest = ids[-1]
 
     def ids_above(self, position: int) -> list[int]:
-        """See `walk.Posts`."""
+        """See `paging.Posts`."""
         return self._ids_above(position, None)
 
-    def _sql_below(self, position: int, count: int) -> list[int]:
-        below = min(position, self.horizon + 1)
-        return (
-            self._from_sql(above=0, below=below, count=count, order="newest first")
-            if below > 1
-            else []
-        )
+    def _ids_below(self, position: int, wanted: int, needed: int) -> list[int]:
+        ids = self.merged.below(position, wanted)
+        if len(ids) < needed and self._read_beyond_head():
+            ids = self.merged.below(position, wanted)
+        bottom = min(position, self.horizon + 1)
+        if ids or bottom <= 1:
+            return ids
+        return self._read_sql(above=0, below=bottom, count=wanted, order="newest first")
 
     def _ids_above(self, position: int, count: int | None) -> list[int]:
         ids = []
         if position < self.horizon:
-            ids = self._from_sql(
-                above=position, below=self.horizon + 1, count=count, order="oldest first"
-            )
+            self._read_beyond_head()
+        if position < self.horizon:
+            below = self.horizon + 1
+            ids = self._read_sql(above=position, below=below, count=count, order="oldest first")
         return ids + self.merged.above(position, None if count is None else count - len(ids))
 
+    def _read_beyond_head(self) -> bool:
+        """Read the whole home list if that may lower the horizon. Return whether it was read."""
+        if self.home.is_whole or self.horizon > self.home.floor:
+            return False
+        self.home = home_lists.read_whole(self.stores, self.viewer)
+        self._merge()
+        return True
+
+    def _read_sql(
+        self, *, above: int, below: int, count: int | None, order: feed_queries.Order
+    ) -> list[int]:
+        bounds = {"above": above, "below": below}
+        with self.stores.sql.reading() as connection:
+            return feed_queries.seen(
+                self.stores, connection, self.viewer, **bounds, count=count, order=order
+            )
+
     def _visible(self, ids: Sequence[int]) -> list[Item]:
-        """Those of these posts that are there and not hidden."""
-        found = zip(ids, post_bodies.read_held(self.stores, self.known, ids), strict=True)
+        """Return the posts that exist and are not hidden from the viewer."""
+        found = zip(ids, post_bodies.read_as_of(self.stores, self.snapshot, ids), strict=True)
         return [
             Item(post_id, body.json)
             for post_id, body in found
             if body is not None and body.author_id in self.authors
         ]
 
-    def _from_sql(
-        self, *, above: int, below: int, count: int | None, order: feed_queries.Order
-    ) -> list[int]:
-        if self.is_head:
-            raise _HeadIsTooShort
-        with self.stores.sql.reading() as connection:
-            return feed_queries.seen(
-                self.stores,
-                connection,
-                self.viewer,
-                above=above,
-                below=below,
-                count=count,
-                order=order,
-            )
+    def _merge(self) -> None:
+        snapshot, home = self.snapshot, self.home
+        # The news are merged too: a cached list lacks them if another thread has started the near
+        # cache again meanwhile.
+        news = sorted(entry.post_id for entry in snapshot.news if entry.author in self.authors)
+        floors = map(_FLOOR, self.cached) if home.floor < snapshot.highest_floor else ()
+        fetched_floor = max(map(_FLOOR, self.fetched), default=0)
+        horizon = max(home.floor, max(floors, default=0), fetched_floor)
+        others = [*(each.ids for each in self.fetched), news, home.ids]
+        self.merged = Merged(self.cached, others, horizon, snapshot.recent, self.authors)
 
 
-class Asked(NamedTuple):
-    """The page that a reader asks for."""
+def read_feed(
+    stores: Stores, viewer: int, *, is_served: bool = False, from_head: bool = False
+) -> Feed:
+    """Return the viewer's feed as it is now. Raises `NotFound` for an unknown viewer.
 
-    at: Cursor
-    limit: int
-    settled: int
-
-    @property
-    def is_first(self) -> bool:
-        """Whether it may be within the head of a home list: a first page, or what came after one."""
-        return self.limit <= tail_hint.PAGE and (
-            isinstance(self.at, Newer) or self.at.position >= walk.TOP
-        )
-
-    def is_within(self, home: Home) -> bool:
-        """Whether it takes no more of the home list than this."""
-        if home.whole:
-            return True
-        if isinstance(self.at, Newer):
-            return home.floor <= self.at.position
-        return (
-            home.floor <= self.settled
-            and len(home.ids) - bisect_right(home.ids, home.floor) > self.limit
-        )
-
-
-def look(stores: Stores, viewer: int, page: Asked | None = None) -> Feed:
-    """The viewer's feed now. Raises `NotFound` for an unknown viewer.
-
-    With a page, no more than that takes; the read is counted, and puts off the day on which the home list expires.
+    `is_served`: a page is made of it, so the read is counted and the home list expires later.
+    `from_head`: begin with the head of the home list.
     """
-    is_all = page is None or not page.is_first
     key = stores.keys.homefeed(viewer)
-    ask_home = tail_hint.ask_whole if is_all else tail_hint.ask_head
+    ask_home: AskHome = partial(lists.ask_head if from_head else lists.ask_home, key=key)
+
     trip = RoundTrip(stores.redis)
-    visible = trip.ask("GET", stores.keys.relations(viewer), parse=relations.parse)
-    snapshot = stores.near_cache.ask(trip)
+    visible = relations.ask(stores, trip, viewer)
+    learnt = stores.near_cache.ask(trip)
     trip.then()
-    asked = ask_home(trip, key)
-    if page is not None:
+    home_answer = ask_home(trip)
+    if is_served:
         trip.ask("EXPIRE", key, stores.limits.feed_ttl_seconds)
-        read_counts.count(stores, trip, viewer)
+        usage.add_read(stores, trip, viewer)
     stores.usage.add(trip)
     trip.run()
-    authors, known = visible.value, snapshot.value
-    in_order = (
-        authors is not None and known is not None
-    )  # the home list was read after the celebrities
+
+    authors, snapshot, home = visible.value, learnt.value, home_answer.value
+    is_home_last = authors is not None and snapshot is not None
     if authors is None:
         authors = relations.visible_authors(stores, viewer)
-    if known is None:
-        known = celebrity_lists.reload(stores)
-    copied, missing = _copied(known, authors)
-    read: list[CachedList] = []
-    home = asked.value
-    if missing or not in_order:
-        read, home = _lists_then_home(stores, known, missing, lambda trip: ask_home(trip, key))
-    if home is None or not (page is None or page.is_within(home)):
-        home = _whole_home(stores, viewer)
-    celebrity_lists.prune(stores, known)
-    merged = _merged(known, authors, copied, read, home)
-    is_head = not home.whole and merged.horizon == home.floor
-    return Feed(stores, viewer, known, authors, merged, len(copied) + len(read), is_head)
+    if snapshot is None:
+        snapshot = celebrity_lists.reload(stores)
+    cached, missing = _cached_lists(snapshot, authors)
+    fetched: list[CachedList] = []
+    if missing or not is_home_last:
+        fetched, home = _fetch_lists(stores, snapshot, missing, ask_home)
+    if home is None:
+        home = home_lists.read_whole(stores, viewer)
+    stores.near_cache.prune(snapshot, partial(celebrity_lists.read_authors, stores))
+    return Feed(stores, viewer, snapshot, authors, cached, fetched, home)
 
 
-def _copied(known: Snapshot, authors: frozenset[int]) -> tuple[list[CachedList], list[int]]:
-    """Of the celebrities among these authors: the lists that this process has copies of, and those who are missing."""
-    followed = known.among(authors)
-    copies = known.held(followed)
-    if all(copies):  # as almost always, and they may be many
-        return cast("list[CachedList]", copies), []
-    missing = [author for author, copy in zip(followed, copies, strict=True) if copy is None]
-    return [copy for copy in copies if copy is not None], missing
+def _may_fit_into_head(at: Cursor, limit: int) -> bool:
+    """Return whether the page is a first page, or the posts that came after one."""
+    is_near_top = isinstance(at, Newer) or at.position >= paging.TOP
+    return limit <= lists.HEAD_PAGE and is_near_top
 
 
-def _whole_home(stores: Stores, viewer: int) -> Home:
-    """All of the home list, which is rebuilt if it is absent; the next reader of a first page need not read it all."""
-    key = stores.keys.homefeed(viewer)
-    raw = cast("list[bytes]", stores.redis.lrange(key, 0, -1))
-    found = tail_hint.whole(raw)
-    if found is None:
-        rebuilt = homefeed.rebuild(stores, viewer)
-        return Home(sorted(rebuilt.ids), rebuilt.floor)
-    tail_hint.leave_note(stores.redis, key, raw)
-    return found
+def _cached_lists(
+    snapshot: Snapshot, authors: frozenset[int]
+) -> tuple[list[CachedList], list[int]]:
+    """Return the cached lists of the celebrities among the authors, and celebrities without one."""
+    followed = snapshot.celebrities_among(authors)
+    found = snapshot.lists_of(followed)
+    if all(found):  # the usual case comes first, because there may be hundreds of lists
+        return cast("list[CachedList]", found), []
+    missing = [author for author, cached in zip(followed, found, strict=True) if cached is None]
+    return [cached for cached in found if cached is not None], missing
 
 
-def _merged(
-    known: Snapshot,
-    authors: frozenset[int],
-    copied: list[CachedList],
-    read: list[CachedList],
-    home: Home,
-) -> Merged:
-    # A copy may not have the news: another thread may have begun the copies anew meanwhile.
-    news = sorted(put.post_id for put in known.news if put.author in authors)
-    floors = map(_FLOOR, copied) if home.floor < known.highest_floor else ()
-    horizon = max(home.floor, max(floors, default=0), max(map(_FLOOR, read), default=0))
-    return Merged(
-        copied, [*(each.ids for each in read), news, home.ids], horizon, known.latest, authors
-    )
+def _fetch_lists(
+    stores: Stores, snapshot: Snapshot, authors: Sequence[int], ask_home: AskHome
+) -> tuple[list[CachedList], HomeList | None]:
+    """Fetch celebrity lists and cache them, and read the home list after them.
 
-
-def _lists_then_home(
-    stores: Stores,
-    known: Snapshot,
-    authors: Sequence[int],
-    ask_home: Callable[[RoundTrip], tail_hint.HeadAnswers | Answer[Home | None]],
-) -> tuple[list[CachedList], Home | None]:
-    """The lists of these authors, which this process keeps copies of from now on, and the home list read after them.
-
-    The home list is None if it is to be read later still.
+    The home list is None if it is absent, or if a celebrity list had to be built from SQL: then the
+    caller has to read the home list again, after this.
     """
     trip = RoundTrip(stores.redis)
     numbers = {author: celebrities.ask_number(trip, author) for author in authors}
     trip.then()
-    listed = {author: lists.ask(trip, keys.celebrity_posts(author)) for author in authors}
+    answers = {author: lists.ask(trip, keys.celebrity_posts(author)) for author in authors}
     trip.then()
     home = ask_home(trip)
     trip.run()
-    copies = {
-        author: held(answer.value or celebrity_lists.rebuild(stores, author))
-        for author, answer in listed.items()
+    fetched = {
+        author: CachedList.of(answer.value or celebrity_lists.rebuild(stores, author))
+        for author, answer in answers.items()
     }
-    stores.near_cache.hold(known, copies)
-    _forget_empty(
-        stores,
-        known,
-        {author: numbers[author].value for author in authors if copies[author] == _EMPTY},
-    )
-    if any(answer.value is None for answer in listed.values()):
-        return list(copies.values()), None  # SQL was read after the home list
-    return list(copies.values()), home.value
-
-
-def _forget_empty(stores: Stores, known: Snapshot, empty: dict[int, float | None]) -> None:
-    """Drop authors with nothing on their list, here and, unless they were put again since they had these numbers, in the set."""
-    celebrities.remove(stores.redis, empty)
-    stores.near_cache.forget(known, empty)
+    stores.near_cache.store_lists(snapshot, fetched)
+    empty = [author for author in authors if fetched[author].is_empty]
+    celebrities.remove(stores.redis, {author: numbers[author].value for author in empty})
+    is_built = any(answer.value is None for answer in answers.values())
+    return list(fetched.values()), None if is_built else home.value

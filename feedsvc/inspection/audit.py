@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import sqlalchemy as sa
 import structlog
 
-from feedsvc.cache import celebrity_lists, home_feeds, post_bodies
+from feedsvc.cache import celebrity_lists, home_lists, post_bodies
 from feedsvc.errors import NotFound
 from feedsvc.graph import followers
 from feedsvc.graph import sample as sampling
@@ -100,7 +100,7 @@ def rebuild(stores: Stores, viewer: int) -> FloorList:
     with stores.sql.reading() as connection:
         require(connection, viewer)
     _delete_feed(stores, viewer)
-    return home_feeds.rebuild(stores, viewer)
+    return home_lists.rebuild(stores, viewer)
 
 
 def _confirmed(stores: Stores, viewer: int) -> Comparison | None:

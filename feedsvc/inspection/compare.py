@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from feedsvc import outbox, post_ids
 from feedsvc.cache import feed_queries, post_bodies
 from feedsvc.feed import reader
-from feedsvc.store.redis import lists, tail_hint
+from feedsvc.store.redis import lists
 from feedsvc.store.sql.tables import Post
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def compare(stores: Stores, viewer: int, floor: int) -> Comparison | None:
     pending = pending.union(outbox.pending(stores))
     if stored is None or stored.floor != floor or pending.concerns(viewer):
         return None
-    missing |= set(delivered).difference(stored.ids) | tail_hint.belied(raw)
+    missing |= set(delivered).difference(stored.ids) | lists.above_tail_hint(raw)
     return Comparison(
         _without_pending(stores, missing, pending),
         _without_pending(stores, extra, pending),
@@ -87,7 +87,7 @@ def _wrongly_served(stores: Stores, viewer: int, watermark: int) -> tuple[set[in
 
 def _read(stores: Stores, viewer: int) -> Feed:
     """Read the feed with an empty near cache. The feed does not live longer by it."""
-    return reader.look(stores.without_near_cache(), viewer)
+    return reader.read_feed(stores.without_near_cache(), viewer)
 
 
 def _expected(stores: Stores, viewer: int, above: int, below: int) -> set[int]:

@@ -182,5 +182,7 @@ def _remedy(facts: Explanation) -> str:
     rebuild = f"run python -m feedsvc feed rebuild {facts.viewer}"
     if facts.served or facts.route == "push":
         return rebuild
-    views = f"{keys.celebrity_posts(facts.author_id)}, {keys.CELEBRITIES} and {keys.RECENT}"
+    views = (
+        f"{keys.celebrity_posts(facts.author_id)}, {keys.CELEBRITIES} and {keys.INVALIDATION_LOG}"
+    )
     return f"{rebuild}, and delete {views} in Redis; the next read stores them again"

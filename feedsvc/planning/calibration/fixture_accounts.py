@@ -108,7 +108,7 @@ def older_ids(below: int, limits: Settings) -> range:
 
 def fill_lists(stores: Stores, ids_by_key: Mapping[str, Iterable[int]], *, floor: int) -> None:
     """Store lists of post ids, newest first, as valid lists with this floor."""
-    marker = lists.FLOOR + b"%d" % floor
+    marker = lists.Marker(floor).format()
     pipe = stores.redis.pipeline(transaction=False)
     for key, ids in ids_by_key.items():
         pipe.rpush(key, *ids, marker)

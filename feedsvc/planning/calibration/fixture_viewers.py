@@ -28,7 +28,7 @@ from feedsvc.planning.calibration.fixture_accounts import (
     older_ids,
 )
 from feedsvc.planning.costs import PAGE_POSTS
-from feedsvc.store.near_cache.snapshot import held
+from feedsvc.store.near_cache.snapshot import CachedList
 from feedsvc.store.redis import invalidation_log, keys
 from feedsvc.store.redis.lists import FloorList
 from feedsvc.store.sql.database import now
@@ -196,9 +196,9 @@ class FixtureViewers:
         """Let a process cache these lists, stored in random order, and no other list."""
         authors = list(lists)
         self._source.shuffle(authors)
-        snapshot = process.near_cache.reload(*invalidation_log.latest(process.redis), authors)
-        copies = {author: held(FloorList(lists[author], 0)) for author in authors}
-        process.near_cache.hold(snapshot, copies)
+        snapshot = process.near_cache.reload(*invalidation_log.position(process.redis), authors)
+        copies = {author: CachedList.of(FloorList(lists[author], 0)) for author in authors}
+        process.near_cache.store_lists(snapshot, copies)
 
     def _insert_posts(
         self, authors: Iterable[int], posts: int, day: range, route: str = "pull"

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from feedsvc import post_ids
 from feedsvc.planning.replay import workload
 from feedsvc.planning.replay.workload import Workload
-from feedsvc.store.redis import read_counts
+from feedsvc.store.redis import usage
 from feedsvc.store.sql.database import clock_ms
 from feedsvc.store.sql.tables import Post
 
@@ -53,7 +53,7 @@ def recent_days(
     source = random.Random(seed)  # noqa: S311 -- a simulation
     number_of = {ident: number for number, ident in enumerate(graph.ids)}
     post_seconds, authors = _posts(stores, number_of, seconds)
-    counted = read_counts.counted(stores)
+    counted = usage.sampled_reads(stores)
     reads = {
         number_of[viewer]: count
         for viewer, count in counted.by_viewer.items()
@@ -64,8 +64,8 @@ def recent_days(
         viewers = workload.active_viewers(len(graph), source)
         count = round(len(authors) * workload.READS_PER_POST)
     else:
-        viewers = workload.counted_viewers(len(graph), reads, read_counts.ONE_IN, source)
-        per_second = read_counts.ONE_IN * counted.by_viewer.total() / counted.seconds
+        viewers = workload.counted_viewers(len(graph), reads, usage.SAMPLE_ONE_IN, source)
+        per_second = usage.SAMPLE_ONE_IN * counted.by_viewer.total() / counted.seconds
         count = round(per_second * seconds)
     drawn = 0
 

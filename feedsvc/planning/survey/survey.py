@@ -23,7 +23,7 @@ from feedsvc.planning.survey import authors, stored, viewers
 from feedsvc.planning.survey.aggregates import DAY_SECONDS, Survey, grid
 from feedsvc.planning.survey.authors import Cells, Posting
 from feedsvc.planning.survey.viewers import Sample
-from feedsvc.store.redis import read_counts
+from feedsvc.store.redis import usage
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Post
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from feedsvc.planning.survey.aggregates import NamedAccount
     from feedsvc.planning.survey.authors import Histogram
     from feedsvc.store import Stores
-    from feedsvc.store.redis.read_counts import Reads
+    from feedsvc.store.redis.usage import Reads
 
 _log = structlog.get_logger()
 
@@ -191,7 +191,7 @@ def _fill(cells: Cells, counts: Histogram, pinned: dict[int, NamedAccount]) -> N
 
 def _reading(stores: Stores, accounts: int, window: float) -> _Readers:
     """What the counted viewers read; if hardly any have, every account alike, so many times a day."""
-    counted = read_counts.counted(stores)
+    counted = usage.sampled_reads(stores)
     if len(counted.by_viewer) < _FEW:
         drawn = sample.draw(stores, None if accounts <= _ALL_VIEWERS_UPTO else _VIEWERS, _RUN)
         return _Readers(
@@ -199,7 +199,7 @@ def _reading(stores: Stores, accounts: int, window: float) -> _Readers:
         )
     seconds = _LEAST_SECONDS if window <= _LEAST_SECONDS else max(counted.seconds, 1.0)
     per_day = DAY_SECONDS / seconds
-    chosen = heapq.nsmallest(_VIEWERS, counted.by_viewer, key=read_counts.place)
+    chosen = heapq.nsmallest(_VIEWERS, counted.by_viewer, key=usage.sample_order)
     weights = {viewer: counted.by_viewer[viewer] * per_day for viewer in chosen}
     return _Readers(
         _total(counted) * per_day, _margin(counted) * per_day, Sample(weights), is_assumed=False
@@ -207,13 +207,13 @@ def _reading(stores: Stores, accounts: int, window: float) -> _Readers:
 
 
 def _total(counted: Reads) -> float:
-    return read_counts.ONE_IN * sum(counted.by_viewer.values())
+    return usage.SAMPLE_ONE_IN * sum(counted.by_viewer.values())
 
 
 def _margin(counted: Reads) -> float:
     """Of a total that a random part of the viewers stands for: each of them could as well have been left out."""
     squares = sum(number**2 for number in counted.by_viewer.values())
-    return _Z * math.sqrt(squares * read_counts.ONE_IN * (read_counts.ONE_IN - 1))
+    return _Z * math.sqrt(squares * usage.SAMPLE_ONE_IN * (usage.SAMPLE_ONE_IN - 1))
 
 
 def _feeds(stores: Stores, accounts: int, *, is_assumed: bool) -> _Feeds:

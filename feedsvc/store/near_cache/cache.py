@@ -1,9 +1,4 @@
-"""One process's copies of `celebrities`, of celebrity lists and of posts, kept exact by what each read is told in its first round trip.
-
-A copy is good if every put since it was made is known here: puts are numbered without gaps, so a gap, or another marker than at
-first, shows. What is taken off a list stays in the copy: it is in the home lists, too, and readers drop repeats. A read knows the
-copies as they were when it asked, and the news; it reads its home list after that.
-"""
+"""One process's copies of `celebrities`, of celebrity lists, and of post bodies."""
 
 from __future__ import annotations
 
@@ -18,192 +13,213 @@ from feedsvc.store.redis import invalidation_log
 from feedsvc.store.redis.invalidation_log import ANY_POSTS, NO_AUTHOR, WHOLE_LIST, Invalidation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from feedsvc.store.near_cache.snapshot import Body, CachedList
     from feedsvc.store.redis.round_trip import Answer, RoundTrip
 
-# What the copies of lists may hold together, in ids of 8 bytes: 32 MB; each list counts as some more for what is around them.
-_IDS = 4_000_000
+# The ids of 8 bytes that all cached lists may have together: 32 MB. Each list counts 40 ids more
+# for the objects around it.
+_MAX_IDS = 4_000_000
 _IDS_AROUND = 40
 
-# What the posts that are held may take together, with what is around each: 32 MB.
-_BYTES = 32 << 20
+# The bytes that all cached posts may take together: 32 MB. Each counts 200 bytes more for the objects
+# around it.
+_MAX_BYTES = 32 << 20
 _BYTES_AROUND = 200
 
-# The news of as many puts are kept, for what arrives after them.
-_NEWS = 1_000
+# How many invalidations are remembered for lists and bodies that arrive after them.
+_REMEMBERED = 1_000
 
-# Authors are looked through for those with nothing on their list any more when there are twice as many as were left the last time.
+# Authors are pruned when there are twice as many as after the last pruning, and this many more.
 _FEW_AUTHORS = 1_000
 
 
 class NearCache:
-    """The copies. Threads share them; whatever is dropped is dropped in a way that a read which asked before does not notice."""
+    """Copies that every read brings up to date, and that are exact as of the read's snapshot.
 
-    def __init__(self, longest: int, ids: int = _IDS, most_bytes: int = _BYTES) -> None:
-        """Copies of nothing, of lists up to so long, of so many ids and bytes together: the first read asks for everything."""
-        self._longest, self._ids, self._most_bytes = longest, ids, most_bytes
+    A read asks the invalidation log in its first round trip (`ask`) and gets a snapshot. Entries of
+    the log have numbers without gaps. If an entry may be missing, or the log has another marker, the
+    near cache starts again (`reload`). A post that is taken off a celebrity list stays in its copy:
+    the post is in the home lists by then, and readers drop repeats.
+
+    Threads share the near cache. Every change is made under the lock, and ends by replacing
+    `_snapshot`. A read takes no lock: it uses the snapshot that it got. Lists and bodies are
+    immutable. The dictionaries of a snapshot are shared with the near cache; `Snapshot` says how
+    they change.
+    """
+
+    def __init__(
+        self, longest_list: int, max_ids: int = _MAX_IDS, max_bytes: int = _MAX_BYTES
+    ) -> None:
+        """Begin with no copies. A list of more than `longest_list` ids is not extended by puts."""
+        self._longest_list, self._max_ids, self._max_bytes = longest_list, max_ids, max_bytes
         self._lock = threading.Lock()
-        self._known = Snapshot(b"", 0, {})
-        self._news: deque[Invalidation] = deque(maxlen=_NEWS)
-        self._weight = self._bytes = 0
-        self._left = 0
+        self._snapshot = Snapshot(b"", 0, {})
+        self._remembered: deque[Invalidation] = deque(maxlen=_REMEMBERED)
+        self._ids = self._bytes = 0
+        self._authors_after_pruning = 0
 
     def ask(self, trip: RoundTrip) -> Answer[Snapshot | None]:
         """Ask for the invalidations since the last read.
 
         The answer is the snapshot for this read. It is None if an invalidation may have been
-        missed: then the caller calls `reload`.
+        missed. Then the caller calls `reload`.
         """
-        asked = self._known
+        asked = self._snapshot
         return invalidation_log.ask(trip, asked.number, partial(self._learn, asked))
 
-    def _learn(self, asked: Snapshot, answer: invalidation_log.Entries) -> Snapshot | None:
-        news = invalidation_log.news(answer, asked.marker, asked.number)
-        if not news:
-            return None if news is None else asked
-        with self._lock:
-            self._apply_all(asked.marker, news)
-        return replace(asked, number=news[-1].number, news=news)
-
     def reload(self, marker: bytes, number: int, authors: Iterable[int]) -> Snapshot:
-        """Begin anew, with authors that were read after the set `recent` had this marker and number."""
+        """Start again, with authors that were read after the log had this marker and number."""
         with self._lock:
-            loaded = Snapshot(
-                marker, number, dict.fromkeys(authors, number), loads=self._known.loads
-            )
-            if self._known.marker != marker or self._known.number < number:
-                self._known, self._left, self._weight, self._bytes = (
-                    loaded,
-                    len(loaded.authors),
-                    0,
-                    0,
-                )
-                self._news.clear()
+            now = self._snapshot
+            loaded = Snapshot(marker, number, dict.fromkeys(authors, number), loads=now.loads)
+            if now.marker != marker or now.number < number:
+                self._snapshot = loaded
+                self._authors_after_pruning = len(loaded.authors)
+                self._ids = self._bytes = 0
+                self._remembered.clear()
         return loaded
 
-    def hold(self, known: Snapshot, lists: Mapping[int, CachedList]) -> None:
-        """Keep lists that were read after this was known, if all that was put since is known, too."""
-        with self._lock:
-            later = self._since(known)
-            if later is None:
-                return
-            load = self._known.loads + 1
-            for author, copy in lists.items():
-                self._drop(author)
-                self._known.lists[author] = copy._replace(load=load)
-                self._weight += len(copy.ids) + _IDS_AROUND
-            latest = self._known.latest.with_lists(
-                {author: copy.ids for author, copy in lists.items()}
-            )
-            for put in later:
-                if put.author in lists:
-                    self._apply(put)
-            while self._weight > self._ids:
-                self._drop(next(iter(self._known.lists)))
-            highest_floor = max(
-                self._known.highest_floor, max((copy.floor for copy in lists.values()), default=0)
-            )
-            self._known = replace(
-                self._known, loads=load, latest=latest, highest_floor=highest_floor
-            )
+    def store_lists(self, snapshot: Snapshot, lists: Mapping[int, CachedList]) -> None:
+        """Cache lists that were read at `snapshot`, unless invalidations since then have been lost.
 
-    def bodies(self, known: Snapshot, post_ids: Sequence[int]) -> list[Body | None]:
-        """The posts that are held, as they were when this was known, or later; None for those that are not."""
-        now = self._known
-        if now.marker != known.marker or now.number < known.number:
+        An author whose list is empty is forgotten, unless it was put again since then.
+        """
+        with self._lock:
+            since = self._since(snapshot)
+            if since is not None:
+                self._store_lists(lists, since)
+            self._forget(snapshot, {author for author in lists if lists[author].is_empty})
+
+    def get_bodies(self, snapshot: Snapshot, post_ids: Sequence[int]) -> list[Body | None]:
+        """Return the cached posts as they were at `snapshot` or later; None for each other post."""
+        now = self._snapshot
+        if now.marker != snapshot.marker or now.number < snapshot.number:
             return [None] * len(post_ids)
         return list(map(now.bodies.get, post_ids))
 
-    def hold_bodies(self, known: Snapshot, bodies: Mapping[int, Body]) -> None:
-        """Keep posts that were read after this was known, but for those that have come or changed since."""
+    def store_bodies(self, snapshot: Snapshot, bodies: Mapping[int, Body]) -> None:
+        """Cache posts that were read at `snapshot`, except those that have changed since then."""
         with self._lock:
-            later = self._since(known)
-            changed = {put.post_id for put in later or ()}
-            if later is None or any(
-                put.author == NO_AUTHOR and put.post_id == ANY_POSTS for put in later
-            ):
+            since = self._since(snapshot)
+            if since is None or any(map(_is_of_any_posts, since)):
                 return
+            changed = {entry.post_id for entry in since}
             for post_id in bodies.keys() - changed:
                 self._drop_body(post_id)
-                self._known.bodies[post_id] = bodies[post_id]
+                self._snapshot.bodies[post_id] = bodies[post_id]
                 self._bytes += len(bodies[post_id].json) + _BYTES_AROUND
-            while self._bytes > self._most_bytes:
-                self._drop_body(next(iter(self._known.bodies)))
+            while self._bytes > self._max_bytes:
+                self._drop_body(next(iter(self._snapshot.bodies)))
 
-    def forget(self, known: Snapshot, authors: Collection[int]) -> None:
-        """Drop authors whose lists were found empty after this was known, each unless it was put again since."""
+    def prune(self, snapshot: Snapshot, read_authors: Callable[[], frozenset[int]]) -> None:
+        """Forget the authors with nothing on their list, each time the authors have doubled.
+
+        `read_authors` reads all authors with anything on their list, after `snapshot`.
+        """
+        if len(self._snapshot.authors) > 2 * self._authors_after_pruning + _FEW_AUTHORS:
+            gone = snapshot.authors.keys() - read_authors()
+            with self._lock:
+                self._forget(snapshot, gone)
+                self._authors_after_pruning = len(self._snapshot.authors)
+
+    def _learn(self, asked: Snapshot, entries: invalidation_log.Entries) -> Snapshot | None:
+        news = invalidation_log.invalidations(entries, asked.marker, asked.number)
+        if not news:
+            return None if news is None else asked
         with self._lock:
-            if authors and self._known.marker == known.marker:
-                kept = {
-                    author: put
-                    for author, put in self._known.authors.items()
-                    if put > known.number or author not in authors
-                }
-                for author in self._known.authors.keys() - kept:
-                    self._drop(author)
-                self._known = replace(self._known, authors=kept)
+            self._apply_news(asked.marker, news)
+        return replace(asked, number=news[-1].number, news=news)
 
-    def keep_only(self, known: Snapshot, authors: frozenset[int]) -> None:
-        """Forget all others: these, read after that was known, are all that have something on their list."""
-        self.forget(known, known.authors.keys() - authors)
-        self._left = len(self._known.authors)
-
-    def are_many(self) -> bool:
-        """Whether it is time to look which authors still have something on their list."""
-        return len(self._known.authors) > 2 * self._left + _FEW_AUTHORS
-
-    def _since(self, known: Snapshot) -> list[Invalidation] | None:
-        """What was put after this was known; None if that cannot be told."""
-        if self._known.marker != known.marker or not known.marker:
+    def _since(self, snapshot: Snapshot) -> list[Invalidation] | None:
+        """Return the invalidations since a snapshot; None if some are not remembered."""
+        now = self._snapshot
+        if now.marker != snapshot.marker or not snapshot.marker:
             return None
-        later = [put for put in self._news if put.number > known.number]
-        return later if len(later) == max(0, self._known.number - known.number) else None
+        since = [entry for entry in self._remembered if entry.number > snapshot.number]
+        return since if len(since) == max(0, now.number - snapshot.number) else None
 
-    def _apply_all(self, marker: bytes, news: Sequence[Invalidation]) -> None:
-        if self._known.marker != marker or self._known.number + 1 < news[0].number:
-            return  # it was begun anew meanwhile
-        latest = self._known.latest
-        for put in news:
-            if put.number <= self._known.number:
+    def _apply_news(self, marker: bytes, news: Sequence[Invalidation]) -> None:
+        now = self._snapshot
+        if now.marker != marker or now.number + 1 < news[0].number:
+            return  # another thread has started the near cache again
+        recent = now.recent
+        for entry in news:
+            if entry.number <= now.number:
                 continue
-            self._news.append(put)
-            self._forget_bodies(put)
-            if put.author != NO_AUTHOR:
-                self._known.authors[put.author] = put.number
-                self._apply(put)
-                latest = latest.with_post(put.post_id, put.author)
-        self._known = replace(
-            self._known, number=max(self._known.number, news[-1].number), latest=latest
+            self._remembered.append(entry)
+            if _is_of_any_posts(entry):
+                now.bodies.clear()
+                self._bytes = 0
+            else:
+                # This holds for a new post, too: a read may have asked for its id before, and
+                # have cached that it is gone.
+                self._drop_body(entry.post_id)
+            if entry.author != NO_AUTHOR:
+                now.authors[entry.author] = entry.number
+                self._apply(entry)
+                recent = recent.with_post(entry.post_id, entry.author)
+        self._snapshot = replace(now, number=max(now.number, news[-1].number), recent=recent)
+
+    def _apply(self, entry: Invalidation) -> None:
+        """Apply a put to the copy of its list. A list of full length is trimmed soon: drop it."""
+        cached = self._snapshot.lists.get(entry.author)
+        if cached is None:
+            return
+        if entry.post_id == WHOLE_LIST or len(cached.ids) >= self._longest_list:
+            self._drop_list(entry.author)
+            return
+        longer = cached.with_post(entry.post_id)
+        self._ids += len(longer.ids) - len(cached.ids)
+        self._snapshot.lists[entry.author] = longer
+
+    def _store_lists(self, lists: Mapping[int, CachedList], since: Sequence[Invalidation]) -> None:
+        now = self._snapshot
+        load = now.loads + 1
+        for author, cached in lists.items():
+            self._drop_list(author)
+            now.lists[author] = cached._replace(load=load)
+            self._ids += len(cached.ids) + _IDS_AROUND
+        recent = now.recent.with_lists({author: cached.ids for author, cached in lists.items()})
+        for entry in since:
+            if entry.author in lists:
+                self._apply(entry)
+        while self._ids > self._max_ids:
+            self._drop_list(next(iter(now.lists)))
+        highest = max((cached.floor for cached in lists.values()), default=0)
+        # A read that gets this snapshot finds the lists of this load complete.
+        self._snapshot = replace(
+            now, loads=load, recent=recent, highest_floor=max(now.highest_floor, highest)
         )
 
-    def _apply(self, put: Invalidation) -> None:
-        copy = self._known.lists.get(put.author)
-        if copy is None:
-            return
-        if put.post_id == WHOLE_LIST or len(copy.ids) >= self._longest:
-            self._drop(put.author)  # a list that long is trimmed: the next read copies it again
-            return
-        longer = copy.with_post(put.post_id)
-        self._weight += len(longer.ids) - len(copy.ids)
-        self._known.lists[put.author] = longer
+    def _forget(self, snapshot: Snapshot, authors: Collection[int]) -> None:
+        """Forget authors whose lists were found empty at `snapshot`, unless they were put since.
 
-    def _forget_bodies(self, put: Invalidation) -> None:
-        if put.author == NO_AUTHOR and put.post_id == ANY_POSTS:
-            self._known.bodies.clear()
-            self._bytes = 0
-        else:
-            self._drop_body(
-                put.post_id
-            )  # also of a new post: somebody may have asked for its id before, and been told that it is gone
+        Earlier snapshots keep their dictionary of authors: their home lists were read before a post
+        of such an author may have moved.
+        """
+        now = self._snapshot
+        if authors and now.marker == snapshot.marker:
+            remaining = {
+                author: number
+                for author, number in now.authors.items()
+                if number > snapshot.number or author not in authors
+            }
+            for author in now.authors.keys() - remaining:
+                self._drop_list(author)
+            self._snapshot = replace(now, authors=remaining)
 
     def _drop_body(self, post_id: int) -> None:
-        body = self._known.bodies.pop(post_id, None)
+        body = self._snapshot.bodies.pop(post_id, None)
         if body is not None:
             self._bytes -= len(body.json) + _BYTES_AROUND
 
-    def _drop(self, author: int) -> None:
-        copy = self._known.lists.pop(author, None)
-        if copy is not None:
-            self._weight -= len(copy.ids) + _IDS_AROUND
+    def _drop_list(self, author: int) -> None:
+        cached = self._snapshot.lists.pop(author, None)
+        if cached is not None:
+            self._ids -= len(cached.ids) + _IDS_AROUND
+
+
+def _is_of_any_posts(entry: Invalidation) -> bool:
+    return entry.author == NO_AUTHOR and entry.post_id == ANY_POSTS

@@ -1,4 +1,4 @@
-"""What one read knows of a process's copies, and the forms in which they are held. Pure."""
+"""The immutable parts of a near cache, and the snapshot that one read has of it. Pure."""
 
 from __future__ import annotations
 
@@ -6,31 +6,50 @@ from array import array
 from bisect import bisect_left
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from feedsvc.store.near_cache.recent_posts import RecentPosts
 from feedsvc.store.redis.invalidation_log import WHOLE_LIST, Invalidation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from feedsvc.store.redis.lists import FloorList
 
-_NOTHING = RecentPosts()
+# How many recent posts stay when there are twice as many: the older half is cut off.
+_RECENT_POSTS = 2_048
+# Up to this many new posts are inserted one by one; more are sorted together with the others.
+_FEW = 8
+# How many posts of each list are read to find how far down the recent posts reach.
+_OF_EACH = 64
 
 
 class CachedList(NamedTuple):
-    """The copy of a list: its ids, ascending, each once. `load` numbers the moment it was made in this process."""
+    """The copy of a celebrity list: its ids, ascending, each once, and the highest id (`top`).
+
+    `load` numbers the loads of lists into this near cache. A list belongs to one of them.
+    """
 
     top: int
     floor: int
     ids: array[int]
     load: int
 
+    @classmethod
+    def of(cls, posts: FloorList) -> CachedList:
+        """Return the copy of a list that was just read."""
+        ids = array("q", sorted(set(posts.ids)))
+        return cls(ids[-1] if ids else 0, posts.floor, ids, 0)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the author has nothing on its list, down to its first post."""
+        return not self.ids and self.floor == 0
+
     def with_post(self, post_id: int) -> CachedList:
-        """With one more post. It is another copy: a reader may be at this one."""
+        """Return a copy with one more post. A reader may be using this one, so it does not change."""
         at = bisect_left(self.ids, post_id)
         if at < len(self.ids) and self.ids[at] == post_id:
             return self
@@ -46,56 +65,137 @@ class Body(NamedTuple):
     json: bytes
 
 
-# Of a post that was deleted: nobody's.
+# In place of the body of a post that was deleted. No account has the id 0.
 GONE = Body(0, b"")
 
 
+class RecentPosts(NamedTuple):
+    """All posts above `floor` of all cached lists, perhaps with others, ascending. It never changes.
+
+    `authors` has the author of each id. A first page scans about thirty of these posts instead of
+    every list.
+    """
+
+    ids: array[int] = array("q")
+    authors: array[int] = array("q")
+    floor: int = 0
+
+    def below(
+        self, position: int, count: int, authors: Collection[int], max_scan: int
+    ) -> list[int] | None:
+        """Return the highest `count` posts of these authors below a position, descending.
+
+        Return None if fewer than `count` matches are found within `max_scan` entries.
+        """
+        found: list[int] = []
+        end = bisect_left(self.ids, position)
+        for at in range(end - 1, max(-1, end - 1 - max_scan), -1):
+            if self.authors[at] in authors:
+                found.append(self.ids[at])
+                if len(found) == count:
+                    return found
+        return None
+
+    def above(self, position: int, authors: Collection[int]) -> list[int] | None:
+        """Return all posts of these authors above a position, ascending; None if some may be missing."""
+        if position < self.floor:
+            return None
+        start = bisect_left(self.ids, position + 1)
+        return [self.ids[at] for at in range(start, len(self.ids)) if self.authors[at] in authors]
+
+    def with_post(self, post_id: int, author: int) -> RecentPosts:
+        """Return the recent posts with one more post."""
+        at = bisect_left(self.ids, post_id)
+        if post_id <= self.floor or (at < len(self.ids) and self.ids[at] == post_id):
+            return self
+        ids, authors = self.ids[:], self.authors[:]
+        ids.insert(at, post_id)
+        authors.insert(at, author)
+        return _cut(ids, authors, self.floor)
+
+    def with_lists(self, lists: Mapping[int, Sequence[int]]) -> RecentPosts:
+        """Return the recent posts with the posts of more lists: author -> ids, ascending."""
+        newest = sorted(chain.from_iterable(ids[-_OF_EACH:] for ids in lists.values()))
+        most = 2 * _RECENT_POSTS
+        floor = max(self.floor, newest[-most] if len(newest) >= most else 0)
+        new = [
+            (post_id, author)
+            for author, ids in lists.items()
+            for post_id in ids[bisect_left(ids, floor + 1) :]
+        ]
+        if len(new) <= _FEW:
+            recent = self
+            for post in new:
+                recent = recent.with_post(*post)
+            return recent
+        old = (post for post in zip(self.ids, self.authors, strict=True) if post[0] > floor)
+        posts = sorted({*new, *old})
+        return _cut(
+            array("q", (post_id for post_id, _ in posts)),
+            array("q", (author for _, author in posts)),
+            floor,
+        )
+
+
+def _cut(ids: array[int], authors: array[int], floor: int) -> RecentPosts:
+    if len(ids) <= 2 * _RECENT_POSTS:
+        return RecentPosts(ids, authors, floor)
+    keep = _RECENT_POSTS
+    return RecentPosts(ids[-keep:], authors[-keep:], ids[-keep - 1])
+
+
+_NO_POSTS = RecentPosts()
 _LOAD = itemgetter(CachedList._fields.index("load"))
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one read knows: the copies as they were when it asked, and the news. A dictionary handed out here only gains."""
+    """What one read knows: the near cache as it was when the read asked, and the news since then.
+
+    `marker` and `number` say up to which entry of the invalidation log the snapshot is exact.
+    `authors` has each author with anything on its list, and the number of its latest put.
+    `news` are the entries that this read received itself.
+
+    The dictionaries are those of the near cache, and they change under a reader. `authors` only
+    gains entries. An entry of `lists` or `bodies` may go at any time, and an absent entry means
+    "not known: fetch it". A list in `lists` may be newer than this snapshot, and `lists_of` checks
+    its load.
+    """
 
     marker: bytes
     number: int
     authors: dict[int, int]
     lists: OrderedDict[int, CachedList] = field(default_factory=OrderedDict)
-    # Later loads are not for this read: what they lack may have moved into a home list that it had read before.
+    # Lists of later loads are ignored: a post that such a list lacks may have moved into a home list
+    # that this read has already fetched.
     loads: int = 0
     # No list of these loads has a higher floor.
     highest_floor: int = 0
-    latest: RecentPosts = _NOTHING
+    recent: RecentPosts = _NO_POSTS
     bodies: dict[int, Body] = field(default_factory=dict)
     news: Sequence[Invalidation] = ()
 
-    def among(self, authors: frozenset[int]) -> AbstractSet[int]:
-        """Those of these accounts that may have something on their list."""
+    def celebrities_among(self, authors: frozenset[int]) -> AbstractSet[int]:
+        """Return the accounts among these that may have something on their celebrity list."""
+        # An operation on the keys of a dictionary is atomic, so no lock is needed.
         if len(self.authors) < len(authors):
             found: AbstractSet[int] = authors.intersection(self.authors)
         else:
             found = self.authors.keys() & authors
-        return (
-            found | {put.author for put in self.news if put.author in authors}
-            if self.news
-            else found
-        )
-
-    def held(self, authors: Collection[int]) -> list[CachedList | None]:
-        """The copies of these authors' lists; None where there is none, or none for this read."""
-        found = list(map(self.lists.get, authors))
-        anew = {put.author for put in self.news if put.post_id == WHOLE_LIST}
-        if anew:
-            found = [
-                None if author in anew else each
-                for author, each in zip(authors, found, strict=True)
-            ]
-        if all(found) and max(map(_LOAD, found), default=0) <= self.loads:  # type: ignore[arg-type] # as almost always, and they may be many
+        if not self.news:
             return found
-        return [None if each is None or each.load > self.loads else each for each in found]
+        return found | {entry.author for entry in self.news if entry.author in authors}
 
-
-def held(posts: FloorList) -> CachedList:
-    """A list as it is held."""
-    ids = array("q", sorted(set(posts.ids)))
-    return CachedList(ids[-1] if ids else 0, posts.floor, ids, 0)
+    def lists_of(self, authors: Collection[int]) -> list[CachedList | None]:
+        """Return the cached lists of authors; None for each list that has to be fetched."""
+        found = list(map(self.lists.get, authors))
+        rebuilt = {entry.author for entry in self.news if entry.post_id == WHOLE_LIST}
+        if rebuilt:
+            found = [
+                None if author in rebuilt else cached
+                for author, cached in zip(authors, found, strict=True)
+            ]
+        # The usual case comes first, because a viewer may follow hundreds of celebrities.
+        if all(found) and max(map(_LOAD, found), default=0) <= self.loads:  # type: ignore[arg-type]
+            return found
+        return [None if cached is None or cached.load > self.loads else cached for cached in found]

@@ -1,7 +1,7 @@
 """The sorted set `celebrities`: the authors with anything on their celebrity list.
 
-It may hold authors whose list has become empty: a list read for nothing, never a post missed. Its scores tell only whether an author
-was put again.
+The set may also have authors whose list has become empty. Such an author costs a read one empty
+list, and no post is missed. The score of an author only tells whether the author was put again.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ _BUILDING = "b"
 
 
 def put(redis: Redis, author: int, post_id: int = invalidation_log.WHOLE_LIST) -> None:
-    """Note that the author's list holds something, and tell every copy what it holds now. Called after the list was written."""
+    """Put an author into the set and log the change of its list, after the list was written."""
     trip = RoundTrip(redis)
     add_put(trip, author, post_id)
     trip.run()
 
 
 def add_put(trip: RoundTrip, author: int, post_id: int) -> None:
-    """Add to a trip what `put` does, behind the stage that wrote the list."""
+    """Add to a round trip what `put` does, behind the stage that writes the list."""
     trip.script(PUT_AUTHOR, [CELEBRITIES], author, _BUILDING + fresh_token())
     trip.then()
-    invalidation_log.add_put(trip, author, post_id)
+    invalidation_log.add(trip, author, post_id)
 
 
 def take_off(redis: Redis, posts: Mapping[int, int]) -> None:
-    """Take these posts (post -> author) off their lists, and out of the set every author whose list is empty then.
+    """Take posts off their lists, and remove each author whose list is empty then.
 
-    An author's number is asked for before the list is looked at: whoever is put again after that stays in the set.
+    `posts`: post -> its author. The number of an author is read before its list is checked, so an
+    author that is put again afterwards stays in the set.
     """
-    authors = list(set(posts.values()))
     trip = RoundTrip(redis)
-    numbers = {author: ask_number(trip, author) for author in authors}
+    numbers = {author: ask_number(trip, author) for author in set(posts.values())}
     trip.then()
     is_empty = [
         (author, lists.add_take_off(trip, celebrity_posts(author), post_id))
@@ -67,7 +67,10 @@ def ask_number(trip: RoundTrip, author: int) -> Answer[float | None]:
 
 
 def remove(redis: Redis, numbers: Mapping[int, float | None]) -> None:
-    """Take these authors out, unless they were put again after they had these numbers (None: it was not there)."""
+    """Remove authors, except those that were put again since they had these numbers.
+
+    An author with the number None was not in the set.
+    """
     trip = RoundTrip(redis)
     for author, number in numbers.items():
         if number is not None:
@@ -76,20 +79,20 @@ def remove(redis: Redis, numbers: Mapping[int, float | None]) -> None:
 
 
 def read(redis: Redis) -> frozenset[int] | None:
-    """All authors; None if the set is absent or being built: absent is not empty."""
+    """Return all authors; None if the set is absent or being built: absent is not empty."""
     answer = cast("list[tuple[bytes, float]]", redis.zrange(CELEBRITIES, 0, -1, withscores=True))
-    # The marker's score is infinite, so it is the last of any answer; an absent set has none.
+    # The marker comes last, because its score is infinite.
     if not answer or not answer[-1][0].startswith(_VALID.encode()):
         return None
     return frozenset(int(member) for member, _ in answer if member.isdigit())
 
 
 def open_to_build(redis: Redis) -> str | None:
-    """The marker to build the set under; None if it is valid."""
+    """Return the marker under which to build the set; None if the set is valid."""
     marker = OPEN_AUTHORS.run(redis, [CELEBRITIES], _BUILDING + fresh_token())
     return None if marker is None else marker.decode()
 
 
 def finish(redis: Redis, marker: str, authors: Iterable[int]) -> None:
-    """Make the set valid with what was read from SQL, unless the marker no longer stands."""
+    """Make the set valid with authors that were read from SQL, unless it has another marker."""
     FINISH_AUTHORS.run(redis, [CELEBRITIES], marker, _VALID + fresh_token(), *authors)

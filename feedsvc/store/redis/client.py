@@ -1,9 +1,10 @@
 """The connection to Redis or Valkey.
 
-A server may come back older than it was: restarted from a snapshot, or failed over to a replica that lagged. Its data then look
-valid and are not. So each new connection compares the server's run with the one under which the data were written, before its first
-command; where they differ everything is thrown away, in the same atomic step. A restart and a failover end every connection.
-On a cluster all this holds of each node for itself.
+A server may come back with older data: restarted from a snapshot, or failed over to a replica that
+lagged. Its views then look valid and are not. So each new connection compares the run of the server
+with the run under which the data were written, before its first command. If the two differ, all data
+are deleted in the same atomic step. A restart and a failover end every connection, so every process
+connects anew. On a cluster each node is checked by itself.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from feedsvc.store.redis.cluster import Cluster, Redis
 from feedsvc.store.redis.keys import run_id
 from feedsvc.store.redis.scripts import CHECK_RUN
 
-# What a client raises when the server is down, loading, a replica, full or too slow, or when a cluster misses a node: a 503, or
-# exit code 1.
+# What a client raises when the server is down, loading, a replica, full or too slow, or when a
+# cluster misses a node. It becomes a 503, or exit code 1.
 UNAVAILABLE = (
     redis.ConnectionError,
     redis.TimeoutError,
@@ -38,10 +39,11 @@ _log = structlog.get_logger()
 
 
 def connect(url: str) -> Redis:
-    """A client for `redis://`, `rediss://`, `unix://` or `redis+cluster://`; answers are bytes.
+    """Return a client for `redis://`, `rediss://`, `unix://` or `redis+cluster://`.
 
-    Connects at the first command, to a cluster at once. One immediate second try heals pooled connections that a restarted server
-    has dropped. Every script here may run twice.
+    Answers are bytes. A single server is connected to at the first command, a cluster at once. One
+    immediate second try replaces pooled connections that a restarted server has dropped. So every
+    command may run twice, and every script allows that.
     """
     options: dict[str, Any] = {
         "socket_timeout": _TIMEOUT_SECONDS,
@@ -52,19 +54,19 @@ def connect(url: str) -> Redis:
     if url.startswith(cluster.SCHEME):
         return Cluster(url, redis_connect_func=_check_node, reinitialize_steps=1, **options)
     return redis.Redis.from_url(
-        url, redis_connect_func=_greet, retry_on_error=[redis.ConnectionError], **options
+        url, redis_connect_func=_log_in, retry_on_error=[redis.ConnectionError], **options
     )
 
 
 def check_url(url: str) -> None:
-    """Raises `ValueError` for what `connect` cannot read. Connects to nothing."""
+    """Raise `ValueError` for a URL that `connect` cannot read. Connect to nothing."""
     if url.startswith(cluster.SCHEME):
         cluster.named_nodes(url)
     else:
         connect(url).close()
 
 
-def throw_everything_away(redis: Redis) -> None:
+def delete_everything(redis: Redis) -> None:
     """Make every view absent, on every node."""
     if not isinstance(redis, Cluster):
         CHECK_RUN.run(redis, [run_id()], 1)
@@ -72,27 +74,27 @@ def throw_everything_away(redis: Redis) -> None:
     redis.nodes_manager.initialize()
     with redis.primaries() as connections:
         for connection in connections:
-            _check(connection, cluster.run_id_of(connection), anyway=True)
+            _check(connection, cluster.run_id_of(connection), always=True)
 
 
-def _greet(connection: Any) -> None:
-    """Log in and choose the database, then make sure that the data are of this run."""
+def _log_in(connection: Any) -> None:
+    """Log in and choose the database, then check the run of the server."""
     connection.on_connect()
     _check(connection, run_id())
 
 
 def _check_node(connection: Any) -> None:
-    """The same for a node of a cluster, behind a connection that has logged in."""
+    """Check the run of a cluster's node, on a connection that has logged in."""
     _check(connection, cluster.run_id_of(connection))
 
 
-def _check(connection: Any, key: str, *, anyway: bool = False) -> None:
-    """Throw everything away that was written under another run, or `anyway`."""
+def _check(connection: Any, key: str, *, always: bool = False) -> None:
+    """Delete all data that were written under another run, or all data `always`."""
     try:
-        connection.send_command("EVAL", CHECK_RUN.text, 1, key, int(anyway))
-        dropped = connection.read_response()
+        connection.send_command("EVAL", CHECK_RUN.text, 1, key, int(always))
+        deleted = connection.read_response()
     except BaseException:
-        connection.disconnect()  # the pool would hand it out, unchecked
+        connection.disconnect()  # otherwise the pool would hand it out unchecked
         raise
-    if dropped > 0:
-        _log.warning("redis.another_run", keys_dropped=dropped)
+    if deleted > 0:
+        _log.warning("redis.another_run", keys_dropped=deleted)

@@ -1,8 +1,10 @@
-"""A cluster of Redis or Valkey nodes, as a client with the methods of a single one.
+"""A cluster of Redis or Valkey nodes, as a client with the methods of a single server's client.
 
-Each node may come back older than it was, by itself. So each has its own note of the run under which its data were written, in a
-slot of its own, and each new connection compares it (see `client`). A replica redirects whoever asks it, until it is promoted; a
-connection made before that would then go unchecked: so none is made to a replica, and all are made anew when slots change hands.
+Each node may come back with older data, by itself. So each node stores the run under which its data
+were written, in a slot of its own, and each new connection compares it (see `client`). A replica
+redirects its clients until it is promoted. A connection that was made before the promotion would
+then stay unchecked. So no connection is made to a replica, and all connections are made anew when
+slots change hands.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ SCHEME = "redis+cluster://"
 
 
 class Cluster(redis.RedisCluster):
-    """A client of all nodes. It asks for the topology at once: one of the nodes named has to answer."""
+    """A client of all nodes. It reads the topology at once, from the first named node that answers."""
 
     def __init__(self, url: str, **options: Any) -> None:
-        """A client for `redis+cluster://[user:password@]host:port,host:port`."""
+        """Connect to `redis+cluster://[user:password@]host:port,host:port`."""
         user = url.removeprefix(SCHEME).rpartition("@")[0]
         if user:
             options["username"], _, options["password"] = user.partition(":")
@@ -35,16 +37,16 @@ class Cluster(redis.RedisCluster):
         dispatcher.register_listeners({AfterSlotsCacheRefreshEvent: [_Renewal(self)]})
 
     def ping(self, **_: Any) -> bool:
-        """Whether every primary answers; raises what its silence raises."""
+        """Return whether every primary answers; raise the error of the one that does not."""
         try:
             return self._ping()
         except redis.ConnectionError:
-            self.nodes_manager.initialize()  # one that is not a primary any more is not asked again
+            self.nodes_manager.initialize()  # a node may be no primary any more
             return self._ping()
 
     @contextlib.contextmanager
     def primaries(self) -> Iterator[list[Any]]:
-        """A connection to each primary, as far as is known."""
+        """Yield a connection to each primary of the known topology."""
         with contextlib.ExitStack() as stack:
             yield [
                 stack.enter_context(connected(self.get_redis_connection(node)))
@@ -58,20 +60,20 @@ class Cluster(redis.RedisCluster):
             return all(connection.read_response() for connection in connections)
 
 
-# A client of one server, or of a cluster's nodes.
+# A client of one server, or of the nodes of a cluster.
 Redis = redis.Redis | Cluster
 
 
 def named_nodes(url: str) -> list[ClusterNode]:
-    """The nodes that a `redis+cluster://` URL names. Raises `ValueError` where one has no port."""
-    named = [
+    """Return the nodes in a `redis+cluster://` URL. Raises `ValueError` if a node has no port."""
+    nodes = [
         node.rpartition(":") for node in url.removeprefix(SCHEME).rpartition("@")[2].split(",")
     ]
-    return [ClusterNode(host, int(port)) for host, _, port in named]  # type: ignore[no-untyped-call]
+    return [ClusterNode(host, int(port)) for host, _, port in nodes]  # type: ignore[no-untyped-call]
 
 
 def node_of(client: Redis, key: str) -> redis.Redis:
-    """The node that has this key; the client itself, if it is one of a single node."""
+    """Return a client of the node that has this key."""
     if not isinstance(client, Cluster):
         return client
     return client.get_redis_connection(client.get_node_from_key(key))  # type: ignore[no-untyped-call]
@@ -79,7 +81,7 @@ def node_of(client: Redis, key: str) -> redis.Redis:
 
 @contextlib.contextmanager
 def connected(node: redis.Redis) -> Iterator[Any]:
-    """A connection to a node, given back afterwards; closed if anything went wrong, as answers may still be under way."""
+    """Yield a connection to a node, and release it. After an error it is closed: answers may be unread."""
     connection: Any = node.connection_pool.get_connection()
     try:
         yield connection
@@ -91,20 +93,26 @@ def connected(node: redis.Redis) -> Iterator[Any]:
 
 
 def run_id_of(connection: Any) -> str:
-    """The key of the run of the node behind this connection. Raises `redis.ConnectionError` if it is no primary, or has no slot."""
+    """Return the key that holds the run of the node behind this connection.
+
+    Raises `redis.ConnectionError` if the node is no primary, or has no slot.
+    """
     connection.send_command("CLUSTER", "NODES")
     lines = [line.split() for line in connection.read_response().decode().splitlines()]
     mine = next(fields for fields in lines if "myself" in fields[2].split(","))
     flags, slots = mine[2].split(","), mine[8:]
     if "master" not in flags or not slots:
         raise redis.ConnectionError(
-            f"{connection.host}:{connection.port} is no primary with slots, and is not asked"
+            f"{connection.host}:{connection.port} is no primary with slots; only primaries are asked"
         )
     return run_id(_owner(slots))
 
 
 def _owner(slots: Sequence[str]) -> Callable[[int], bool]:
-    """Tells which slots are among these, as `CLUSTER NODES` writes them, and not on their way to or from another node."""
+    """Return a function that says whether a slot belongs to a node and is not being moved.
+
+    `slots`: as `CLUSTER NODES` writes them.
+    """
     moving = {int(slot[1:].partition("-")[0]) for slot in slots if slot.startswith("[")}
     bounds = [slot.partition("-") for slot in slots if not slot.startswith("[")]
     ranges = [range(int(first), int(last or first) + 1) for first, _, last in bounds]
@@ -112,12 +120,12 @@ def _owner(slots: Sequence[str]) -> Callable[[int], bool]:
 
 
 class _Renewal(EventListenerInterface):
-    """Makes every connection anew when slots have changed hands."""
+    """Replaces every connection after slots have changed hands."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def listen(self, event: object) -> None:  # noqa: ARG002 -- it says nothing
+    def listen(self, event: object) -> None:  # noqa: ARG002 -- the event has no details
         for node in self._cluster.get_nodes():  # type: ignore[no-untyped-call]
             if node.redis_connection is not None:
                 pool = node.redis_connection.connection_pool

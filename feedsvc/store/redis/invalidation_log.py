@@ -1,8 +1,10 @@
-"""The sorted set `recent-celebrity-posts`: the latest puts onto any celebrity list, by which a process keeps its copies of them exact.
+"""The invalidation log: what changed lately on any celebrity list or in any post's bytes.
 
-A put writes the list, then `celebrities`, then this set. So what was read of those two after a number was known here lacks nothing
-up to that number, and whoever is told of every put since has it all. An edited or deleted post is told here in the same way, once
-its bytes are dropped, for the posts' bytes that a process holds.
+By this log a process keeps its near cache exact. It is the sorted set `recent-celebrity-posts`.
+Each entry has a number, without gaps. A put writes the list first, then `celebrities`, then the log.
+So a list that was read after a process had applied the log up to a number lacks no put up to that
+number, and the log has all puts since. An edit or a deletion drops the post's bytes first and
+writes the log then.
 """
 
 from __future__ import annotations
@@ -10,9 +12,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from feedsvc.store.redis.keys import RECENT
+from feedsvc.store.redis.keys import INVALIDATION_LOG
 from feedsvc.store.redis.round_trip import RoundTrip
-from feedsvc.store.redis.scripts import OPEN_RECENT, PUT_RECENT, fresh_token
+from feedsvc.store.redis.scripts import LOG_INVALIDATION, OPEN_LOG, fresh_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,58 +22,65 @@ if TYPE_CHECKING:
     from feedsvc.store.redis.cluster import Redis
     from feedsvc.store.redis.round_trip import Answer
 
+    # The members of the sorted set with their scores; the marker comes last.
     Entries = Sequence[tuple[bytes, float]]
 
 T = TypeVar("T")
 
-# In place of a post: the whole list was made anew, and copies of it say nothing any more.
+# In place of a post: the whole list was rebuilt, so no copy of it is valid any more.
 WHOLE_LIST = 0
 
-# In place of an author: the bytes of this post have changed; of any posts, if there is none.
+# In place of an author: the bytes of the post have changed.
 NO_AUTHOR = 0
+# In place of a post, with NO_AUTHOR: the bytes of any posts may have changed.
 ANY_POSTS = 0
+# Up to this many changed posts have an entry each. More posts have one entry together.
 _FEW_POSTS = 16
 
-# A process that asks nothing while so many posts are put copies everything again.
-_KEPT = 1_000
+# A process that does not read while this many entries are added has to start its near cache again.
+_MAX_ENTRIES = 1_000
 
 
 class Invalidation(NamedTuple):
-    """One put."""
+    """One entry of the log."""
 
     number: int
     author: int
     post_id: int
 
 
-def add_put(trip: RoundTrip, author: int, post_id: int) -> None:
-    """Add a put to the set, behind those that wrote the list and `celebrities`."""
-    trip.script(PUT_RECENT, [RECENT], author, post_id, fresh_token(), _KEPT)
+def add(trip: RoundTrip, author: int, post_id: int) -> None:
+    """Add an entry in a round trip, behind the stage that wrote the list and `celebrities`."""
+    args = (author, post_id, fresh_token(), _MAX_ENTRIES)
+    trip.script(LOG_INVALIDATION, [INVALIDATION_LOG], *args)
 
 
-def tell_of_changed_posts(redis: Redis, post_ids: Sequence[int]) -> None:
-    """Tell that these posts were edited or deleted, behind whatever dropped their bytes."""
+def add_changed_posts(redis: Redis, post_ids: Sequence[int]) -> None:
+    """Log that posts were edited or deleted, after their bytes were dropped."""
     trip = RoundTrip(redis)
     for post_id in post_ids if len(post_ids) <= _FEW_POSTS else (ANY_POSTS,):
-        add_put(trip, NO_AUTHOR, post_id)
+        add(trip, NO_AUTHOR, post_id)
     trip.run()
 
 
-def latest(redis: Redis) -> tuple[bytes, int]:
-    """The set's marker and the number of the latest put; a set that was lost begins anew."""
-    marker, number = OPEN_RECENT.run(redis, [RECENT], fresh_token())
+def position(redis: Redis) -> tuple[bytes, int]:
+    """Return the marker of the log and the number of its latest entry. Begin a log that was lost."""
+    marker, number = OPEN_LOG.run(redis, [INVALIDATION_LOG], fresh_token())
     return marker, int(number)
 
 
 def ask(trip: RoundTrip, number: int, parse: Callable[[Entries], T]) -> Answer[T]:
     """Ask for the entries above a number."""
-    bounds = (f"({number}", "inf")
-    return trip.ask("ZRANGEBYSCORE", RECENT, *bounds, "WITHSCORES", withscores=True, parse=parse)
+    bounds = (f"({number}", "inf", "WITHSCORES")
+    return trip.ask("ZRANGEBYSCORE", INVALIDATION_LOG, *bounds, withscores=True, parse=parse)
 
 
-def news(answer: Entries, marker: bytes, number: int) -> list[Invalidation] | None:
-    """The puts in an answer, in their order; None if any after this number may be missing: the set is another one, or was trimmed."""
-    if not answer or answer[-1] != (marker, math.inf):
+def invalidations(entries: Entries, marker: bytes, number: int) -> list[Invalidation] | None:
+    """Return the entries after a number, in order.
+
+    Return None if an entry may be missing: the log has another marker, or was trimmed.
+    """
+    if not entries or entries[-1] != (marker, math.inf):
         return None
-    puts = [Invalidation(*map(int, member.split(b":"))) for member, _ in answer if b":" in member]
-    return puts if not puts or puts[0].number == number + 1 else None
+    found = [Invalidation(*map(int, member.split(b":"))) for member, _ in entries if b":" in member]
+    return found if not found or found[0].number == number + 1 else None

@@ -1,6 +1,7 @@
-"""Every Redis key, spelled once. `docs/redis-keys.md` says the same in prose, and a test compares the two.
+"""Every Redis key, spelled once, with its type, order, writer, bound and expiry.
 
-On a cluster, keys that one atomic step or one read touches together carry a hash tag, which gives them one slot.
+docs/redis-keys.md explains the same keys in prose, and a test compares the two. On a cluster, keys
+that one atomic step or one read touches together have the same hash tag, so they share a slot.
 """
 
 from __future__ import annotations
@@ -14,35 +15,44 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# String: a message that asks for small fan-outs to be delivered is on its way.
+# String: a message that asks for the next micro-batch is on its way.
+# Written by an upload of a small account, deleted when the micro-batch begins; expires after 2 s.
 SMALL_FANOUTS = "small-fanouts"
 
-# Sorted set: authors with anything on their celebrity list -> the number of their latest put. One member marks its state.
+# Sorted set: authors with anything on their celebrity list, by the number of their latest put; then
+# `puts` with the latest number, and a marker. Written by an upload, after the list. Bound: accounts
+# that are pulled or have a fan-out under way. Never expires.
 CELEBRITIES = "celebrities"
 
-# Sorted set: the latest puts onto any celebrity list, each with its number. One member tells the set from one that was lost.
-RECENT = "recent-celebrity-posts"
+# Sorted set: the invalidation log, `number:author:post` by number; then `puts` with the latest
+# number, and a marker. Written by an upload, after `celebrities`, and by an edit or a deletion, after
+# the post's bytes were dropped. Bound: 1,000 entries. Never expires.
+INVALIDATION_LOG = "recent-celebrity-posts"
 
-# String: when a calibration began in this database, which is not the service's: all that is in it may be thrown away.
+# String: when a calibration began in this database, which is not the database of the service. All of
+# its data may be deleted. Written by a calibration; never expires.
 CALIBRATION = "calibration"
 
-# Prime, so that ids which are multiples of a power of two spread, too; three nodes get 7, 8 and 8 of them.
+# Prime, so that ids that are multiples of a power of two spread as well. Three nodes get 7, 8 and 8.
 CLUSTER_BUCKETS = 23
 _SLOTS = 16_384
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of accounts and fan-outs, spread over so many buckets by account id: one, and no hash tag, on a single node."""
+    """The keys of accounts and fan-outs, spread over buckets by account id.
+
+    A single node has one bucket and no hash tags.
+    """
 
     buckets: int = 1
 
     def bucket(self, account: int) -> int:
-        """Where an account's feed is, and the progress of each fan-out that pushes into it."""
+        """Return the bucket of an account's feed, and of the progress of pushes into it."""
         return account % self.buckets
 
     def by_bucket(self, accounts: Sequence[str]) -> dict[int, Sequence[str]]:
-        """These accounts, decimal strings, by bucket, in their order."""
+        """Group accounts, given as decimal strings, by bucket; each group keeps their order."""
         if self.buckets == 1:
             return {0: accounts}
         found: dict[int, list[str]] = {}
@@ -51,29 +61,45 @@ class Keys:
         return {**found}
 
     def homefeed(self, account: int) -> str:
-        """List: ids pushed to this account's home feed, newest push first; the last element is the marker."""
+        """List: ids that were pushed to an account's home feed, latest push first; then its marker.
+
+        Written by slices of fan-outs and by a rebuild. Bound: the cap and the slack. Expires a
+        feed TTL after its last read.
+        """
         return self.homefeed_prefix(self.bucket(account)) + str(account)
 
     def homefeed_prefix(self, bucket: int) -> str:
-        """What the home feeds of a bucket begin with: an account's decimal id follows."""
+        """Return the first part of the keys of home lists in a bucket; the account's id follows."""
         return f"homefeed:{self._tags[bucket]}"
 
     def relations(self, viewer: int) -> str:
-        """String: whom the viewer follows and whom it must not see."""
+        """String: the accounts whose posts the viewer sees, 64 bits each, in no order.
+
+        Written by a reader that found none, deleted by each change of a follow, mute or block.
+        Bound: 8 bytes for each account. Expires a feed TTL after it was made.
+        """
         return f"relations:{self._tags[self.bucket(viewer)]}{viewer}"
 
     def fanout(self, post_id: int, bucket: int, lane: int) -> str:
-        """Hash: how far a lane of the fan-out of this post is in this bucket: cursor, delivered, skipped, batches."""
+        """Hash: how far a lane of a fan-out is in a bucket: cursor, delivered, skipped, batches.
+
+        Written by each slice, in the step that pushes. One for each lane and bucket. Expires a day
+        after its last slice.
+        """
         key = f"fanout:{self._tags[bucket]}{post_id}"
         return f"{key}:{lane}" if lane else key
 
     def reads(self, bucket: int, day: int) -> str:
-        """Hash: a viewer of this bucket, if it is among those counted -> its reads on this day (days since 1970)."""
+        """Hash: viewer -> its reads on a day (days since 1970), for the viewers in the sample.
+
+        Written by reads. Bound: a sixteenth of the viewers of a day. Expires 8 days after its first
+        read.
+        """
         return f"reads:{self._tags[bucket]}{day}"
 
     @cached_property
     def _tags(self) -> list[str]:
-        """Each bucket's hash tag, with the colon behind it. They are evenly spaced over the slots, and so over the nodes."""
+        """The hash tag of each bucket with a colon. Tags are evenly spaced over slots and nodes."""
         if self.buckets == 1:
             return [""]
         bounds = [number * _SLOTS // self.buckets for number in range(self.buckets + 1)]
@@ -81,34 +107,52 @@ class Keys:
 
 
 def celebrity_posts(author: int) -> str:
-    """List, of the same form as a home feed: ids of this author's posts that were not moved into the home feeds (yet)."""
+    """List of the form of a home feed: ids of an author's posts that are not in all home feeds yet.
+
+    Written by an upload, by the sweep, and by a reader that found none. Bound: the cap and the
+    slack. Expires a feed TTL after its last put.
+    """
     return f"celebrity-posts:{author}"
 
 
 def post(post_id: int) -> str:
-    """String: the author and the JSON of one post, or the note that it is gone."""
+    """String: the author and the JSON of one post, or the note that the post is gone.
+
+    Written by a reader that found none, deleted by upload, edit and deletion. Expires after 7 days.
+    """
     return f"post:{post_id}"
 
 
 def console_code(digest: str) -> str:
-    """String: whom the one-time code with this digest signs in to the console, and with what scopes."""
+    """String: the account and the scopes that a one-time code signs in to the console.
+
+    Written by `feedsvc console`, deleted by its first use. Expires after an hour.
+    """
     return f"console-code:{digest}"
 
 
-def figures_of(minute: int) -> str:
-    """Hash: how many feed pages of this minute since 1970 took how long, the celebrity lists merged for them, processor time."""
+def usage_of(minute: int) -> str:
+    """Hash: the durations of feed pages, merged celebrity lists, and processor time of a minute.
+
+    Minutes count since 1970. Written by each process once a second. Bound: about 30 fields. Expires
+    after 26 hours.
+    """
     return f"figures:{minute}"
 
 
 def run_id(owns: Callable[[int], bool] | None = None) -> str:
-    """String: the run of the server under which everything else was written. A cluster's node has it in a slot that it `owns`."""
+    """String: the run of the server under which all other keys were written.
+
+    Written by each new connection. A node of a cluster has it in a slot that it `owns`. Never
+    expires.
+    """
     return "run-id" if owns is None else f"run-id:{_tag(owns)}"
 
 
-def _tag(wanted: Callable[[int], bool]) -> str:
-    """The smallest decimal number, as a hash tag, whose slot is wanted."""
+def _tag(is_wanted: Callable[[int], bool]) -> str:
+    """Return the smallest decimal number, as a hash tag, whose slot is wanted."""
     return next(
         f"{{{number}}}"
         for number in count()
-        if wanted(binascii.crc_hqx(str(number).encode(), 0) % _SLOTS)
+        if is_wanted(binascii.crc_hqx(str(number).encode(), 0) % _SLOTS)
     )

@@ -1,9 +1,10 @@
 """Leased strings: a view is absent, being built under a token, or valid.
 
-A reader that finds none takes a token, and only then reads SQL, in a new transaction; it may store what it read as long as its
-token stands. A change deletes the view after its commit, and the token with it. So no reader ever stores what it read before a
-change (the leases of *Scaling Memcache at Facebook*, NSDI 2013). A reader that finds another's token adopts it: a builder that
-died holds nobody up.
+A reader that finds no view takes a token. Only then it reads SQL, in a new transaction. It may
+store the value as long as the view has the same token. A change deletes the view after its commit,
+and the token with it. So no reader ever stores a value that it read before a change (the leases of
+*Scaling Memcache at Facebook*, NSDI 2013). A reader that finds the token of another reader adopts
+it, so a reader that died delays nobody.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _LEASE_SECONDS = 30
 
 
 def valid(raw: bytes | str | None) -> bytes | None:
-    """The value in what GET or MGET returned; None if the view is absent or being built."""
+    """Return the value in an answer of GET; None if the view is absent or being built."""
     return raw[1:] if isinstance(raw, bytes) and raw.startswith(_VALID) else None
 
 
@@ -35,21 +36,26 @@ def read_or_build(
     build: Callable[[list[int]], Sequence[bytes]],
     ttl_seconds: int,
 ) -> list[bytes]:
-    """The values of these views. `build` gets the indexes of those that are not valid and returns their values, read from SQL now."""
-    held = _take(redis, keys)
-    values = [valid(raw) for raw in held]
-    missing = [index for index, value in enumerate(values) if value is None]
+    """Return the values of views, and store those that had to be built.
+
+    `build` gets the indexes of the views that are not valid. It returns their values, read from SQL
+    in a new transaction.
+    """
+    found = _read_or_lease(redis, keys)
+    values = {index: valid(raw) for index, raw in enumerate(found)}
+    missing = [index for index, value in values.items() if value is None]
     if missing:
-        built = build(missing)
-        leases = [held[index] for index in missing]
-        _store(redis, [keys[index] for index in missing], leases, built, ttl_seconds)
-        for index, value in zip(missing, built, strict=True):
+        trip = RoundTrip(redis)
+        for index, value in zip(missing, build(missing), strict=True):
+            args = (found[index], _VALID + value, ttl_seconds)
+            trip.script(STORE_LEASED, [keys[index]], *args)
             values[index] = value
-    return [value for value in values if value is not None]
+        trip.run()
+    return [value for value in values.values() if value is not None]
 
 
-def _take(redis: Redis, keys: Sequence[str]) -> list[bytes]:
-    """What stands in each view now: a value, or a lease (a fresh one of ours where there was nothing)."""
+def _read_or_lease(redis: Redis, keys: Sequence[str]) -> list[bytes]:
+    """Return for each view its value or its lease: a new lease if the view was absent."""
     lease = _BUILDING + fresh_token().encode()
     trip = RoundTrip(redis)
     found: list[Answer[bytes | None]] = [
@@ -57,16 +63,3 @@ def _take(redis: Redis, keys: Sequence[str]) -> list[bytes]:
     ]
     trip.run()
     return [lease if answer.value is None else answer.value for answer in found]
-
-
-def _store(
-    redis: Redis,
-    keys: Sequence[str],
-    leases: Sequence[bytes],
-    values: Sequence[bytes],
-    ttl_seconds: int,
-) -> None:
-    trip = RoundTrip(redis)
-    for key, lease, value in zip(keys, leases, values, strict=True):
-        trip.script(STORE_LEASED, [key], lease, _VALID + value, ttl_seconds)
-    trip.run()

@@ -1,18 +1,40 @@
-"""Lists with a floor: the form of home feeds and of celebrity lists.
+"""Lists of post ids with a floor: home lists (`homefeed:…`) and celebrity lists.
 
-Such a list holds post ids, the newest put first, and as its last element a marker. `f<floor>`: every post that belongs on the
-list and has an id above the floor is on it; at or below the floor the list says nothing. `b<token>`: the list is being built and
-says nothing yet, but takes pushes. The marker also keeps an empty list in existence, which a push needs. Behind a floor there is a
-token, which no other list has, nor this one after a trim, and perhaps a note (see `heads`).
+A list holds post ids, the latest push first. Its last element is its marker:
+
+    f<floor>:<token>                     the list is valid
+    f<floor>:<token>:<length>:<highest>  the list is valid, and its marker has a tail hint
+    b<token>                             the list is being built
+
+A valid list has every post that belongs on it and has an id above the floor. It says nothing about
+ids at or below the floor. A list that is being built says nothing yet, but takes pushes. The marker
+also keeps an empty list in existence, which a push needs.
+
+The head of a home list is as much of it as a first page needs, however long the list is. A list is
+in order of arrival, and a late push puts an older id before newer ids. So the first ids say nothing
+about the other ids. A reader that has read a whole list therefore stores a tail hint in its marker:
+none of the last `length` elements has an id above `highest`. Pushes keep the hint true. Every other
+change of a list writes a marker with another token. A head that leaves out no more than those
+elements is complete above the higher one of `floor` and `highest`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast, overload
+from typing import TYPE_CHECKING, NamedTuple, cast, overload
 
-from feedsvc.store.redis.scripts import FINISH_LIST, OPEN_LIST, PUT_POST, TAKE_OFF_POST, fresh_token
+from redis import RedisError
+
+from feedsvc.store.redis.scripts import (
+    FINISH_LIST,
+    OPEN_LIST,
+    PUT_POST,
+    STORE_TAIL_HINT,
+    TAKE_OFF_POST,
+    fresh_token,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,28 +43,87 @@ if TYPE_CHECKING:
     from feedsvc.store.redis.cluster import Redis
     from feedsvc.store.redis.round_trip import Answer, RoundTrip
 
-FLOOR = b"f"
-_BUILDING = "b"
+# The head has this many elements. It serves pages of up to 20 posts.
+HEAD_LENGTH, HEAD_PAGE = 80, 20
+# A tail hint leaves out the first 30 elements. It serves until 50 more ids have been pushed.
+HINT_AFTER = 30
+
+_VALID, _BUILDING = "f", "b"
+
+
+class TailHint(NamedTuple):
+    """None of the last `length` elements of a list, marker included, has an id above `highest`."""
+
+    length: int
+    highest: int
+
+
+class Marker(NamedTuple):
+    """The last element of a list. `floor` is None while the list is being built.
+
+    No two lists have the same token, and a trim gives a list another one.
+    """
+
+    floor: int | None
+    token: str = ""
+    hint: TailHint | None = None
+
+    @classmethod
+    def building(cls) -> Marker:
+        """Return the marker of a list that begins to be built."""
+        return cls(None, fresh_token())
+
+    @classmethod
+    def parse(cls, element: bytes) -> Marker:
+        """Read a marker. Any element that marks no valid list says as little as a building list."""
+        kind, text = element[:1].decode(), element[1:].decode()
+        if kind != _VALID:
+            return cls(None, text)
+        floor, *rest = text.split(":")
+        hint = TailHint(int(rest[1]), int(rest[2])) if len(rest) > 1 else None
+        return cls(int(floor), rest[0] if rest else "", hint)
+
+    def format(self) -> str:
+        """Return the marker as the list has it. A marker without token has no colon."""
+        if self.floor is None:
+            return _BUILDING + self.token
+        parts = (self.floor, self.token, *self.hint) if self.hint else (self.floor, self.token)
+        return _VALID + ":".join(map(str, parts)).removesuffix(":")
 
 
 @dataclass(frozen=True)
 class FloorList:
-    """A valid list: all that belongs on it above `floor`, in order of arrival, perhaps with repeats."""
+    """A valid list: every id above `floor`, in order of arrival, perhaps with repeats."""
 
     ids: list[int]
     floor: int
 
     @classmethod
     def of_newest(cls, ids: list[int], cap: int) -> FloorList:
-        """The first `cap` of the newest ids, of which one more was read, if there is one: that is the floor."""
+        """Return a list of the first `cap` ids. The next id, if there is one, is the floor."""
         return cls(ids[:cap], ids[cap] if len(ids) > cap else 0)
+
+    def elements(self) -> list[int | str]:
+        """Return the elements of this list in Redis, for a list that is written at once."""
+        return [*self.ids, Marker(self.floor).format()]
+
+
+class HomeList(NamedTuple):
+    """The ids of a home list, ascending: all ids above `floor`, perhaps with some at or below it.
+
+    `is_whole` is False if only the head was read: then the rest has more ids below the floor.
+    """
+
+    ids: Sequence[int]
+    floor: int
+    is_whole: bool = True
 
 
 class Decimals(Sequence[int]):
-    """Ids as Redis writes them, ascending. A page looks at thirty of eight hundred: only those become numbers."""
+    """Ids as Redis writes them, ascending. A page needs thirty of eight hundred as numbers."""
 
     def __init__(self, texts: list[bytes]) -> None:
-        """Takes the list over."""
+        """Take over the list `texts` and sort it."""
         texts.sort()
         if len(set(map(len, texts))) > 1:
             texts.sort(key=len)  # 9 comes before 10
@@ -62,18 +143,15 @@ class Decimals(Sequence[int]):
 
 
 def parse(raw: Sequence[bytes]) -> FloorList | None:
-    """The list in what LRANGE returned; None if it is absent or being built: absent is not empty."""
-    floor = floor_of(raw)
+    """Return the list in an answer of LRANGE; None if it is absent or being built."""
+    floor = Marker.parse(raw[-1]).floor if raw else None
     return None if floor is None else FloorList(list(map(int, raw[:-1])), floor)
 
 
-def floor_of(raw: Sequence[bytes]) -> int | None:
-    """The floor of the same; None if it says nothing."""
-    return (
-        int(raw[-1].removeprefix(FLOOR).partition(b":")[0])
-        if raw and raw[-1].startswith(FLOOR)
-        else None
-    )
+def parse_home(raw: list[bytes]) -> HomeList | None:
+    """Return the whole home list in an answer of LRANGE; None if it is absent or being built."""
+    floor = Marker.parse(raw[-1]).floor if raw else None
+    return None if floor is None else HomeList(Decimals(raw[:-1]), floor)
 
 
 def ask(trip: RoundTrip, key: str) -> Answer[FloorList | None]:
@@ -81,28 +159,102 @@ def ask(trip: RoundTrip, key: str) -> Answer[FloorList | None]:
     return trip.ask("LRANGE", key, 0, -1, parse=parse)
 
 
+def ask_home(trip: RoundTrip, key: str) -> Answer[HomeList | None]:
+    """Ask for a whole home list; None if it is absent or being built."""
+    return trip.ask("LRANGE", key, 0, -1, parse=parse_home)
+
+
+@dataclass(frozen=True)
+class HeadAnswer:
+    """The answers to the four questions about the head of a home list.
+
+    The marker is read first and last. If it is the same both times, the list had only pushes in
+    between.
+    """
+
+    before: Answer[bytes | None]
+    elements: Answer[list[bytes]]
+    length: Answer[int]
+    after: Answer[bytes | None]
+
+    @property
+    def value(self) -> HomeList | None:
+        """The head, or the whole list if it is short. None if the whole list has to be read."""
+        elements = self.elements.value
+        if not elements or not elements[-1].isdigit():
+            return parse_home(elements)
+        floor, _, hint = Marker.parse(self.after.value or b"")
+        left_out = self.length.value - len(elements)
+        if floor is None or hint is None or self.before.value != self.after.value:
+            return None
+        if left_out > hint.length:
+            return None
+        return HomeList(Decimals(elements), max(floor, hint.highest), is_whole=False)
+
+
+def ask_head(trip: RoundTrip, key: str) -> HeadAnswer:
+    """Ask for the head of a home list."""
+    return HeadAnswer(
+        trip.ask("LINDEX", key, -1),
+        trip.ask("LRANGE", key, 0, HEAD_LENGTH - 1),
+        trip.ask("LLEN", key),
+        trip.ask("LINDEX", key, -1),
+    )
+
+
+def store_tail_hint(redis: Redis, key: str, raw: Sequence[bytes]) -> None:
+    """Store the tail hint of a valid list that was read whole, unless its marker has changed since.
+
+    A list that fits into a head gets none.
+    """
+    if len(raw) <= HEAD_LENGTH:
+        return
+    hint = TailHint(len(raw) - HINT_AFTER, max(map(int, raw[HINT_AFTER:-1])))
+    marker = Marker.parse(raw[-1])._replace(hint=hint).format().encode()
+    if marker != raw[-1]:
+        with suppress(RedisError):  # the reader has its page without the hint
+            STORE_TAIL_HINT.run(redis, [key], raw[-1], marker)
+
+
+def above_tail_hint(raw: Sequence[bytes]) -> set[int]:
+    """Return the ids in the tail of a whole list that are higher than its tail hint claims.
+
+    A read of the head alone would miss them. A correct list has none.
+    """
+    hint = Marker.parse(raw[-1]).hint if raw else None
+    if hint is None:
+        return set()
+    return {post_id for post_id in map(int, raw[-hint.length : -1]) if post_id > hint.highest}
+
+
 def read(redis: Redis, key: str) -> FloorList | None:
-    """The list, in a round trip of its own; None if it is absent or being built."""
+    """Read a list in a round trip of its own; None if it is absent or being built."""
     return parse(cast("list[bytes]", redis.lrange(key, 0, -1)))
 
 
-def open_to_build(redis: Redis, key: str, ttl_seconds: int) -> str | None:
-    """The marker to build this list under, after which pushes land on it; None if it is valid."""
-    marker = OPEN_LIST.run(redis, [key], _BUILDING + fresh_token(), ttl_seconds)
-    return None if marker is None else marker.decode()
+def open_to_build(redis: Redis, key: str, ttl_seconds: int) -> Marker | None:
+    """Return the marker under which to build this list; None if the list is valid.
+
+    Pushes land on the list from here on.
+    """
+    marker = Marker.building().format()
+    return _building(OPEN_LIST.run(redis, [key], marker, ttl_seconds))
 
 
-def finish(redis: Redis, key: str, marker: str, read: FloorList, limits: Settings) -> bool:
-    """Make the list valid with what was read from SQL, highest id first. False if the marker no longer stands: nothing is stored."""
-    args = (marker, read.floor, limits.feed_cap, limits.feed_ttl_seconds, *read.ids)
+def finish(redis: Redis, key: str, marker: Marker, newest: FloorList, limits: Settings) -> bool:
+    """Make a list valid with ids that were read from SQL, highest first.
+
+    Return False and store nothing if the list has another marker by now.
+    """
+    args = (marker.format(), newest.floor, limits.feed_cap, limits.feed_ttl_seconds, *newest.ids)
     return bool(FINISH_LIST.run(redis, [key], *args))
 
 
 def build(redis: Redis, key: str, limits: Settings, read_sql: Callable[[], FloorList]) -> FloorList:
-    """A list as SQL has it now; stored, unless something has changed meanwhile.
+    """Return a list as SQL has it now, and store it unless something changed meanwhile.
 
-    The list is made first, so that pushes land on it, and SQL is read then: read the other way round, a post that commits in
-    between would be neither pushed nor read.
+    The list is opened before SQL is read, so that pushes land on it. In the other order, a post
+    that commits in between would be neither pushed nor read.
     """
     marker = open_to_build(redis, key, limits.feed_ttl_seconds)
     found = read_sql()
@@ -111,15 +263,32 @@ def build(redis: Redis, key: str, limits: Settings, read_sql: Callable[[], Floor
     return found
 
 
-def put(redis: Redis, key: str, post_id: int, limits: Settings) -> str | None:
-    """Put a post at the head. The marker to build under if the list is not valid, which the caller then does; else None."""
-    trim_at = limits.feed_cap + limits.feed_slack
-    marker = PUT_POST.run(
-        redis, [key], post_id, limits.feed_cap, trim_at, fresh_token(), limits.feed_ttl_seconds
-    )
-    return None if marker is None else marker.decode()
+def put(redis: Redis, key: str, post_id: int, limits: Settings) -> Marker | None:
+    """Put a post at the head of a list.
+
+    Return None if the list is valid. Otherwise return the marker under which the caller has to
+    build it.
+    """
+    return _building(PUT_POST.run(redis, [key], *_put_args(post_id, limits)))
+
+
+def add_put(trip: RoundTrip, key: str, post_id: int, limits: Settings) -> Answer[Marker | None]:
+    """Add to a round trip what `put` does."""
+    return trip.script(PUT_POST, [key], *_put_args(post_id, limits), parse=_building)
 
 
 def add_take_off(trip: RoundTrip, key: str, post_id: int) -> Answer[int]:
-    """Take a post off; the answer is 1 if the list is valid and empty now, down to the first post."""
+    """Take a post off a list.
+
+    The answer is 1 if nothing is left on the list and nothing is below its floor, otherwise 0.
+    """
     return trip.script(TAKE_OFF_POST, [key], post_id)
+
+
+def _put_args(post_id: int, limits: Settings) -> tuple[int | str, ...]:
+    trim_at = limits.feed_cap + limits.feed_slack
+    return post_id, limits.feed_cap, trim_at, fresh_token(), limits.feed_ttl_seconds
+
+
+def _building(marker: bytes | None) -> Marker | None:
+    return None if marker is None else Marker.parse(marker)

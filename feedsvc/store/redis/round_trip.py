@@ -79,9 +79,15 @@ class RoundTrip:
         self._stages[-1].append(answer)
         return answer
 
-    def script(self, script: Script, keys: Sequence[str], *args: Any) -> Answer[Any]:
+    def script(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        *args: Any,
+        parse: Callable[[Any], T] | None = None,
+    ) -> Answer[T]:
         """Add a call of a Lua script to the current stage."""
-        return self.ask("EVALSHA", script.sha, len(keys), *keys, *args)
+        return self.ask("EVALSHA", script.sha, len(keys), *keys, *args, parse=parse)
 
     def then(self) -> None:
         """Begin a stage: what follows runs after everything that was added before."""
@@ -175,6 +181,14 @@ def _run_on_one(redis: SingleRedis, answers: Sequence[Answer[Any]]) -> None:
 
 
 def _exchange(redis: SingleRedis, message: bytes, count: int) -> list[Any]:
-    with connected(redis) as connection:
+    """Do what `connected` does, without the cost of a context manager."""
+    pool = redis.connection_pool
+    connection: Any = pool.get_connection()
+    try:
         connection.send_packed_command([message])
         return [connection.read_response() for _ in range(count)]
+    except BaseException:
+        connection.disconnect()  # answers may still arrive on it
+        raise
+    finally:
+        pool.release(connection)

@@ -1,4 +1,7 @@
-"""Every Lua script, loaded once from `lua/`. Each opens with its keys, arguments, result and invariant."""
+"""Every Lua script, loaded once from `lua/`.
+
+Each part opens with its keys, arguments, result and invariant.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from redis import exceptions
 
-from feedsvc.store.redis import packing
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Script:
-    """One script, made of the parts it names, in their order."""
+    """One script, made of the named files in their order."""
 
     parts: tuple[str, ...]
 
@@ -34,43 +35,38 @@ class Script:
 
     @cached_property
     def sha(self) -> str:
-        """What the server knows it by."""
+        """The SHA-1 digest by which a server finds a script that it has loaded."""
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, redis: Redis, keys: Sequence[str], *args: Any) -> Any:
-        """Run it in a round trip of its own."""
+        """Run the script in a round trip of its own."""
         try:
             return redis.evalsha(self.sha, len(keys), *keys, *args)
         except exceptions.NoScriptError:
             return redis.eval(self.text, len(keys), *keys, *args)
-
-    def packed(self, key_count: int, keys: str, args: str, arg_count: int) -> bytes:
-        """A call, of keys and arguments that are packed already."""
-        return packing.command(
-            3 + key_count + arg_count, packing.arguments("EVALSHA", self.sha, key_count), keys, args
-        )
 
 
 CHECK_RUN = Script(("check_run",))
 STORE_LEASED = Script(("store_leased",))
 OPEN_LIST = Script(("open_list",))
 FINISH_LIST = Script(("finish_list",))
-NOTE_REST = Script(("note_rest",))
+STORE_TAIL_HINT = Script(("store_tail_hint",))
 DELIVER_SLICE = Script(("trim", "deliver_slice"))
 PUT_POST = Script(("trim", "put_post"))
 TAKE_OFF_POST = Script(("take_off_post",))
-PUT_AUTHOR = Script(("put_author",))
+PUT_AUTHOR = Script(("begin_set", "put_author"))
 REMOVE_AUTHOR = Script(("remove_author",))
-OPEN_AUTHORS = Script(("open_authors",))
+OPEN_AUTHORS = Script(("begin_set", "open_authors"))
 FINISH_AUTHORS = Script(("finish_authors",))
-PUT_RECENT = Script(("begin_recent", "put_recent"))
-OPEN_RECENT = Script(("begin_recent", "open_recent"))
+LOG_INVALIDATION = Script(("begin_set", "log_invalidation"))
+OPEN_LOG = Script(("begin_set", "open_log"))
 
+# The scripts that round trips call by their digest.
 ALL = (
     STORE_LEASED,
     OPEN_LIST,
     FINISH_LIST,
-    NOTE_REST,
+    STORE_TAIL_HINT,
     DELIVER_SLICE,
     PUT_POST,
     TAKE_OFF_POST,
@@ -78,11 +74,11 @@ ALL = (
     REMOVE_AUTHOR,
     OPEN_AUTHORS,
     FINISH_AUTHORS,
-    PUT_RECENT,
-    OPEN_RECENT,
+    LOG_INVALIDATION,
+    OPEN_LOG,
 )
 
 
 def fresh_token() -> str:
-    """A token that no other builder has."""
+    """Return a token that was never used before."""
     return secrets.token_hex(8)

@@ -1,7 +1,13 @@
-"""What all processes do, minute by minute: the seconds of feed pages, the celebrity lists merged for them, processor time.
+"""Count what all processes do: feed pages minute by minute, and the reads of a sample of viewers.
 
-A process counts by itself, and adds what it counted to the minute's hash once a second, in the round trip of a read; so it costs
-no trip, and a process that dies takes a second's figures with it. Seconds are counted in buckets, each 19 % wider than the last.
+`figures:<minute>` has the durations of feed pages, the celebrity lists merged for them, and
+processor time. A process counts by itself and adds its counts to the hash once a second, in the
+round trip of a read. So counting costs no trip, and a process that dies loses one second of counts.
+Durations are counted in buckets, each 19 % wider than the one before.
+
+`reads:<day>` has the reads of a sixteenth of the viewers, the same viewers every day, chosen by a
+hash of their id. This is enough to know the mix of readers, and takes about 4 MB a day for a million
+of them.
 """
 
 from __future__ import annotations
@@ -9,22 +15,25 @@ from __future__ import annotations
 import math
 import threading
 import time
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from feedsvc.store.redis.keys import figures_of
+from feedsvc.formats import weighted_percentile
+from feedsvc.store.redis.keys import usage_of
 from feedsvc.store.redis.round_trip import RoundTrip
 
 if TYPE_CHECKING:
     import datetime as dt
 
+    from feedsvc.store import Stores
     from feedsvc.store.redis.cluster import Redis
     from feedsvc.store.redis.round_trip import Answer
 
 # A little longer than the day over which a version of the threshold is measured.
-_TTL_SECONDS = 26 * 3_600
-_BETWEEN_SECONDS = 1.0
+_MINUTES_TTL_SECONDS = 26 * 3_600
+_HAND_OVER_SECONDS = 1.0
 
 _LOWEST_SECONDS = 0.000_1
 _BUCKETS_PER_DOUBLING = 4
@@ -33,12 +42,20 @@ _LAST_BUCKET = 80  # 100 seconds and more
 _LISTS = "lists"
 _PROCESSOR_MS = "processor-ms"
 
+# One viewer of this many is in the sample whose reads are counted.
+SAMPLE_ONE_IN = 16
+READ_DAYS = 7
+_DAY_SECONDS = 86_400
+_READS_TTL_SECONDS = (READ_DAYS + 1) * _DAY_SECONDS
+_SCAN_COUNT = 1_000
+
 
 @dataclass(frozen=True)
 class Pages:
-    """Pages served in a window; percentiles, up to 19 % too high, and means are None if there were none.
+    """The feed pages of a window. Percentiles, up to 19 % too high, and means are None without pages.
 
-    `processor_seconds`: of the processes that serve feeds and run tasks, not of the stores; None if nobody has told.
+    `processor_seconds`: of the processes that serve feeds and run tasks, without the stores. None
+    if no process has counted any.
     """
 
     pages: int
@@ -48,62 +65,69 @@ class Pages:
     processor_seconds: float | None
 
 
+@dataclass(frozen=True)
+class Reads:
+    """The reads of the viewers in the sample, and for how many seconds they have been counted."""
+
+    by_viewer: Counter[int]
+    seconds: float
+
+
 class UsageCounter:
-    """What one process has counted and not handed over yet. Threads share it."""
+    """The counts that one process has not added to Redis yet. Threads share it."""
 
     def __init__(self) -> None:
-        """Nothing counted."""
         self._lock = threading.Lock()
-        self._counted: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self._handed_over_at = time.monotonic()
         self._processor_ms = _processor_ms()
 
     def note(self, seconds: float, lists: int) -> None:
-        """Count a page that took so long and merged so many celebrity lists."""
+        """Count a page that took this many seconds and merged this many celebrity lists."""
         with self._lock:
-            self._counted[str(bucket(seconds))] += 1
-            self._counted[_LISTS] += lists
+            self._counts[str(bucket(seconds))] += 1
+            self._counts[_LISTS] += lists
 
     def add(self, trip: RoundTrip) -> None:
-        """Add what was counted to the minute's hash, if a second has passed since the last time. The answers say nothing."""
-        if time.monotonic() - self._handed_over_at >= _BETWEEN_SECONDS:
+        """Add the counts to the hash of this minute, if a second has passed since the last time."""
+        if time.monotonic() - self._handed_over_at >= _HAND_OVER_SECONDS:
             self._add(trip)
 
     def hand_over(self, redis: Redis) -> None:
-        """The same in a round trip of its own: for a process that serves no feeds."""
+        """Do what `add` does in a round trip of its own, for a process that serves no feeds."""
         trip = RoundTrip(redis)
         self.add(trip)
         trip.run()
 
     def _add(self, trip: RoundTrip) -> None:
         with self._lock:
-            counted, self._counted = self._counted, Counter()
+            counts, self._counts = self._counts, Counter()
             before, self._processor_ms = self._processor_ms, _processor_ms()
-            counted[_PROCESSOR_MS] = self._processor_ms - before
+            counts[_PROCESSOR_MS] = self._processor_ms - before
             self._handed_over_at = time.monotonic()
-        key = figures_of(int(time.time()) // 60)
-        for field, count in counted.items():
+        key = usage_of(int(time.time()) // 60)
+        for field, count in counts.items():
             trip.ask("HINCRBY", key, field, count)
-        trip.ask("EXPIRE", key, _TTL_SECONDS)
+        trip.ask("EXPIRE", key, _MINUTES_TTL_SECONDS)
 
 
 def between(redis: Redis, since: dt.datetime, until: dt.datetime) -> Pages:
-    """The pages of the minutes that begin in this window, at most a day and a bit; in one round trip."""
+    """Return the pages of the minutes that begin in a window of at most 26 hours, in one trip."""
     first, end = (math.ceil(moment.timestamp() / 60) for moment in (since, until))
     trip = RoundTrip(redis)
     answers: list[Answer[dict[bytes, bytes]]] = [
-        trip.ask("HGETALL", figures_of(minute))
-        for minute in range(max(first, end - _TTL_SECONDS // 60), end)
+        trip.ask("HGETALL", usage_of(minute))
+        for minute in range(max(first, end - _MINUTES_TTL_SECONDS // 60), end)
     ]
     trip.run()
-    counted: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for answer in answers:
-        counted.update({field.decode(): int(count) for field, count in answer.value.items()})
-    return _summed(counted)
+        counts.update({field.decode(): int(count) for field, count in answer.value.items()})
+    return _summary(counts)
 
 
 def bucket(seconds: float) -> int:
-    """The number of the bucket of so many seconds."""
+    """Return the number of the bucket of a duration."""
     if seconds <= _LOWEST_SECONDS:
         return 0
     return min(
@@ -112,28 +136,57 @@ def bucket(seconds: float) -> int:
 
 
 def upper_bound(number: int) -> float:
-    """The most seconds in this bucket."""
+    """Return the longest duration in a bucket, in seconds."""
     return _LOWEST_SECONDS * math.exp2(number / _BUCKETS_PER_DOUBLING)
 
 
-def _summed(counted: Counter[str]) -> Pages:
-    processor_seconds = counted[_PROCESSOR_MS] / 1000 if _PROCESSOR_MS in counted else None
-    buckets = {int(field): count for field, count in counted.items() if field.isdigit()}
-    pages = sum(buckets.values())
+def is_in_sample(viewer: int) -> bool:
+    """Return whether the reads of this viewer are counted."""
+    return sample_order(viewer) % SAMPLE_ONE_IN == 0
+
+
+def sample_order(viewer: int) -> int:
+    """Return a stable number of a viewer, evenly spread: the lowest numbers are a sample."""
+    return zlib.crc32(str(viewer).encode())
+
+
+def add_read(stores: Stores, trip: RoundTrip, viewer: int) -> None:
+    """Count one read in a round trip, if the viewer is in the sample."""
+    if is_in_sample(viewer):
+        key = stores.keys.reads(stores.keys.bucket(viewer), _today())
+        trip.ask("HINCRBY", key, viewer, 1)
+        trip.ask("EXPIRE", key, _READS_TTL_SECONDS, "NX")
+
+
+def sampled_reads(stores: Stores) -> Reads:
+    """Return the reads of the last days. Hashes are read in steps, so no other command waits long."""
+    by_viewer: Counter[int] = Counter()
+    seconds, today = 0.0, _today()
+    for number in range(stores.keys.buckets):
+        for day in range(today - READ_DAYS + 1, today + 1):
+            key = stores.keys.reads(number, day)
+            left = stores.redis.ttl(key)
+            # The expiry was set by the first read of the day.
+            seconds = max(seconds, _READS_TTL_SECONDS - left if left > 0 else 0.0)
+            for viewer, count in stores.redis.hscan_iter(key, count=_SCAN_COUNT):
+                by_viewer[int(viewer)] += int(count)
+    return Reads(by_viewer, seconds)
+
+
+def _summary(counts: Counter[str]) -> Pages:
+    processor_seconds = counts[_PROCESSOR_MS] / 1000 if _PROCESSOR_MS in counts else None
+    buckets = sorted((int(field), count) for field, count in counts.items() if field.isdigit())
+    pages = sum(count for _, count in buckets)
     if not pages:
         return Pages(0, None, None, None, processor_seconds)
-    p50, p99 = (_percentile(buckets, pages, per_cent) for per_cent in (50, 99))
-    return Pages(pages, counted[_LISTS] / pages, p50, p99, processor_seconds)
-
-
-def _percentile(buckets: dict[int, int], pages: int, per_cent: int) -> float:
-    so_far = 0
-    for number in sorted(buckets):
-        so_far += buckets[number]
-        if so_far * 100 >= pages * per_cent:
-            return upper_bound(number)
-    raise AssertionError("all pages are in buckets")
+    durations = [(upper_bound(number), count) for number, count in buckets]
+    p50, p99 = (weighted_percentile(durations, pages, per_cent) for per_cent in (50, 99))
+    return Pages(pages, counts[_LISTS] / pages, p50, p99, processor_seconds)
 
 
 def _processor_ms() -> int:
     return round(time.process_time() * 1000)
+
+
+def _today() -> int:
+    return int(time.time()) // _DAY_SECONDS

@@ -1,18 +1,20 @@
 -- KEYS[1]   hash fanout:<post>, or fanout:<post>:<lane>: cursor, delivered, skipped, batches
 -- KEYS[2..] lists homefeed:<follower>: the feeds of this slice
--- ARGV[1]   the cursor that this slice starts from
--- ARGV[2]   the cursor that it leads to
--- ARGV[3]   the post's id
--- ARGV[4]   cap: how many ids a feed keeps after a trim
+-- ARGV[1]   the cursor at the start of this slice
+-- ARGV[2]   the cursor at the end of this slice
+-- ARGV[3]   the id of the post
+-- ARGV[4]   cap: how many ids a feed has after a trim
 -- ARGV[5]   the fewest ids at which a feed is trimmed
--- ARGV[6]   how many lengths from there on are used, each feed having one of its own
--- ARGV[7]   a fresh token, for feeds that are trimmed while being built
+-- ARGV[6]   how many lengths from there on are used: each feed has its own
+-- ARGV[7]   a fresh token, for feeds that are trimmed
 -- ARGV[8]   '1' if the first feed is the author's own, which is not counted
--- ARGV[9]   1 if this is the first slice of a batch, else 0
+-- ARGV[9]   1 if this is the first slice of a batch, otherwise 0
 -- ARGV[10]  seconds until the hash expires
--- ARGV[11]  the cursor that the lane starts from, which is where an absent hash stands
--- Returns   the cursor that stands now: ARGV[2] if this slice was delivered, else where the fan-out really is
--- Invariant the cursor moves in the step that pushes, so each slice is delivered once, however often it is run
+-- ARGV[11]  the cursor at the start of the lane, which an absent hash stands for
+-- Returns   the cursor after this call: ARGV[2] if this slice was delivered, otherwise the cursor
+--           that the fan-out really has
+-- Invariant the cursor moves in the step that pushes, so a slice is delivered once, however often
+--           it is run
 local call, byte, keys = redis.call, string.byte, KEYS
 local cursor = call('HGET', keys[1], 'cursor') or ARGV[11]
 if cursor ~= ARGV[1] then
@@ -25,7 +27,8 @@ for i = 2, #keys do
   local key = keys[i]
   local length = call('LPUSHX', key, id)
   if length > lowest then
-    -- Feeds that were filled together must not be trimmed together: the length at which one is, is its own.
+    -- Feeds that were filled together must not be trimmed together. So the last three digits of an
+    -- account's id choose the length at which its feed is trimmed.
     local a, b, c = byte(key, -3, -1)
     if length - 1 >= lowest + (100 * a + 10 * b + c) % lengths then
       trim(key, cap, ARGV[7])

@@ -1,12 +1,11 @@
--- KEYS[1]   sorted set celebrities: author -> number of its latest put; 'puts' -> the latest number; one marker -> inf
+-- KEYS[1]   sorted set celebrities. An author has the number of its latest put as score, 'puts'
+--           the latest number, and the marker 'inf'
 -- ARGV[1]   the author
--- ARGV[2]   the building marker to set if the set is absent
+-- ARGV[2]   a building marker, used if the set is absent
 -- Returns   nothing
--- Invariant numbers only grow, also over a lost set (they start from the clock), so that a copy can ask for what is newer
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  local time = redis.call('TIME')
-  redis.call('ZADD', KEYS[1], time[1] .. string.format('%06d', time[2]), 'puts', 'inf', ARGV[2])
-end
+-- Invariant a put gives the author a number that it never had before, so that a script can see
+--           that the author was put again
+begin_set(KEYS[1], ARGV[2])
 local number = redis.call('ZINCRBY', KEYS[1], 1, 'puts')
 redis.call('ZADD', KEYS[1], number, ARGV[1])
 return false

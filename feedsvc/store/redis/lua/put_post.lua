@@ -1,11 +1,12 @@
 -- KEYS[1]   list celebrity-posts:<author>
--- ARGV[1]   the post's id
--- ARGV[2]   cap: how many ids the list keeps after a trim
--- ARGV[3]   the number of ids at which it is trimmed
+-- ARGV[1]   the id of the post
+-- ARGV[2]   cap: how many ids the list has after a trim
+-- ARGV[3]   the number of ids above which the list is trimmed
 -- ARGV[4]   a fresh token
 -- ARGV[5]   seconds until the list expires
--- Returns   the building marker if the list is being built and the caller is to finish it; nil if it is valid
--- Invariant a list that was absent says nothing about what else belongs on it: it starts as being built
+-- Returns   the building marker if the caller has to build the list; nil if the list is valid
+-- Invariant a list that was absent says nothing about other posts of the author, so it begins as a
+--           list that is being built
 if redis.call('LPUSHX', KEYS[1], ARGV[1]) == 0 then
   redis.call('RPUSH', KEYS[1], ARGV[1], 'b' .. ARGV[4])
 elseif redis.call('LLEN', KEYS[1]) > tonumber(ARGV[3]) then

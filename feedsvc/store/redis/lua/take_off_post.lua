@@ -1,7 +1,8 @@
 -- KEYS[1]   list celebrity-posts:<author>
--- ARGV[1]   the post's id
--- Returns   1 if nothing is left on the list and nothing below its floor, else 0
--- Invariant a list being built may be finished with rows read before the post was done: it is dropped, to be read again
+-- ARGV[1]   the id of the post
+-- Returns   1 if nothing is left on the list and nothing is below its floor, otherwise 0
+-- Invariant a builder may have read SQL before the post was done, and would put the post back: so
+--           a list that is being built is deleted
 local marker = redis.call('LINDEX', KEYS[1], -1)
 if not marker then
   return 0

@@ -1,10 +1,10 @@
 -- A part, put in front of the scripts that push.
--- KEYS      none of its own: trim(key, cap, token) takes the list
+-- KEYS      none of its own: trim(key, cap, token) takes the key
 -- ARGV      none of its own
 -- Returns   nothing; the list keeps its first `cap` ids
--- Invariant every id cut is at or below the floor set in the same step; a list being built, whose builder may not have
---           read what is cut here, gets a new token, so that its builder starts again; a valid one gets one too, so
---           that what was noted in its marker is gone
+-- Invariant every id that is cut is at or below the floor, which is raised in the same step. The
+--           token changes: the builder of a list, who may not have read the ids that are cut, has
+--           to start again, and the tail hint of a valid list is gone
 local function trim(key, cap, token)
   local cut = redis.call('LRANGE', key, cap, -1)
   local marker = table.remove(cut)
@@ -12,7 +12,8 @@ local function trim(key, cap, token)
   if string.sub(marker, 1, 1) == 'b' then
     marker = 'b' .. token
   else
-    -- Decimal ids compare as text once they are of one length; as numbers they would cost more than the push (docs/performance.md).
+    -- Decimal ids of one length compare as text. Comparing them as numbers would cost more than the
+    -- push (docs/performance.md).
     local floor = string.match(marker, '%d+')
     local digits = #floor
     for _, id in ipairs(cut) do
