@@ -27,7 +27,7 @@ task_routes = {
         "feedsvc.planning.survey.aggregates",
     )
 }
-# A task that has not started when the next one is due expires: the next one does the same work.
+# A task that has not started when the next one is due expires: the next one does its work.
 beat_schedule = {
     "sweep": {"task": "feedsvc.sweep", "schedule": 1.0, "options": {"expires": 1.0}},
     "audit": {"task": "feedsvc.audit", "schedule": 60.0, "options": {"expires": 60.0}},

@@ -221,7 +221,7 @@ class Pending:
     concerns_all: bool
 
     def concerns(self, *ids: int) -> bool:
-        """Return whether a pending effect names any of these accounts and posts."""
+        """Return whether a pending effect names any of the accounts and posts."""
         return self.concerns_all or not self.ids.isdisjoint(ids)
 
     def union(self, other: Pending) -> Pending:
@@ -281,7 +281,7 @@ def _delete(stores: Stores, rows: list[int]) -> None:
 
 
 def _repeat_each(stores: Stores, rows: Sequence[Row[int, str, list[int]]]) -> int:
-    """Apply rows one by one and delete those that were applied. Returns their number."""
+    """Apply rows one by one and delete the applied ones. Returns how many were applied."""
     applied = []
     try:
         for row in rows:

@@ -30,7 +30,7 @@ QUEUES = (SWEEP_QUEUE, FANOUT_QUEUE, LARGE_QUEUE)
 
 
 def make_celery(stores: Stores, broker_url: str, metrics: Metrics) -> Celery:
-    """Return a Celery application on this broker, whose tasks work on these stores and count here.
+    """Return a Celery application on a broker. Its tasks work on `stores` and count in `metrics`.
 
     It does not become the current or default application of the process.
     """

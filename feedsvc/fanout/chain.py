@@ -1,6 +1,6 @@
 """The chain of a fan-out: each link delivers a batch of followers and enqueues the next link.
 
-A link may run twice, late, or at the same time as another link of the same post. The cursor in
+A link may run twice, late, or at the same time as another link of its post. The cursor in
 Redis moves only in the atomic step that pushes. A link that finds the cursor elsewhere goes on from
 there. The fan-out of a large account is several chains, one for each lane.
 """
@@ -52,8 +52,8 @@ def run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cu
     """Deliver one batch from `cursor`, then enqueue the next link or write `done`.
 
     A fan-out that is done or gone counts as a success. A link of an older generation still delivers
-    its batch, so that a long queue makes progress whatever the sweep has sent since. It enqueues
-    nothing, because the younger link goes on. Nor does it divide the fan-out into lanes.
+    its batch, so that a long queue makes progress although the sweep has sent other links since. It
+    enqueues nothing, because the younger link goes on. Nor does it divide the fan-out into lanes.
     """
     started = now()
     with stores.sql.reading() as connection:

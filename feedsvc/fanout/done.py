@@ -58,7 +58,7 @@ _MARK_DONE = (
 def progress(
     stores: Stores, fanouts: Mapping[int, Sequence[int]], touched: Touched
 ) -> dict[int, list[Progress]]:
-    """Return the progress of every lane of these fan-outs, in one round trip.
+    """Return the progress of every lane of some fan-outs, in one round trip.
 
     `fanouts` maps a post to the bounds of its lanes.
     """

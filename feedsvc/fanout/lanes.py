@@ -27,7 +27,7 @@ def count(followers: int, batch: int) -> int:
 
 
 def between(bounds: Sequence[int]) -> list[Lane]:
-    """Return the lanes between these ascending follower ids.
+    """Return the lanes between ascending follower ids.
 
     Each id is the last follower of its lane. The last lane has no bound.
     """

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# The most posts in one micro-batch: with so many, its own cost no longer counts.
+# The most posts in one micro-batch. Divided by 200, its own cost no longer counts.
 MAX_POSTS = 200
 
 _WAITING = (
@@ -76,8 +76,8 @@ def run(stores: Stores) -> bool:
 def _claim(stores: Stores) -> tuple[Sequence[Row[*tuple[Any, ...]]], bool]:
     """Claim the fan-outs of one micro-batch. Returns them, and whether no others are waiting.
 
-    An author may have outgrown a slice since the upload. The sweep re-drives the post of such an
-    author.
+    An author may have outgrown a slice since the upload. Then the sweep re-drives the
+    post.
     """
     with stores.sql.writing() as connection:
         rows = connection.execute(_WAITING, {"slice": stores.limits.fanout_slice}).all()

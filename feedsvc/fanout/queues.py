@@ -24,7 +24,7 @@ MICRO_BATCH_TASK = "feedsvc.fanout.micro_batches"
 # the default size.
 LARGE = 10_000
 # How long a requested micro-batch waits for more posts. They are still young when it begins
-# (`slices`). docs/decisions/0015 has what the wait saves and what it costs.
+# (`slices`). docs/decisions/0015 has the gain and the cost of the wait.
 GATHER_SECONDS = 0.5
 # A request whose micro-batch was lost expires after this long, so that the next upload requests
 # another.

@@ -1,4 +1,4 @@
-"""The sweep: every second it mends what crashes and lost messages left behind.
+"""The sweep, which runs every second and repairs the damage of crashes and lost messages.
 
 It applies outbox rows, re-drives fan-outs that stalled, and takes pushed posts off their celebrity
 lists. Any number of sweeps may run at once: a fan-out is claimed by compare-and-set, and every

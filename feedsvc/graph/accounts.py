@@ -1,4 +1,4 @@
-"""Accounts: created when they are first seen, locked while an edge changes, deleted for good."""
+"""Accounts: created when they are first seen, locked while an edge changes, and deleted."""
 
 from __future__ import annotations
 

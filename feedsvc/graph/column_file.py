@@ -1,4 +1,4 @@
-"""Text files with columns, such as graphs and recordings.
+"""Text files with columns: graphs and recordings.
 
 Blanks or tabs separate the columns. Lines that begin with `#` or `%` are comments. A file may be
 compressed with gzip.
@@ -44,7 +44,7 @@ class Malformed:
 
 
 class ColumnFile:
-    """One pass over a file. `progress` gets the number of bytes read so far."""
+    """One pass over a file. `progress` gets the number of bytes read."""
 
     def __init__(self, path: Path, progress: Callable[[int], None]) -> None:
         self._path = path
@@ -76,7 +76,7 @@ def reason(why: BaseException) -> str:
 
 
 def wrong_id(part: bytes) -> str | None:
-    """Return what is wrong with a column that should be an id; None if it is an id."""
+    """Return the error in a column that should be an id; None if it is an id."""
     if parse_id(part.decode(errors="replace")) is not None:
         return None
     return (

@@ -1,4 +1,4 @@
-"""Follows. An edge and the counts of both accounts change in the same transaction."""
+"""Follows. An edge and the counts of both accounts change in one transaction."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class FollowOutcome:
 def follow(stores: Stores, follower: int, followee: int) -> None:
     """Follow an account. A repeated follow succeeds.
 
-    Raises `NotFound` for an unknown account, `Invalid` if both are the same, and `Forbidden` if one
+    Raises `NotFound` for an unknown account, `Invalid` for oneself, and `Forbidden` if one
     blocks the other.
     """
     with outbox.transaction(stores) as transaction:
@@ -76,7 +76,7 @@ def unfollow(stores: Stores, follower: int, followee: int) -> None:
 def apply_batch(stores: Stores, items: list[FollowChange]) -> list[FollowOutcome]:
     """Apply the lines in order, in one transaction. A line that fails changes nothing.
 
-    The other lines are applied all the same.
+    The other lines are still applied.
     """
     named = [account for item in items for account in (item.follower, item.followee)]
     with outbox.transaction(stores) as transaction:

@@ -29,7 +29,7 @@ _BODY_EXPONENT = 0.477
 _TAIL_EXPONENT = 1.28
 _LARGEST_SHARE = 0.07
 
-# 22 % of the accounts make 85 % of the follows. Among these, the most active make the most.
+# 22 % of the accounts make 85 % of the follows. The most active of them make the most.
 _ACTIVE_SHARE = 0.22
 _ACTIVE_FOLLOWS = 0.85
 _ACTIVE_SKEW = 1.6
@@ -40,7 +40,7 @@ def load(
 ) -> Loaded:
     """Load a generated graph of the accounts 1 … `accounts`.
 
-    `progress` gets the number of accounts done so far.
+    `progress` gets the number of finished accounts.
     """
     return load_edges(stores, generate_edges(accounts, seed, progress), range(1, accounts + 1))
 
@@ -50,7 +50,7 @@ def generate_edges(
 ) -> Iterator[Edge]:
     """Yield edges (follower, followee) between the accounts 1 … `accounts`.
 
-    Each edge comes once, no account follows itself, and a seed always gives the same edges.
+    Each edge comes once, no account follows itself, and a seed always gives equal edges.
     """
     source = random.Random(seed)  # noqa: S311 -- a synthetic graph
     # Activity does not depend on the number of followers: a shuffle gives each account its rank.

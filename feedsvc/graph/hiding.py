@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def mute(stores: Stores, account: int, muted: int) -> None:
     """Hide `muted`'s posts from `account`. A repeated mute succeeds.
 
-    Raises `NotFound`, or `Invalid` if both are the same.
+    Raises `NotFound`, or `Invalid` for oneself.
     """
     _require_other(account, muted, "muted", "mute")
     with outbox.transaction(stores) as transaction:
@@ -45,7 +45,7 @@ def unmute(stores: Stores, account: int, muted: int) -> None:
 def block(stores: Stores, account: int, blocked: int) -> None:
     """Hide both accounts from each other and end their follows. A repeated block succeeds.
 
-    Raises `NotFound`, or `Invalid` if both are the same.
+    Raises `NotFound`, or `Invalid` for oneself.
     """
     _require_other(account, blocked, "blocked", "block")
     with outbox.transaction(stores) as transaction:

@@ -60,7 +60,7 @@ def import_graph(
     skip_malformed: bool,
     progress: Callable[[int], None] = lambda _: None,
 ) -> ImportReport:
-    """Import the whole file or nothing. `progress` gets the number of bytes read so far.
+    """Import the whole file or nothing. `progress` gets the number of bytes read.
 
     Raises `GraphUnreadable`. Raises `GraphMalformed` for malformed lines unless they are skipped.
     """
@@ -99,7 +99,7 @@ def _edges(lines: ColumnFile, path: Path, skip_malformed: bool) -> Iterator[Edge
 
 
 def _wrong(parts: list[bytes]) -> str | None:
-    """Return what is wrong with a line; None if it is an edge."""
+    """Return the error in a line; None if the line is an edge."""
     if len(parts) != 2:  # noqa: PLR2004 -- follower and followee
         return f"{len(parts)} columns instead of 2"
     return (

@@ -104,7 +104,7 @@ def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = 
 
 
 def _lock(stores: Stores, connection: Connection, accounts: sa.Select[int]) -> None:
-    """Lock accounts, and see what earlier transactions changed. SQLite has one writer anyway."""
+    """Lock accounts, and see every earlier change of them. SQLite has one writer anyway."""
     if not stores.sql.is_sqlite:
         connection.execute(sa.select(sa.func.count()).select_from(accounts.subquery()))
 

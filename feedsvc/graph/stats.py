@@ -22,8 +22,8 @@ _PERCENTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 class GraphStats:
     """Counts of accounts by followers.
 
-    `by_decade` maps 0, 1, 10, 100 … to the accounts with at least so many followers, below the
-    next.
+    `by_decade` maps each of 0, 1, 10, 100 … to the number of accounts that have at least as many
+    followers, and fewer than the next.
     """
 
     accounts: int

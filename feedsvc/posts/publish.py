@@ -45,7 +45,7 @@ _INSERT_FANOUT = sa.insert(Fanout)
 
 @dataclass(frozen=True)
 class Published:
-    """The answer to an upload. `replayed`: an earlier upload with the same key got it first."""
+    """The answer to an upload. `replayed`: an earlier upload with the key got it first."""
 
     post_id: int
     body: bytes

@@ -1,4 +1,4 @@
-"""Pages by key: lists in descending order of one unique number, such as accounts by id."""
+"""Pages by key: lists in descending order of one unique number, for instance accounts by id."""
 
 from __future__ import annotations
 

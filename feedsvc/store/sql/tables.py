@@ -1,4 +1,4 @@
-"""Every table. SQL is the source of truth: each view in Redis can be rebuilt from these rows.
+"""Every table. SQL is the source of truth: each view in Redis can be rebuilt from it.
 
 Ids are 64-bit integers that the database never makes: the app chooses the ids of accounts, and
 `feedsvc.post_ids` the ids of posts.
@@ -50,7 +50,7 @@ class Base(DeclarativeBase):
 
 
 class Account(Base):
-    """An account. A follow and its counts change in the same transaction."""
+    """An account. A follow and its counts change in one transaction."""
 
     __tablename__ = "accounts"
 
@@ -149,7 +149,7 @@ class Block(Base):
 
 
 class Fanout(Base):
-    """The fan-out of one post. The cursor is in Redis beside the feeds, the outcome is here."""
+    """The fan-out of one post. Redis has its cursor, and this row its outcome."""
 
     __tablename__ = "fanouts"
 
