@@ -141,6 +141,6 @@ def _fanout_facts(
 
 def _stored_list(stores: Stores, key: str, post_id: int) -> StoredList:
     raw = cast("list[bytes]", stores.redis.lrange(key, 0, -1))
-    floor = lists.floor_of(raw)
+    floor = lists.Marker.parse(raw[-1]).floor if raw else None
     state: ListState = "absent" if not raw else "building" if floor is None else "valid"
     return StoredList(state, floor, holds_post=str(post_id).encode() in raw)
