@@ -109,6 +109,6 @@ class Visit:
     def close(self):
         self.page.unroute_all(behavior="ignoreErrors")
         self.context.close()
-        # A warning about an object that the library left open belongs to this test, not a later one.
+        # The library may leave an object open. Its warning belongs to this test, not a later one.
         gc.collect()
         assert self.faults == []

@@ -163,9 +163,8 @@ def auth(settings):
     ):
         payload = {"sub": str(account), "scope": scope, "exp": int(time.time()) + 600, **claims}
         payload = {name: value for name, value in payload.items() if value is not None}
-        return {
-            "Authorization": f"Bearer {jwt.encode(payload, secret or settings['jwt_secret'], algorithm)}"
-        }
+        token = jwt.encode(payload, secret or settings["jwt_secret"], algorithm)
+        return {"Authorization": f"Bearer {token}"}
 
     return headers
 

@@ -1,4 +1,4 @@
-"""The service with real workers on a real broker, through HTTP."""
+"""The service over HTTP, with real workers on a real broker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AUTHOR = 7
 
 @pytest.fixture
 def service(client, auth, app):
-    """A client and helpers, on an empty broker; eight followers of one author have read their feeds."""
+    """Make a client with helpers, on an empty broker. Eight followers have read their feeds."""
     services = app.extensions["feedsvc"]
     with services.celery.connection_for_write() as connection:
         for queue in QUEUES:
@@ -58,14 +58,14 @@ class Service:
     def is_done(self, post):
         return self.fanout(post)["state"] == "done"
 
-    def everybody_has(self, posts):
+    def assert_every_feed_is(self, posts):
         assert all(self.feed(follower) == posts for follower in FOLLOWERS)
 
 
 def test_workers_move_posts_into_the_feeds_and_off_the_celebrity_list(service, settings):
     with workers.processes(settings, "worker one", "worker two", "beat"):
         posts = [service.post() for _ in range(5)]
-        service.everybody_has(posts[::-1])
+        service.assert_every_feed_is(posts[::-1])
         for post in posts:
             wait_until(lambda post=post: service.is_done(post), 30)
             done = service.fanout(post)
@@ -77,19 +77,19 @@ def test_workers_move_posts_into_the_feeds_and_off_the_celebrity_list(service, s
             )
         redis = service.services.stores.redis
         wait_until(lambda: redis.zscore(keys.CELEBRITIES, AUTHOR) is None, 30)
-        service.everybody_has(posts[::-1])
+        service.assert_every_feed_is(posts[::-1])
         stored = redis.lrange(service.services.stores.keys.homefeed(FOLLOWERS[0]), 0, -1)
         assert sorted(map(bytes.decode, stored[:-1])) == posts, "each was pushed once"
 
 
-def test_with_no_worker_at_all_a_post_is_in_every_feed(service):
+def test_a_post_is_in_every_feed_without_any_worker(service):
     post = service.post()
-    service.everybody_has([post])
+    service.assert_every_feed_is([post])
     assert service.fanout(post)["state"] == "pending"
 
 
-def test_a_worker_killed_in_the_middle_of_a_chain_costs_nobody_a_post(service, settings):
-    """A follower a batch: eight links, of which some have run when the worker is killed."""
+def test_no_post_is_lost_when_a_worker_is_killed_in_a_chain(service, settings):
+    """Deliver one follower a batch: some of the eight links have run when the worker dies."""
     settings = {**settings, "fanout_batch": 1}
     post = service.post()
     redis = service.services.stores.redis
@@ -102,10 +102,10 @@ def test_a_worker_killed_in_the_middle_of_a_chain_costs_nobody_a_post(service, s
         )
         worker.kill()
         worker.wait()
-    service.everybody_has([post])
+    service.assert_every_feed_is([post])
     with workers.processes(settings, "worker two", "beat"):
         wait_until(lambda: service.is_done(post), 60)
-    service.everybody_has([post])
+    service.assert_every_feed_is([post])
     assert service.fanout(post)["delivered"] == 8
     for follower in FOLLOWERS:
         assert (
@@ -116,14 +116,14 @@ def test_a_worker_killed_in_the_middle_of_a_chain_costs_nobody_a_post(service, s
         )
 
 
-def test_valkey_flushed_in_the_middle_of_everything_costs_nobody_a_post(service, settings):
+def test_no_post_is_lost_when_valkey_is_flushed_during_fan_outs(service, settings):
     with workers.processes(settings, "worker one", "beat"):
         posts = []
         for number in range(6):
             posts.insert(0, service.post())
             if number % 2:
                 service.services.stores.redis.flushall()
-            service.everybody_has(posts)
+            service.assert_every_feed_is(posts)
         for post in posts:
             wait_until(lambda post=post: service.is_done(post), 60)
-        service.everybody_has(posts)
+        service.assert_every_feed_is(posts)

@@ -1,4 +1,4 @@
-"""The HTTP contract: who may, what is accepted, and how it says no."""
+"""The HTTP contract: permissions, accepted values, and the answers to errors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def is_problem(answer, status, location=None, field=None):
 
 @pytest.fixture
 def nine(client, auth):
-    """Account 9, and how many posts it has."""
+    """Create account 9, and return a function that counts its posts."""
     client.put("/v1/accounts/9", headers=auth(9))
     return lambda: len(client.get("/v1/accounts/9/posts", headers=auth(9)).json["data"])
 
@@ -75,7 +75,7 @@ def post(client, auth, body, **more):
     "header",
     [None, "Basic YTpi", "Bearer", "Bearer ", "Bearer x.y.z", "bearer", "Bearer " + "A" * 5000],
 )
-def test_without_a_token_that_counts_there_is_nothing_under_v1(client, path, header):
+def test_every_path_under_v1_answers_401_without_a_valid_token(client, path, header):
     answer = client.get(path, headers={"Authorization": header} if header else {})
     assert is_problem(answer, 401)
     assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="feedsvc"')
@@ -98,7 +98,7 @@ def test_without_a_token_that_counts_there_is_nothing_under_v1(client, path, hea
         {"nbf": int(time.time()) + 600},
     ],
 )
-def test_a_token_that_does_not_count_is_refused(client, auth, claims):
+def test_an_invalid_token_is_refused(client, auth, claims):
     answer = client.get("/v1/feed", headers=auth(9, **claims))
     assert is_problem(answer, 401)
     assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
@@ -109,12 +109,12 @@ def test_a_token_without_a_signature_is_refused(client):
     assert is_problem(client.get("/v1/feed", headers={"Authorization": f"Bearer {token}"}), 401)
 
 
-def test_a_token_may_be_a_few_seconds_late_and_no_more(client, auth):
+def test_an_expired_token_counts_for_five_more_seconds(client, auth):
     assert client.get("/v1/feed", headers=auth(9, exp=int(time.time()) - 1)).status_code == 200
     assert is_problem(client.get("/v1/feed", headers=auth(9, exp=int(time.time()) - 7)), 401)
 
 
-def test_keys_of_a_jwks_file_count_each_for_its_own_algorithm(settings, tmp_path):
+def test_each_key_of_a_jwks_file_verifies_its_own_algorithm_only(settings, tmp_path):
     keys = {
         "RS256": (rsa.generate_private_key(65537, 2048), RSAAlgorithm),
         "ES256": (ec.generate_private_key(ec.SECP256R1()), ECAlgorithm),
@@ -146,7 +146,7 @@ def test_keys_of_a_jwks_file_count_each_for_its_own_algorithm(settings, tmp_path
 
 
 def forged(claims, public_key):
-    """A token signed with the public key as if it were a shared secret, which no honest library makes."""
+    """Sign a token with the public key as a shared secret, which JWT libraries refuse to do."""
     parts = [
         base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
         for part in ({"alg": "HS256", "kid": "RS256"}, claims)
@@ -171,7 +171,7 @@ def forged(claims, public_key):
         ("PUT", "/v1/admin/accounts/x/route", "admin:read feed service"),
     ],
 )
-def test_the_scope_is_judged_before_everything_but_the_token(client, auth, method, path, scope):
+def test_the_scope_is_checked_before_path_query_and_body(client, auth, method, path, scope):
     assert is_problem(client.open(path, method=method, headers=auth(9, scope)), 403)
 
 
@@ -191,7 +191,7 @@ def test_the_scope_is_judged_before_everything_but_the_token(client, auth, metho
         ("GET", "/v1/accounts/8/blocks"),
     ],
 )
-def test_another_accounts_things_are_for_it_and_for_the_backend(client, auth, method, path):
+def test_only_the_backend_may_act_for_another_account(client, auth, method, path):
     for account in (8, 9):
         client.put(f"/v1/accounts/{account}", headers=auth(1, "service"))
     body = {"json": {"photo_url": URL}} if method == "POST" else {}
@@ -199,7 +199,7 @@ def test_another_accounts_things_are_for_it_and_for_the_backend(client, auth, me
     assert client.open(path, method=method, headers=auth(1, "service"), **body).status_code < 300
 
 
-def test_somebody_elses_post_cannot_be_changed_but_by_the_backend(client, auth, nine):
+def test_only_its_author_and_the_backend_may_change_a_post(client, auth, nine):
     made = post(client, auth, {"photo_url": URL}).json
     path = f"/v1/posts/{made['id']}"
     assert is_problem(client.delete(path, headers=auth(8)), 403)
@@ -216,7 +216,7 @@ def test_somebody_elses_post_cannot_be_changed_but_by_the_backend(client, auth, 
     assert is_problem(client.get(path, headers=auth(9)), 404)
 
 
-def test_whom_an_account_blocks_it_is_not_there_for(client, auth, nine):
+def test_an_account_is_hidden_from_the_accounts_that_it_blocks(client, auth, nine):
     made = post(client, auth, {"photo_url": URL}).json
     client.put("/v1/accounts/8", headers=auth(8))
     client.put("/v1/accounts/me/blocks/8", headers=auth(9))
@@ -285,11 +285,11 @@ def test_a_bad_upload_is_refused_and_changes_nothing(client, auth, nine, body, s
         {"photo_url": "http://localhost:8000/a?b#c", "description": "x" * 2200},
     ],
 )
-def test_the_longest_of_everything_is_accepted(client, auth, nine, body):
+def test_the_longest_fields_are_accepted(client, auth, nine, body):
     assert post(client, auth, body).status_code == 201
 
 
-def test_any_unicode_comes_back_as_it_was_sent(client, auth, nine):
+def test_any_unicode_text_comes_back_unchanged(client, auth, nine):
     text = "🌇 ﷽ \u0007 \u2028 \U0010ffff e\u0301 </script>"
     assert post(client, auth, {"photo_url": URL, "description": text}).json["description"] == text
     assert client.get("/v1/feed", headers=auth(9)).json["data"][0]["description"] == text
@@ -298,7 +298,7 @@ def test_any_unicode_comes_back_as_it_was_sent(client, auth, nine):
 @pytest.mark.parametrize(
     ("length", "status"), [(1_048_576, 400), (1_048_577, 413), (3_000_000, 413)]
 )
-def test_a_chunked_body_is_measured_too(client, auth, nine, length, status):
+def test_a_chunked_body_over_1_mib_is_refused(client, auth, nine, length, status):
     sent = {
         "input_stream": io.BytesIO(b" " * length),
         "environ_base": {"wsgi.input_terminated": True},
@@ -311,7 +311,7 @@ def test_a_chunked_body_is_measured_too(client, auth, nine, length, status):
     "content_type",
     [None, "text/plain", "application/x-www-form-urlencoded", "application/xml", "nonsense"],
 )
-def test_a_body_that_does_not_say_it_is_json_is_refused(client, auth, nine, content_type):
+def test_a_body_of_another_media_type_is_refused(client, auth, nine, content_type):
     assert is_problem(post(client, auth, {"photo_url": URL}, content_type=content_type), 415)
 
 
@@ -336,7 +336,7 @@ def test_a_bad_threshold_is_refused_and_changes_nothing(client, auth, body):
 
 
 @pytest.mark.parametrize("count", [0, 1001])
-def test_a_batch_has_1_to_1000_lines(client, auth, count):
+def test_a_batch_has_1_to_1000_valid_items(client, auth, count):
     line = {"follower": "1", "followee": "2", "action": "follow"}
     assert is_problem(
         client.post("/v1/follows/batch", json=[line] * count, headers=auth(1, "service")),
@@ -353,7 +353,7 @@ def test_a_batch_has_1_to_1000_lines(client, auth, count):
 
 
 @pytest.mark.parametrize("bad", BAD_IDS)
-def test_an_id_that_is_none_is_refused_wherever_it_stands(client, auth, nine, bad):
+def test_an_invalid_id_is_refused_in_path_query_and_body(client, auth, nine, bad):
     for path in (f"/v1/accounts/{bad}", f"/v1/posts/{bad}", f"/v1/accounts/me/following/{bad}"):
         assert is_problem(client.get(path, headers=auth(9)), 422, "path")
     assert is_problem(client.get(f"/v1/posts?ids=1,{bad}", headers=auth(9)), 422, "query", "ids")
@@ -363,7 +363,7 @@ def test_an_id_that_is_none_is_refused_wherever_it_stands(client, auth, nine, ba
     )
 
 
-def test_the_largest_id_is_an_id(client, auth):
+def test_the_largest_id_is_accepted(client, auth):
     assert client.put(f"/v1/accounts/{BIG}", headers=auth(BIG)).json["id"] == str(BIG)
     assert client.get(f"/v1/posts/{BIG}", headers=auth(BIG)).status_code == 404
 
@@ -380,7 +380,7 @@ def test_a_limit_out_of_range_is_refused(client, auth, limit):
 
 
 @pytest.mark.parametrize("query", ["more=1", "Limit=5", "cursor=x&cursor=y"])
-def test_a_query_that_is_not_known_is_refused(client, auth, query):
+def test_an_unknown_or_repeated_query_parameter_is_refused(client, auth, query):
     assert is_problem(client.get(f"/v1/feed?{query}", headers=auth(9)), 422, "query")
 
 
@@ -397,18 +397,18 @@ def test_a_query_that_is_not_known_is_refused(client, auth, query):
         "A" * 9000,
     ],
 )
-def test_a_cursor_of_nobody_or_of_another_list_is_refused(client, auth, cursor):
+def test_a_damaged_cursor_and_one_of_another_list_are_refused(client, auth, cursor):
     assert is_problem(client.get("/v1/feed", query_string={"cursor": cursor}, headers=auth(9)), 400)
 
 
 @pytest.mark.parametrize("ids", ["", ",", "1,", "1 2", ",".join(map(str, range(1, 102)))])
-def test_bad_lists_of_ids_are_refused(client, auth, ids):
+def test_a_bad_list_of_ids_is_refused(client, auth, ids):
     assert is_problem(
         client.get("/v1/posts", query_string={"ids": ids}, headers=auth(9)), 422, "query", "ids"
     )
 
 
-def test_what_is_not_there_is_a_404_and_the_wrong_method_a_405(client, auth):
+def test_an_unknown_address_or_object_is_a_404_and_a_wrong_method_a_405(client, auth):
     assert is_problem(client.get("/v1/nothing", headers=auth(9)), 404)
     assert is_problem(client.get("/nothing", headers={"Accept": "text/html"}), 404)
     answer = client.post("/v1/feed", headers=auth(9))
@@ -426,12 +426,12 @@ def test_what_is_not_there_is_a_404_and_the_wrong_method_a_405(client, auth):
 
 
 @pytest.mark.parametrize("given", ["abc-1.2_3", "x" * 128])
-def test_a_sane_request_id_is_kept(client, given):
+def test_a_sane_request_id_is_returned(client, given):
     assert client.get("/healthz", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "a b", "ü", "<script>"])
-def test_another_request_id_is_replaced(client, given):
+def test_a_bad_request_id_is_replaced(client, given):
     answer = client.get("/nothing", headers={"X-Request-ID": given})
     assert answer.headers["X-Request-ID"] not in ("", given)
 
@@ -439,7 +439,7 @@ def test_another_request_id_is_replaced(client, given):
 # Answers
 
 
-def test_the_threshold_is_changed_only_by_who_has_seen_it(client, auth):
+def test_a_change_of_the_threshold_needs_the_etag_of_the_current_version(client, auth):
     read, write, path = auth(1, "admin:read"), auth(1, "admin:write"), "/v1/admin/threshold"
     body = {"promote_at": 5, "demote_at": 3, "reason": "x"}
     assert client.get(path, headers=read).headers["ETag"] == '"1"'
@@ -473,7 +473,7 @@ def test_the_threshold_is_changed_only_by_who_has_seen_it(client, auth):
     assert is_problem(unknown, 422, "json", "version")
 
 
-def test_a_pin_is_set_listed_and_taken_away(client, auth, nine):
+def test_a_pin_is_set_listed_and_removed(client, auth, nine):
     read, write, path = auth(1, "admin:read"), auth(1, "admin:write"), "/v1/admin/accounts/9/route"
     assert client.get(path, headers=read).json["route"] == "push"
     pinned = client.put(
@@ -501,7 +501,7 @@ def test_a_pin_is_set_listed_and_taken_away(client, auth, nine):
         assert is_problem(client.put(path, json=bad, headers=write), 422, "json")
 
 
-def test_an_upload_with_a_key_is_answered_once_more_the_same(client, auth, nine):
+def test_a_repeated_idempotency_key_gets_the_first_answer_again(client, auth, nine):
     first = post(client, auth, {"photo_url": URL}, headers={**auth(9), "Idempotency-Key": "k"})
     again = post(
         client, auth, f'{{ "photo_url":  "{URL}" }}', headers={**auth(9), "Idempotency-Key": "k"}
@@ -548,7 +548,7 @@ def test_pages_are_linked_and_walk_both_ways(client, auth, nine):
     assert back["data"] == made[:2]
 
 
-def test_an_account_exists_from_its_first_call_and_a_put_says_whether_it_was_new(client, auth):
+def test_the_first_call_or_a_put_creates_an_account(client, auth):
     assert [client.put("/v1/accounts/me", headers=auth(5)).status_code for _ in range(2)] == [
         201,
         200,
@@ -565,18 +565,18 @@ def test_an_account_exists_from_its_first_call_and_a_put_says_whether_it_was_new
     assert is_problem(client.get("/v1/accounts/77/feed", headers=auth(1, "service")), 404)
 
 
-def test_posts_are_given_in_the_order_asked(client, auth, nine):
+def test_posts_are_returned_in_the_order_of_the_ids(client, auth, nine):
     one, two = (post(client, auth, {"photo_url": URL}).json for _ in range(2))
     asked = f"{two['id']},5,{one['id']},{two['id']}"
     assert client.get(f"/v1/posts?ids={asked}", headers=auth(9)).json["data"] == [two, one]
 
 
-def test_the_bare_address_leads_to_the_page_to_try_the_service(client):
+def test_the_bare_address_redirects_to_the_documentation(client):
     answer = client.get("/")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/docs")
 
 
-def test_without_a_token_there_are_health_metrics_and_documents(client):
+def test_health_metrics_and_documentation_need_no_token(client):
     assert client.get("/healthz").json["status"] == "ok"
     assert client.get("/readyz").json["status"] == "ready"
     assert "feedsvc_http_requests_total{" in client.get("/metrics").text
@@ -588,7 +588,7 @@ def test_without_a_token_there_are_health_metrics_and_documents(client):
         assert script.status_code == 200
 
 
-def test_browsers_are_let_in_only_from_the_origins_that_are_set(settings, auth):
+def test_browsers_may_call_from_the_configured_origins_only(settings, auth):
     app = create_app(**settings, cors_origins="https://app.example")
     client = app.test_client()
     asked = {

@@ -1,4 +1,4 @@
-"""`up`: the whole service as processes, killed in every way."""
+"""`up`: the whole service as processes, each killed in turn."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Up:
         )
         self.url = line.split()[1]
 
-    def command(self, *words):
+    def command(self, *arguments):
         return subprocess.Popen(
-            [sys.executable, "-m", "feedsvc", *words],
+            [sys.executable, "-m", "feedsvc", *arguments],
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -70,7 +70,7 @@ class Up:
         return wait_until(attempt, 30)[0]
 
     def works(self):
-        """An upload is in the follower's feed, and its fan-out is done."""
+        """Check that an upload is in the follower's feed and that its fan-out ends."""
         post = self.call_until_up(
             "POST", "/v1/posts", AUTHOR, {"photo_url": "https://img.example/1.jpg"}
         )
@@ -83,20 +83,20 @@ class Up:
         return True
 
     def children(self):
-        """The direct children, by name."""
+        """Return the pids of the direct children, by name."""
         named = {}
         for pid in pids():
             try:
                 status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
             except OSError:
                 continue
             if int(status[1]) == self.process.pid and status[0] != "Z":
-                named["valkey" if "valkey" in words[0] else " ".join(words[2:5])] = pid
+                named["valkey" if "valkey" in command[0] else " ".join(command[2:5])] = pid
         return named
 
     def family(self):
-        """Every process that knows of the data folder."""
+        """Return the pids of all processes that name the data folder."""
         return [pid for pid in pids() if pid != os.getpid() and self._mentions(pid)]
 
     def _mentions(self, pid):
@@ -135,7 +135,7 @@ def up(tmp_path_factory):
 
 
 def failed(process):
-    """What a command that fails says: one line."""
+    """Return the exit code and the one-line message of a command that fails."""
     out, err = process.communicate(timeout=60)
     assert out == ""
     assert err.startswith("error: ")
@@ -143,7 +143,7 @@ def failed(process):
     return process.returncode, err
 
 
-def test_every_child_that_is_killed_is_back_and_the_service_works(up):
+def test_a_killed_child_is_restarted_and_the_service_works(up):
     assert up.works()
     names = set(up.children())
     assert len(names) == 4, names
@@ -155,7 +155,7 @@ def test_every_child_that_is_killed_is_back_and_the_service_works(up):
     assert set(up.children()) == names
 
 
-def test_the_secret_is_for_its_owner_only(up):
+def test_only_its_owner_may_read_the_secret(up):
     assert (up.folder / "jwt-secret").stat().st_mode & 0o777 == 0o600
 
 
@@ -186,7 +186,7 @@ def test_commands_work_beside_a_running_up(up):
     assert (json.loads(out)["differences"], process.returncode) == (0, 0), err
 
 
-def test_a_terminated_up_drains_and_leaves_nothing(tmp_path):
+def test_a_terminated_up_drains_and_leaves_no_process(tmp_path):
     started = Up(tmp_path / "data", "--workers", "0")
     started.call("PUT", f"/v1/accounts/{AUTHOR}", AUTHOR)
     started.call("POST", "/v1/posts", AUTHOR, {"photo_url": "https://img.example/1.jpg"})
@@ -196,7 +196,7 @@ def test_a_terminated_up_drains_and_leaves_nothing(tmp_path):
     started.close()
 
 
-def test_a_killed_up_leaves_nothing_and_its_folder_and_port_are_free(tmp_path):
+def test_a_killed_up_leaves_no_process_and_frees_its_folder_and_port(tmp_path):
     deep = tmp_path / ("deep" * 20) / ("deeper" * 10)
     started = Up(deep, "--workers", "1")
     port = started.url.rpartition(":")[2]
@@ -211,8 +211,8 @@ def test_a_killed_up_leaves_nothing_and_its_folder_and_port_are_free(tmp_path):
     started.close()
 
 
-def test_a_web_worker_whose_server_dies_before_it_has_started_ends_too(settings):
-    """Found by `make chaos`: it asked for its parent when that was dead already, and served on, an orphan, for ever."""
+def test_a_web_worker_ends_with_a_server_that_dies_during_its_start(settings):
+    """`make chaos` found the fault: a worker that asked for its parent too late served for ever."""
     server = workers.start_module(
         settings, "feedsvc.supervise.web", "127.0.0.1", str(free_port()), "1"
     )

@@ -1,4 +1,4 @@
-"""A token that was verified lately is not verified again: not for long, not beyond its end, and not for very many."""
+"""The cache of verified tokens is bounded: by a minute, by a token's expiry and by its size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW = 2_000_000_000
 
 @pytest.fixture
 def authenticator(monkeypatch):
-    """With the time in hand, as far as it remembers tokens, and a count of those it has verified."""
+    """Make an authenticator with a clock of the test, and record the tokens that it verifies."""
     made = Authenticator(Settings(), SECRET)
     made.clock = types.SimpleNamespace(time=lambda: made.now)
     made.now, made.verified = NOW, []
@@ -43,14 +43,14 @@ def test_a_token_is_verified_once_a_minute(authenticator):
     assert len(authenticator.verified) == 3
 
 
-def test_a_token_is_not_remembered_beyond_its_end(authenticator):
+def test_an_expired_token_is_verified_again(authenticator):
     authenticator.caller(bearer(7, exp=NOW + 10))
     authenticator.now = NOW + 10 + auth._LEEWAY_SECONDS
     authenticator.caller(bearer(7, exp=NOW + 10))
     assert len(authenticator.verified) == 2
 
 
-def test_tokens_are_told_apart(authenticator):
+def test_each_token_gets_its_own_caller(authenticator):
     assert [authenticator.caller(bearer(account)).account for account in (7, 8, 7)] == [7, 8, 7]
     with pytest.raises(Unauthorized):
         authenticator.caller(bearer(7, secret=SECRET[::-1]))
@@ -58,7 +58,7 @@ def test_tokens_are_told_apart(authenticator):
         authenticator.caller(bearer(7, secret=SECRET[::-1]))
 
 
-def test_of_very_many_tokens_the_first_are_forgotten(authenticator, monkeypatch):
+def test_a_full_cache_drops_the_token_that_was_verified_first(authenticator, monkeypatch):
     monkeypatch.setattr(auth, "_CACHED_TOKENS", 2)
     for account in (7, 8, 9, 9, 8):
         authenticator.caller(bearer(account))
