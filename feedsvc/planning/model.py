@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from feedsvc.planning import costs as formulas
 from feedsvc.planning.costs import Batches, Pulling, Pushing, UnitCosts
-from feedsvc.planning.survey.aggregates import DAY_SECONDS, Cell, ListsAt, Survey, mixed
+from feedsvc.planning.survey.aggregates import DAY_SECONDS, Cell, ListsAt, Survey, interpolate
 
 _Work = TypeVar("_Work", Pushing, Pulling)
 
@@ -207,7 +207,7 @@ class Prediction:
         if not sums.between_pulled:
             return lists
         below = survey.lists_at(self.lines.demote_at)
-        return mixed(lists, below, sums.between_pulled / sums.between)
+        return interpolate(lists, below, sums.between_pulled / sums.between)
 
     @property
     def pulling(self) -> Pulling:

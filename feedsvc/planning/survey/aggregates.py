@@ -1,7 +1,4 @@
-"""What the cost model is fed with: aggregates of the real system, small enough to be kept as one row. Pure.
-
-`feedsvc.measuring` takes them. Rates are per day.
-"""
+"""A survey: aggregates of the real system, small enough for one row. Rates are per day. Pure."""
 
 from __future__ import annotations
 
@@ -12,22 +9,23 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
+    from collections.abc import Iterator
 
 DAY_SECONDS = 86_400.0
+# Standard errors in the half-width of a 95 % interval.
+Z_95 = 1.96
 
-# Four points an octave: two neighbours differ by less than what a follower threshold is worth knowing to.
-_POINTS_AN_OCTAVE = 4
+# Two neighbouring thresholds differ by 19 %, which is less than a threshold has to be exact.
+_POINTS_PER_OCTAVE = 4
 
 
 def grid(largest: int) -> list[int]:
-    """Thresholds, logarithmic, from 1 to the first that no account of up to `largest` followers reaches."""
+    """Return logarithmic thresholds from 1 to the first one above `largest` followers."""
     points = [1]
     power = 0
     while points[-1] <= largest:
         power += 1
-        point = round(2 ** (power / _POINTS_AN_OCTAVE))
+        point = round(2 ** (power / _POINTS_PER_OCTAVE))
         if point > points[-1]:
             points.append(point)
     return points
@@ -35,23 +33,26 @@ def grid(largest: int) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Accounts of about as many followers (`low` ≤ followers < `high`) that post about as often, added up."""
+    """The sums of accounts with similar follower counts (`low` ≤ followers < `high`) and rates."""
 
     low: int
     high: int
     accounts: int
-    # How many have ever posted, and the latest post of how many was pulled.
+    # Accounts that have ever posted, and accounts whose latest post was pulled.
     posted: int
     pulled: int
     followers: int
     posts: float
     # The sum of posts times followers.
     follower_ids: float
-    # What their celebrity lists would hold together.
+    # The entries that their celebrity lists would hold together.
     entries: float
 
     def share_from(self, followers: int) -> float:
-        """The share of these accounts with at least so many followers; in between, as if spread evenly by logarithm."""
+        """Return the share of the accounts with at least this number of followers.
+
+        Accounts count as spread evenly over the logarithm of their followers.
+        """
         if followers <= self.low:
             return 1.0
         if followers >= self.high:
@@ -61,18 +62,18 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedAccount:
-    """One account by name: among the largest, or the largest or most talkative of its size, or pinned."""
+    """One account by id: large, talkative for its size, or pinned."""
 
     account_id: int
     follower_count: int
     posts: float
-    # Its list would hold so many entries; 0 if it has never posted.
+    # The entries that its celebrity list would hold; 0 if it has never posted.
     entries: float
     last_route: str | None
     pin: str | None
 
     def cell(self) -> Cell:
-        """The account as a cell of its own."""
+        """Return a cell of this account alone."""
         followers = self.follower_count
         return Cell(
             low=followers,
@@ -89,10 +90,13 @@ class NamedAccount:
 
 @dataclass(frozen=True, kw_only=True)
 class ListsAt:
-    """What a read merges, and a feed holds, if every account from `promote_at` followers on is pulled. Weighted by reads."""
+    """Merged lists and home feeds if all accounts from `promote_at` followers on are pulled.
+
+    Figures of reads are weighted by reads. Each margin is the half-width of a 95 % interval.
+    """
 
     promote_at: int
-    # Lists a read merges, and the 95 % half-width of the mean.
+    # Celebrity lists that a read merges.
     mean: float
     mean_margin: float
     p50: int
@@ -100,19 +104,19 @@ class ListsAt:
     p99: int
     p99_margin: float
     largest: int
-    # The share of reads that merge any list; the entries that it looks at, of all its lists together.
+    # The share of reads that merge any list, and the entries that a read takes from all its lists.
     merging: float
     entries: float
-    # The ids that a home feed holds, on average.
+    # The ids in an average home feed.
     feed_entries: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """Everything that was found out about the system at one moment."""
+    """Everything that was found at one moment. Each margin is the half-width of a 95 % interval."""
 
     taken_at: dt.datetime
-    # Over which time posts and reads were counted.
+    # The time over which posts and reads were counted.
     window_seconds: float
     accounts: int
     largest: int
@@ -120,68 +124,61 @@ class Survey:
     reads: float
     reads_margin: float
     viewers_sampled: int
-    # Feeds that exist; the share of follows whose follower has one, with its 95 % half-width.
+    # Home feeds that exist, and the share of follows whose follower has a home feed.
     materialised_feeds: float
     materialised_share: float
     materialised_margin: float
-    # What was too little to be measured, and is assumed instead: "posts", "reads".
+    # Rates assumed, because too little was counted: "posts", "reads".
     assumed: list[str]
-    # All accounts but those named as having `complete_from` followers or more, or as pinned.
+    # Cells hold all accounts below this number of followers, except pinned ones.
     complete_from: int
     cells: list[Cell]
     named: list[NamedAccount]
-    # By threshold, ascending: the whole grid.
+    # For each threshold of the grid, ascending.
     lists: list[ListsAt]
 
     def singles(self) -> Iterator[NamedAccount]:
-        """The accounts that are in no cell."""
+        """Return the accounts that no cell includes."""
         return (
             named for named in self.named if named.pin or named.follower_count >= self.complete_from
         )
 
     def lists_at(self, promote_at: int) -> ListsAt:
-        """Between two points of the grid, by the logarithm of the threshold."""
+        """Return the lists at a threshold, interpolated by its logarithm."""
         points = [each.promote_at for each in self.lists]
         after = bisect_right(points, promote_at)
         if after == len(points):
             return self.lists[-1]
         low, high = self.lists[after - 1], self.lists[after]
         part = math.log(promote_at / low.promote_at) / math.log(high.promote_at / low.promote_at)
-        return mixed(low, high, part)
+        return interpolate(low, high, part)
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads."""
-        kept: dict[str, Any] = dict(vars(self))
-        kept["taken_at"] = self.taken_at.isoformat()
+        """Return the form that `from_json` reads."""
+        data: dict[str, Any] = {**vars(self), "taken_at": self.taken_at.isoformat()}
         for name, kind in _ROWS.items():
-            kept[name] = [
-                [getattr(row, field.name) for field in fields(kind)] for row in kept[name]
-            ]
-        return kept
+            columns = [field.name for field in fields(kind)]
+            data[name] = [[getattr(row, column) for column in columns] for row in data[name]]
+        return data
 
     @classmethod
-    def from_json(cls, kept: dict[str, Any]) -> Survey:
-        """The inputs as they were kept."""
-        rows = {name: _read(kind, kept[name]) for name, kind in _ROWS.items()}
-        return cls(**{**kept, **rows, "taken_at": dt.datetime.fromisoformat(kept["taken_at"])})
+    def from_json(cls, data: dict[str, Any]) -> Survey:
+        """Read a stored survey."""
+        read = {**data, "taken_at": dt.datetime.fromisoformat(data["taken_at"])}
+        for name, kind in _ROWS.items():
+            columns = [field.name for field in fields(kind)]
+            read[name] = [kind(**dict(zip(columns, row, strict=True))) for row in data[name]]
+        return cls(**read)
 
 
-def mixed(low: ListsAt, high: ListsAt, part: float) -> ListsAt:
-    """A `part` of the way from one to the other."""
-
-    def at(name: str) -> float:
-        first: float = getattr(low, name)
-        last: float = getattr(high, name)
-        return first + part * (last - first)
-
-    values = {field.name: at(field.name) for field in fields(ListsAt)}
-    whole = {name: round(values[name]) for name in ("promote_at", "p50", "p99", "largest")}
-    return ListsAt(**{**values, **whole})  # type: ignore[arg-type]
-
-
+# The parts of a survey that are stored as rows without column names.
 _ROWS: dict[str, type[Any]] = {"cells": Cell, "named": NamedAccount, "lists": ListsAt}
 
 
-def _read(kind: type[Any], rows: Sequence[Sequence[Any]]) -> list[Any]:
-    names = [field.name for field in fields(kind)]
-    return [kind(**dict(zip(names, row, strict=True))) for row in rows]
+def interpolate(low: ListsAt, high: ListsAt, part: float) -> ListsAt:
+    """Return the figures at a `part` of the way from `low` to `high`."""
+    values = {
+        name: first + part * (getattr(high, name) - first) for name, first in vars(low).items()
+    }
+    whole = {name: round(values[name]) for name in ("promote_at", "p50", "p99", "largest")}
+    return ListsAt(**{**values, **whole})

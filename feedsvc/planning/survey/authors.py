@@ -1,38 +1,42 @@
-"""Who posts how often, and how many follow them: cells and names, from the accounts, and from the posts of the last days."""
+"""The authors of a survey: posts and followers, in cells and by name.
+
+Read from the accounts, and from the posts of the last days.
+"""
 
 from __future__ import annotations
 
 import heapq
 import math
 from bisect import bisect_right
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from feedsvc.planning.survey.aggregates import Cell, NamedAccount
-from feedsvc.store.sql.database import now
-from feedsvc.store.sql.tables import Account, Pin, Post
+from feedsvc.routing.next_route import pinned_routes
+from feedsvc.store.sql.tables import Account, Post
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
 
-    # followers, route of the latest post -> accounts
-    Histogram = dict[tuple[int, str | None], int]
+    # Accounts by their followers and the route of their latest post.
+    Histogram = Mapping[tuple[int, str | None], int]
 
-# All accounts this large and larger, up to so many, are known by name; of the rest a few of each size.
+# Up to this many of the largest accounts are named, and a few of each smaller size.
 _LARGEST = 500
-_OF_EACH_SIZE = 10
-# Nobody looks for a name among more accounts with one and the same follower count.
+_PER_SIZE = 10
+# More accounts than this with one and the same follower count are not named.
 _ALIKE = 100
 
 
 @dataclass(frozen=True)
 class Author:
-    """An account that has posted lately."""
+    """An account that has posted in the window."""
 
     account: int
     followers: int
@@ -46,29 +50,31 @@ class Posting:
 
     rates: Mapping[int, float]
     authors: Sequence[Author]
-    # How many entries a list of an account gets, of so many posts a day.
+    # A celebrity list holds the posts of this many days, at most `cap`.
     history_days: float
     cap: int
-    # Every account that anybody follows is taken to post: none, or too few, have.
+    # Too few accounts have posted. So every account with followers is taken to post.
     is_assumed: bool
 
     def rate(self, account: int, followers: int) -> float:
-        """Posts a day of an account."""
+        """Return an account's posts per day."""
         return assumed_rate(followers) if self.is_assumed else self.rates.get(account, 0.0)
 
     def has_list(self, followers: int, last_route: str | None) -> bool:
-        """Whether an account has a celebrity list while it is pulled: it has posted."""
+        """Return whether an account has posted, and so has a celebrity list while it is pulled."""
         return followers > 0 if self.is_assumed else last_route is not None
 
     def entries(self, rate: float) -> float:
-        """What the list of an account that has posted holds."""
+        """Return how many entries the list of an account that has posted holds."""
         return min(self.cap, max(1.0, rate * self.history_days))
 
 
 def assumed_rate(followers: int) -> float:
-    """Posts a day where none were counted: the rule of the Pequod experiments (NSDI 2014), one post a day at a hundred followers.
+    """Return the posts per day that are assumed where none were counted.
 
-    The weight of an account is 0.1 below ten followers and from there on on average (1 + ⌊2·log10 f⌋) / 2; without followers 0.
+    The rule of the Pequod experiments (NSDI 2014), scaled to one post per day at a hundred
+    followers. The weight of an account without followers is 0, below ten followers 0.1, and from
+    there on, on average, (1 + ⌊2·log10 f⌋) / 2.
     """
     if followers == 0:
         return 0.0
@@ -77,7 +83,10 @@ def assumed_rate(followers: int) -> float:
 
 
 def histogram(connection: Connection) -> Histogram:
-    """How many accounts have so many followers and posted last by this route. Scans the accounts: not for a request."""
+    """Count all accounts by followers and latest route.
+
+    Scans the accounts, so it is not for a request.
+    """
     columns = (Account.follower_count, Account.last_route)
     rows = connection.execute(
         sa.select(*columns, sa.func.count()).where(~Account.deleting).group_by(*columns)
@@ -86,7 +95,10 @@ def histogram(connection: Connection) -> Histogram:
 
 
 def authors(connection: Connection, since_id: int, per_day: float) -> list[Author]:
-    """Who has posted from this id on: a range of the primary key."""
+    """Return the authors of all posts from an id on, by a range of the primary key.
+
+    `per_day`: the factor from posts in the range to posts per day.
+    """
     posted = (
         sa.select(Post.author_id, sa.func.count().label("posts"))
         .where(Post.id >= since_id)
@@ -103,7 +115,9 @@ def authors(connection: Connection, since_id: int, per_day: float) -> list[Autho
 
 
 @dataclass
-class _Sum:
+class _Sums:
+    """The columns of a cell without its bounds."""
+
     accounts: int = 0
     posted: int = 0
     pulled: int = 0
@@ -112,116 +126,97 @@ class _Sum:
     follower_ids: float = 0.0
     entries: float = 0.0
 
-    def add(
-        self, accounts: int, followers: int, rate: float, posting: Posting, route: str | None
-    ) -> None:
-        has_list = posting.has_list(followers, route)
-        self.accounts += accounts
-        self.posted += accounts * has_list
-        self.pulled += accounts * (route == "pull")
-        self.followers += accounts * followers
-        self.posts += accounts * rate
-        self.follower_ids += accounts * rate * followers
-        self.entries += accounts * posting.entries(rate) * has_list
 
-
-@dataclass
 class Cells:
-    """The accounts of each size and each rate of posting, added up while they are found."""
+    """Accounts added up by size and rate. `points`: the thresholds that divide the sizes."""
 
-    points: Sequence[int]
-    posting: Posting
-    _sums: dict[tuple[int, int | None], _Sum] = field(default_factory=lambda: defaultdict(_Sum))
+    def __init__(self, points: Sequence[int], posting: Posting) -> None:
+        self.posting = posting
+        self._points = points
+        self._sums: dict[tuple[int, int | None], _Sums] = defaultdict(_Sums)
 
     def add(self, accounts: int, followers: int, rate: float, route: str | None) -> None:
-        """Add (or, below nought, take out) some accounts that are alike."""
-        kind = math.floor(math.log2(rate)) if rate else None
-        self._sums[self.size(followers), kind].add(accounts, followers, rate, self.posting, route)
+        """Add a number of equal accounts. A negative number removes them."""
+        has_list = self.posting.has_list(followers, route)
+        sums = self._sums[self.size(followers), math.floor(math.log2(rate)) if rate else None]
+        sums.accounts += accounts
+        sums.posted += accounts * has_list
+        sums.pulled += accounts * (route == "pull")
+        sums.followers += accounts * followers
+        sums.posts += accounts * rate
+        sums.follower_ids += accounts * rate * followers
+        sums.entries += accounts * self.posting.entries(rate) * has_list
 
     def size(self, followers: int) -> int:
-        """Which interval of the grid; -1 for accounts without followers."""
-        return bisect_right(self.points, followers) - 1
+        """Return the interval of the grid; -1 for accounts without followers."""
+        return bisect_right(self._points, followers) - 1
 
     def done(self) -> list[Cell]:
-        """The cells that anybody is in."""
-        kept = sorted(
-            self._sums.items(),
-            key=lambda item: (item[0][0], item[0][1] is not None, item[0][1] or 0),
-        )
+        """Return the cells that have accounts, by size and rate."""
+        bounds = [0, *self._points, 2 * self._points[-1]]
         return [
-            Cell(**self._bounds(at), **vars(found)) for (at, _), found in kept if found.accounts > 0
+            Cell(low=bounds[size + 1], high=bounds[size + 2], **vars(sums))
+            for (size, _), sums in sorted(self._sums.items(), key=_by_size_and_rate)
+            if sums.accounts > 0
         ]
 
-    def _bounds(self, at: int) -> dict[str, int]:
-        high = self.points[at + 1] if at + 1 < len(self.points) else 2 * self.points[-1]
-        return {"low": self.points[at] if at >= 0 else 0, "high": high}
+
+def _by_size_and_rate(item: tuple[tuple[int, int | None], _Sums]) -> tuple[int, bool, int]:
+    (size, rate), _ = item
+    return size, rate is not None, rate or 0
 
 
 def complete_from(counts: Histogram) -> int:
-    """From how many followers on all accounts are few enough to be known by name."""
-    by_count = _by_count(counts)
-    lowest, known = max(by_count, default=0) + 1, 0
-    for followers in sorted(by_count, reverse=True):
-        known += by_count[followers]
-        if known > _LARGEST or followers == 0:
+    """Return the follower count from which on accounts are few enough to name all of them."""
+    by_followers = _by_followers(counts)
+    lowest, named = max(by_followers, default=0) + 1, 0
+    for followers in sorted(by_followers, reverse=True):
+        named += by_followers[followers]
+        if named > _LARGEST or followers == 0:
             break
         lowest = followers
     return lowest
 
 
 def named(connection: Connection, counts: Histogram, cells: Cells) -> list[NamedAccount]:
-    """The largest accounts, some of the largest and of the most talkative of each size, and all that are pinned."""
-    pins = pinned(connection)
-    wanted = Account.id.in_(pins) | Account.follower_count.in_(_looked_up(counts, cells))
+    """Name the largest accounts, pinned ones, and of each size some large and talkative ones."""
+    pins, posting = pinned_routes(connection), cells.posting
     columns = (Account.id, Account.follower_count, Account.last_route)
+    wanted = Account.id.in_(pins) | Account.follower_count.in_(_counts_to_name(counts, cells))
     found = {
         account: (followers, route)
         for account, followers, route in connection.execute(sa.select(*columns).where(wanted))
     }
     found |= {author.account: (author.followers, author.last_route) for author in _talkative(cells)}
-    return [
-        _named(cells.posting, account, *found[account], pins.get(account))
-        for account in sorted(found)
-    ]
+    accounts = []
+    for account, (followers, route) in sorted(found.items()):
+        rate = posting.rate(account, followers)
+        accounts.append(
+            NamedAccount(
+                account_id=account,
+                follower_count=followers,
+                posts=rate,
+                entries=posting.entries(rate) if posting.has_list(followers, route) else 0.0,
+                last_route=route,
+                pin=pins.get(account),
+            )
+        )
+    return accounts
 
 
-def pinned(connection: Connection) -> dict[int, str]:
-    """The accounts whose route is fixed now."""
-    stands = Pin.expires_at.is_(None) | (Pin.expires_at > now())
-    return {
-        row.account_id: row.route
-        for row in connection.execute(sa.select(Pin.account_id, Pin.route).where(stands))
-    }
-
-
-def _named(
-    posting: Posting, account: int, followers: int, route: str | None, pin: str | None
-) -> NamedAccount:
-    rate = posting.rate(account, followers)
-    entries = posting.entries(rate) if posting.has_list(followers, route) else 0.0
-    return NamedAccount(
-        account_id=account,
-        follower_count=followers,
-        posts=rate,
-        entries=entries,
-        last_route=route,
-        pin=pin,
-    )
-
-
-def _looked_up(counts: Histogram, cells: Cells) -> list[int]:
-    """The follower counts whose accounts are looked up by name."""
-    by_count = _by_count(counts)
+def _counts_to_name(counts: Histogram, cells: Cells) -> list[int]:
+    """Return the follower counts whose accounts are named."""
+    by_followers = _by_followers(counts)
     complete = complete_from(counts)
     chosen: list[int] = []
-    in_size: dict[int, int] = defaultdict(int)
-    for followers in sorted(by_count, reverse=True):
-        size = cells.size(followers)
+    seen = Counter[int]()
+    for followers in sorted(by_followers, reverse=True):
+        size, accounts = cells.size(followers), by_followers[followers]
         if followers >= complete or (
-            followers > 0 and in_size[size] < _OF_EACH_SIZE and by_count[followers] <= _ALIKE
+            followers > 0 and seen[size] < _PER_SIZE and accounts <= _ALIKE
         ):
             chosen.append(followers)
-        in_size[size] += by_count[followers]
+        seen[size] += accounts
     return chosen
 
 
@@ -230,15 +225,11 @@ def _talkative(cells: Cells) -> Iterator[Author]:
     for author in cells.posting.authors:
         by_size[cells.size(author.followers)].append(author)
     for alike in by_size.values():
-        yield from heapq.nlargest(_OF_EACH_SIZE, alike, key=_posts)
+        yield from heapq.nlargest(_PER_SIZE, alike, key=attrgetter("posts"))
 
 
-def _posts(author: Author) -> float:
-    return author.posts
-
-
-def _by_count(counts: Histogram) -> dict[int, int]:
-    found: dict[int, int] = defaultdict(int)
+def _by_followers(counts: Histogram) -> Counter[int]:
+    found = Counter[int]()
     for (followers, _), accounts in counts.items():
         found[followers] += accounts
     return found

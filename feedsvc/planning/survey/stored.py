@@ -17,40 +17,39 @@ if TYPE_CHECKING:
 
 
 class NoSurvey(FeedsvcError):
-    """Nothing is known of the system yet."""
+    """No survey has been taken yet."""
 
     status = 409
     title = "Conflict"
 
     def __init__(self) -> None:
         super().__init__(
-            "Nothing is known about accounts, posts and reads yet. A worker takes the first look within a minute of the start; "
+            "Nothing is known about accounts, posts and reads yet. "
+            "A worker takes the first survey within a minute of the start; "
             "python -m feedsvc threshold inputs takes one now."
         )
 
 
 def survey(stores: Stores) -> Survey:
-    """The inputs as they were found at the last look. Raises `NoSurvey`."""
+    """Return the latest survey. Raises `NoSurvey`."""
+    latest = select(StoredSurvey.data).order_by(StoredSurvey.id.desc()).limit(1)
     with stores.sql.reading() as connection:
-        data = connection.scalar(
-            select(StoredSurvey.data).order_by(StoredSurvey.id.desc()).limit(1)
-        )
+        data = connection.scalar(latest)
     if data is None:
         raise NoSurvey
     return Survey.from_json(data)
 
 
 def survey_taken_at(stores: Stores) -> dt.datetime | None:
-    """When the last look was taken; None if never."""
+    """Return the time of the latest survey; None without a survey."""
+    latest = select(StoredSurvey.taken_at).order_by(StoredSurvey.id.desc()).limit(1)
     with stores.sql.reading() as connection:
-        return connection.scalar(
-            select(StoredSurvey.taken_at).order_by(StoredSurvey.id.desc()).limit(1)
-        )
+        return connection.scalar(latest)
 
 
-def save_survey(stores: Stores, found: Survey) -> None:
-    """Keep these in place of the last ones."""
+def save_survey(stores: Stores, survey: Survey) -> None:
+    """Store a survey in place of the earlier ones."""
+    row = {"taken_at": survey.taken_at, "data": survey.to_json()}
     with stores.sql.writing() as connection:
-        row = {"taken_at": found.taken_at, "data": found.to_json()}
-        kept = connection.scalar(insert(StoredSurvey).returning(StoredSurvey.id), row)
-        connection.execute(delete(StoredSurvey).where(StoredSurvey.id < kept))
+        stored = connection.scalar(insert(StoredSurvey).returning(StoredSurvey.id), row)
+        connection.execute(delete(StoredSurvey).where(StoredSurvey.id < stored))
