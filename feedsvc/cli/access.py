@@ -1,4 +1,4 @@
-"""`token` and `console`: print what signs a person or a program in."""
+"""`token` and `console`: print a token, or a link that signs in to the console."""
 
 from __future__ import annotations
 

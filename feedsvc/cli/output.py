@@ -1,4 +1,4 @@
-"""Share what most commands need: open services, the --json option, ids, checked values, output."""
+"""The parts that commands share: services, the --json option, checks of values, output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class IdParameter(click.ParamType[int]):
 
 
 def accepted_by(schema: Schema) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """Return an option's callback that accepts what the schema's field of the same name accepts."""
+    """Return an option's callback: it checks the value by the schema's field of that name."""
 
     def convert(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         try:

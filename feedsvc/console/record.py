@@ -46,9 +46,10 @@ class _RollbackForm(RollbackBody):
 
 @dataclass(frozen=True)
 class _Compared:
-    """A figure of a version: where the forecast and the outcome have it, and how it is written.
+    """A figure of a version, with its place in the forecast and in the outcome.
 
-    `is_sum`: the outcome is a sum over the time that was measured, not a mean or a percentile.
+    `forecast` is a dotted path; empty if the figure is not predicted. `write` formats a value.
+    `is_sum`: the outcome is a sum over the measured time, not a mean or a percentile.
     """
 
     name: str

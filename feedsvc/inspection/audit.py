@@ -37,11 +37,11 @@ Kind = Literal["missing", "extra"]
 
 @dataclass(frozen=True)
 class Difference:
-    """A post that a viewer's feed lacks or wrongly shows, and the way by which posts get there.
+    """A post that a viewer's feed lacks or wrongly shows, with the post's route and fan-out.
 
-    `author_id` and all fields after it are None if the database does not know the post. `batch` is
-    the number, from 1, of the fan-out's batch that carries the viewer among today's followers;
-    None if no batch carries the viewer.
+    `author_id` and all fields after it are None if the database does not have the post. `batch` is
+    the number, from 1, of the batch that carries the viewer in a fan-out to the followers of today;
+    None if no batch does.
     """
 
     viewer: int

@@ -51,8 +51,9 @@ class Comparison:
 def compare(stores: Stores, viewer: int, floor: int) -> Comparison | None:
     """Compare the viewer's stored feed, which had this floor, with the database.
 
-    Return None if the feed changed during the comparison, or if a pending outbox row concerns the
-    viewer: then nothing can be said. Raises `NotFound` if the account is gone.
+    Return None if the feed changed during the comparison. Return None also if a pending outbox row
+    concerns the viewer, because the stores may still disagree. Raises `NotFound` if the account is
+    gone.
     """
     watermark = post_ids.watermark()
     pending = outbox.pending(stores)
@@ -74,7 +75,11 @@ def compare(stores: Stores, viewer: int, floor: int) -> Comparison | None:
 
 
 def _wrongly_served(stores: Stores, viewer: int, watermark: int) -> tuple[set[int], set[int]]:
-    """Return the missing and the extra ids between the reader's horizon and the watermark."""
+    """Return the missing and the extra ids between the reader's horizon and the watermark.
+
+    An id that is served twice is extra.
+    """
+    # SQL is read before and after the reader. The first read gives the horizon to ask SQL above.
     horizon = _read(stores, viewer).horizon
     before = _expected(stores, viewer, horizon, watermark)
     feed = _read(stores, viewer)
@@ -86,7 +91,7 @@ def _wrongly_served(stores: Stores, viewer: int, watermark: int) -> tuple[set[in
 
 
 def _read(stores: Stores, viewer: int) -> Feed:
-    """Read the feed with an empty near cache. The feed does not live longer by it."""
+    """Read the feed with an empty near cache. This does not extend the life of the stored feed."""
     return reader.read_feed(stores.without_near_cache(), viewer)
 
 
@@ -109,8 +114,8 @@ def _expected(stores: Stores, viewer: int, above: int, below: int) -> set[int]:
 def _served(stores: Stores, feed: Feed, above: int, below: int) -> list[int]:
     """Return the ids between the bounds that the reader shows.
 
-    Authors come from the cached bodies where there are any, because the reader judges by them.
-    This comparison caches no body: the reader would take an uncached one from SQL.
+    A post's author decides. Like the reader, this takes the author from the cached body, and from
+    SQL if there is none. Unlike the reader, it caches no body.
     """
     served = []
     for chunk in _chunks([post_id for post_id in feed.merged.above(above) if post_id < below]):
@@ -121,10 +126,10 @@ def _served(stores: Stores, feed: Feed, above: int, below: int) -> list[int]:
     return served
 
 
-def _without_pending(stores: Stores, post_ids: set[int], pending: Pending) -> frozenset[int]:
+def _without_pending(stores: Stores, ids: set[int], pending: Pending) -> frozenset[int]:
     """Drop the posts that a pending outbox row concerns, by the post's id or by its author's."""
     settled: set[int] = set()
-    for chunk in _chunks(list(post_ids)):
+    for chunk in _chunks(list(ids)):
         authors = _authors(stores, chunk)
         settled.update(
             post_id
@@ -135,11 +140,11 @@ def _without_pending(stores: Stores, post_ids: set[int], pending: Pending) -> fr
 
 
 def _authors(
-    stores: Stores, post_ids: Sequence[int], *conditions: sa.ColumnElement[bool]
+    stores: Stores, ids: Sequence[int], *conditions: sa.ColumnElement[bool]
 ) -> dict[int, int]:
-    if not post_ids:
+    if not ids:
         return {}
-    query = sa.select(Post.id, Post.author_id).where(Post.id.in_(post_ids), *conditions)
+    query = sa.select(Post.id, Post.author_id).where(Post.id.in_(ids), *conditions)
     with stores.sql.reading() as connection:
         return {row.id: row.author_id for row in connection.execute(query)}
 
