@@ -16,7 +16,7 @@ from feedsvc.fanout import done, lanes
 from feedsvc.feed import reader
 from feedsvc.graph import followers
 from feedsvc.graph.accounts import require
-from feedsvc.inspection.explanation import Explanation, FanoutFacts, ListState, StoredList
+from feedsvc.inspection.explanation import Explanation, FanoutFacts, StoredList
 from feedsvc.store.redis import keys, lists
 from feedsvc.store.redis.delivery import END
 from feedsvc.store.sql.tables import Block, Fanout, Follow, Mute, Post
@@ -141,6 +141,8 @@ def _fanout_facts(
 
 def _stored_list(stores: Stores, key: str, post_id: int) -> StoredList:
     raw = cast("list[bytes]", stores.redis.lrange(key, 0, -1))
-    floor = lists.Marker.parse(raw[-1]).floor if raw else None
-    state: ListState = "absent" if not raw else "building" if floor is None else "valid"
-    return StoredList(state, floor, holds_post=str(post_id).encode() in raw)
+    stored = lists.parse(raw)
+    holds_post = str(post_id).encode() in raw
+    if stored is None:
+        return StoredList("building" if raw else "absent", None, holds_post)
+    return StoredList("valid", stored.floor, holds_post)
