@@ -27,8 +27,9 @@ from feedsvc.planning.costs import (
     wait_seconds,
 )
 from feedsvc.planning.model import Lines, Situation, saving
-from feedsvc.planning.recommendation import RecommendationLimits, advise, choose
+from feedsvc.planning.recommendation import advise, broken_limits, choose
 from feedsvc.planning.survey.aggregates import Cell, ListsAt, NamedAccount, Survey, grid
+from feedsvc.routing.guardrails import Guardrails
 from feedsvc.routing.versions import PolicyInfo
 
 amounts = st.floats(0, 1e9)
@@ -293,7 +294,7 @@ limits = st.none() | st.floats(0.001, 100)
 @given(
     situations(),
     st.builds(
-        RecommendationLimits,
+        Guardrails,
         max_delivery_seconds=limits,
         max_lists_per_read=limits,
         max_memory_bytes=st.none() | st.just(5000),
@@ -304,10 +305,10 @@ def test_the_choice_is_the_cheapest_threshold_that_keeps_the_limits_if_any_does(
         situation.predict(Lines(at.promote_at, at.promote_at)) for at in situation.survey.lists
     ]
     choice = choose(curve, situation.predict(situation.today), wanted)
-    allowed = [each.total_seconds.value for each in curve if not wanted.broken_by(each)]
+    allowed = [each.total_seconds.value for each in curve if not broken_limits(wanted, each)]
     assert choice.keeps_limits == bool(allowed)
     if allowed:
-        assert not wanted.broken_by(choice.best)
+        assert not broken_limits(wanted, choice.best)
         assert choice.best.total_seconds.value == min(allowed)
         unlimited = min(each.total_seconds.value for each in curve)
         assert (choice.binding is None) == (choice.best.total_seconds.value == unlimited)
@@ -315,7 +316,7 @@ def test_the_choice_is_the_cheapest_threshold_that_keeps_the_limits_if_any_does(
 
 @given(
     situations(),
-    st.builds(RecommendationLimits, max_delivery_seconds=limits, max_lists_per_read=limits),
+    st.builds(Guardrails, max_delivery_seconds=limits, max_lists_per_read=limits),
 )
 def test_a_recommendation_is_consistent_and_gives_a_reason(situation, wanted):
     lines = {

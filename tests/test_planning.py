@@ -11,11 +11,12 @@ from feedsvc.feed import reader
 from feedsvc.graph import generate
 from feedsvc.planning import calibrated
 from feedsvc.planning.preview import in_words, preview
-from feedsvc.planning.recommendation import RecommendationLimits, recommendation
+from feedsvc.planning.recommendation import recommendation
 from feedsvc.planning.survey import stored, survey, viewers
 from feedsvc.planning.survey.aggregates import grid
 from feedsvc.planning.survey.stored import NoSurvey
 from feedsvc.routing import pins
+from feedsvc.routing.guardrails import Guardrails
 from feedsvc.store.redis import usage
 from feedsvc.store.sql.tables import Account, Follow
 from tests.test_cli import run  # noqa: F401 -- a fixture
@@ -178,7 +179,7 @@ def test_without_a_survey_there_is_no_preview_and_no_recommendation(stores):
     with pytest.raises(NoSurvey):
         preview(stores, 5)
     with pytest.raises(NoSurvey):
-        recommendation(stores, RecommendationLimits())
+        recommendation(stores, Guardrails())
 
 
 def test_a_preview_names_the_accounts_that_change_route_and_counts_their_deliveries(town):
@@ -204,7 +205,7 @@ def test_in_a_preview_accounts_between_the_thresholds_keep_their_route(town):
 
 def test_the_curve_of_a_recommendation_ends_where_no_account_is_pulled(town):
     survey.refresh(town.stores)
-    advice = recommendation(town.stores, RecommendationLimits(max_lists_per_read=1))
+    advice = recommendation(town.stores, Guardrails(max_lists_per_read=1))
     assert [point.promote_at for point in advice.curve] == grid(9)
     assert advice.curve[-1].pull == advice.curve[-1].lists_per_read_mean == 0
     assert advice.recommended.lists_per_read_p99 <= 1

@@ -15,7 +15,8 @@ from feedsvc.api.planning_schemas import (
 )
 from feedsvc.planning.overview import overview
 from feedsvc.planning.preview import preview
-from feedsvc.planning.recommendation import RecommendationLimits, recommendation
+from feedsvc.planning.recommendation import recommendation
+from feedsvc.routing.guardrails import Guardrails
 
 if TYPE_CHECKING:
     from flask import Response
@@ -51,7 +52,7 @@ def get_threshold_preview(call: Call) -> Response:
 )
 def get_threshold_recommendation(call: Call) -> Response:
     """Recommend the threshold of least cost that respects the limits, with the reason."""
-    found = recommendation(call.stores, RecommendationLimits(**call.query))
+    found = recommendation(call.stores, Guardrails(**call.query))
     return answer_json(RecommendationAnswer().dump(found))
 
 

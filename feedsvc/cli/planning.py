@@ -20,6 +20,7 @@ from feedsvc.planning.calibration import calibrate as calibrating
 from feedsvc.planning.overview import overview
 from feedsvc.planning.preview import in_words, preview
 from feedsvc.planning.survey import survey
+from feedsvc.routing.guardrails import Guardrails
 
 _count = click.IntRange(1, MAX_ID)
 _COLUMNS = ("push s/day", "pull s/day", "all s/day", "lists p99", "to last", "memory")
@@ -56,13 +57,11 @@ def preview_command(promote_at: int, demote_at: int | None, as_json: bool) -> No
 )
 @click.option("--max-memory-bytes", type=_above_0, help="Redis memory of feeds and lists.")
 @json_option
-def recommend(as_json: bool, **limits: float | None) -> None:
+def recommend(as_json: bool, **limits: Any) -> None:
     """The threshold of least cost that keeps the limits."""
     with opened() as services:
         answer = RecommendationAnswer().dump(
-            recommendation.recommendation(
-                services.stores, recommendation.RecommendationLimits(**limits)
-            )
+            recommendation.recommendation(services.stores, Guardrails(**limits))
         )
     show(answer, as_json, lambda: _recommendation_lines(answer))
 

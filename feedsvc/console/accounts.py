@@ -16,9 +16,10 @@ from feedsvc.console import forms
 from feedsvc.fanout import status
 from feedsvc.feed import profile
 from feedsvc.inspection.explain import explain
-from feedsvc.planning.recommendation import RecommendationLimits, recommendation
+from feedsvc.planning.recommendation import recommendation
 from feedsvc.planning.survey.stored import NoSurvey
 from feedsvc.routing import pins
+from feedsvc.routing.guardrails import Guardrails
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -103,7 +104,7 @@ def explanation() -> str:
 def _misfits(stores: Stores) -> list[Misfit]:
     """Return the accounts that a pin would help, largest saving first; none without a survey."""
     try:
-        advice = recommendation(stores, RecommendationLimits())
+        advice = recommendation(stores, Guardrails())
     except NoSurvey:
         return []
     return sorted(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, g, redirect, render_template, request, url_for
@@ -17,7 +17,7 @@ from feedsvc.errors import Refused
 from feedsvc.planning import change
 from feedsvc.planning.overview import distribution
 from feedsvc.planning.preview import preview
-from feedsvc.planning.recommendation import RecommendationLimits, recommendation
+from feedsvc.planning.recommendation import recommendation
 from feedsvc.planning.survey import stored
 from feedsvc.planning.survey.stored import NoSurvey
 from feedsvc.routing import guardrails, load_shedding, versions
@@ -53,15 +53,8 @@ def page() -> str:
 def charts() -> Response:
     """Return the data of the charts: accounts by followers, and the cost of each threshold."""
     stores = services().stores
-    limits = asdict(guardrails.current(stores).guardrails)
-    recommendation_limits = RecommendationLimits(
-        **{field.name: limits[field.name] for field in fields(RecommendationLimits)}
-    )
-    return answer_json(
-        figures.charts(
-            distribution(stored.survey(stores)), recommendation(stores, recommendation_limits)
-        )
-    )
+    advice = recommendation(stores, guardrails.current(stores).guardrails)
+    return answer_json(figures.charts(distribution(stored.survey(stores)), advice))
 
 
 @pages.get("/threshold/preview")

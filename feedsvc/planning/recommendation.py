@@ -19,37 +19,11 @@ if TYPE_CHECKING:
     from feedsvc.planning.calibrated import CalibratedCosts
     from feedsvc.planning.model import Prediction, Situation
     from feedsvc.planning.rates import Misfit, PerAccount
+    from feedsvc.routing.guardrails import Guardrails
     from feedsvc.routing.versions import PolicyInfo
     from feedsvc.store import Stores
 
 Limit = Literal["max_delivery_seconds", "max_lists_per_read", "max_memory_bytes"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecommendationLimits:
-    """The limits that a threshold has to keep; None: no limit.
-
-    The limit on lists per read applies to the 99th percentile.
-    """
-
-    max_delivery_seconds: float | None = None
-    max_lists_per_read: float | None = None
-    max_memory_bytes: float | None = None
-
-    def broken_by(self, of: Prediction) -> dict[Limit, float]:
-        """Return the limits that a prediction breaks, each with its value as a multiple of it."""
-        values: dict[Limit, float] = {
-            "max_delivery_seconds": of.seconds_to_last_follower.value,
-            "max_lists_per_read": of.lists.p99,
-            "max_memory_bytes": of.redis_bytes.value,
-        }
-        excess = {name: _excess(value, getattr(self, name)) for name, value in values.items()}
-        return {name: factor for name, factor in excess.items() if factor > 1}
-
-    def most_broken_by(self, of: Prediction) -> Limit:
-        """Return the limit that a prediction breaks by the largest factor."""
-        broken = self.broken_by(of)
-        return max(broken, key=lambda name: broken[name])
 
 
 @dataclass(frozen=True)
@@ -114,14 +88,17 @@ class Choice:
     saves: Estimate
 
 
-def recommendation(stores: Stores, limits: RecommendationLimits) -> Recommendation:
-    """Recommend the threshold of least cost that keeps the limits. Raises `NoSurvey`."""
+def recommendation(stores: Stores, limits: Guardrails) -> Recommendation:
+    """Recommend the threshold of least cost that keeps the limits. Raises `NoSurvey`.
+
+    Only the limits of `Limit` count. The limit on lists per read applies to the 99th percentile.
+    """
     current, costs, situation = current_situation(stores)
     return advise(situation, costs, current, limits)
 
 
 def advise(
-    situation: Situation, costs: CalibratedCosts, current: PolicyInfo, limits: RecommendationLimits
+    situation: Situation, costs: CalibratedCosts, current: PolicyInfo, limits: Guardrails
 ) -> Recommendation:
     """Recommend a threshold from a situation that was read before."""
     today = situation.predict(situation.today)
@@ -131,7 +108,7 @@ def advise(
         curve.append(situation.predict(Lines(promote_at, demote_at)))
     choice = choose(curve, today, limits)
     is_noise = choice.saves.value <= choice.saves.margin
-    keep = is_noise and not limits.broken_by(today)
+    keep = is_noise and not broken_limits(limits, today)
     return Recommendation(
         current=current,
         inputs=summary(situation.survey),
@@ -151,22 +128,38 @@ def advise(
     )
 
 
-def choose(curve: Sequence[Prediction], today: Prediction, limits: RecommendationLimits) -> Choice:
+def choose(curve: Sequence[Prediction], today: Prediction, limits: Guardrails) -> Choice:
     """Choose the cheapest threshold that keeps the limits, with the next one as runner-up.
 
     If no threshold keeps the limits, choose the one that breaks them by the smallest factor.
     """
     by_cost = sorted(curve, key=_cost)
-    allowed = [each for each in by_cost if not limits.broken_by(each)]
+    allowed = [each for each in by_cost if not broken_limits(limits, each)]
     if allowed:
         best, *others = allowed
         breaks_limits = _cost(best) > _cost(by_cost[0])
-        binding = limits.most_broken_by(by_cost[0]) if breaks_limits else None
+        binding = _most_broken(limits, by_cost[0]) if breaks_limits else None
     else:
-        best, others = min(by_cost, key=lambda each: max(limits.broken_by(each).values())), []
-        binding = limits.most_broken_by(best)
+        best, others = min(by_cost, key=lambda each: max(broken_limits(limits, each).values())), []
+        binding = _most_broken(limits, best)
     runner_up = others[0] if others else None
     return Choice(best, runner_up, binding, bool(allowed), saving(best, today))
+
+
+def broken_limits(limits: Guardrails, of: Prediction) -> dict[Limit, float]:
+    """Return the limits that a prediction breaks, each with its value over the limit."""
+    values: dict[Limit, float] = {
+        "max_delivery_seconds": of.seconds_to_last_follower.value,
+        "max_lists_per_read": of.lists.p99,
+        "max_memory_bytes": of.redis_bytes.value,
+    }
+    excess = {name: _excess(value, getattr(limits, name)) for name, value in values.items()}
+    return {name: factor for name, factor in excess.items() if factor > 1}
+
+
+def _most_broken(limits: Guardrails, of: Prediction) -> Limit:
+    broken = broken_limits(limits, of)
+    return max(broken, key=lambda name: broken[name])
 
 
 def _why_keep(choice: Choice, today: Prediction) -> str:
@@ -180,7 +173,7 @@ def _why_keep(choice: Choice, today: Prediction) -> str:
     )
 
 
-def _why_move(choice: Choice, today: Prediction, limits: RecommendationLimits) -> str:
+def _why_move(choice: Choice, today: Prediction, limits: Guardrails) -> str:
     best = whole(choice.best.lines.promote_at)
     if not choice.keeps_limits:
         return f"No threshold keeps the limits; {best} comes nearest to keeping {choice.binding}."
@@ -188,7 +181,7 @@ def _why_move(choice: Choice, today: Prediction, limits: RecommendationLimits) -
     reason = f"it costs {amount(-saves)} processor seconds a day more"
     if saves > 0:
         reason = f"it saves {amount(saves)} ± {margin} processor seconds a day"
-    broken = limits.broken_by(today)
+    broken = broken_limits(limits, today)
     if broken:
         today_breaks = f"today's {whole(today.lines.promote_at)} breaks {' and '.join(broken)}"
         reason = f"{today_breaks}, and {reason}"
@@ -200,7 +193,7 @@ def _why_move(choice: Choice, today: Prediction, limits: RecommendationLimits) -
     )
 
 
-def _point(of: Prediction, limits: RecommendationLimits) -> Point:
+def _point(of: Prediction, limits: Guardrails) -> Point:
     return Point(
         promote_at=of.lines.promote_at,
         demote_at=of.lines.demote_at,
@@ -214,7 +207,7 @@ def _point(of: Prediction, limits: RecommendationLimits) -> Point:
         seconds_to_last_follower=finite(of.seconds_to_last_follower.value),
         redis_bytes=of.redis_bytes.value,
         accounts_pulled=round(of.sums.pulled_accounts),
-        breaks=list(limits.broken_by(of)),
+        breaks=list(broken_limits(limits, of)),
     )
 
 
