@@ -81,12 +81,12 @@ class PostPublished(Effect):
 
     def apply(self, stores: Stores) -> None:
         """Put the post on its author's celebrity list."""
-        _drop_cached_absence(stores, self.post_id)
         celebrity_lists.put(stores, self.author, self.post_id)
 
     def repeat(self, stores: Stores) -> None:
         """Put the post on the list only if SQL says that it still belongs there."""
-        _drop_cached_absence(stores, self.post_id)
+        # As `put` does, but also for a post that has left the list since.
+        stores.redis.delete(keys.post(self.post_id))
         celebrity_lists.put_listed(stores, [self.post_id])
 
 
@@ -314,8 +314,3 @@ def _effect_of(row: Row[int, str, list[int]]) -> Effect:
     if row.kind not in _FROM_IDS:
         raise LookupError(f"this version of the service cannot apply {row.kind!r}")
     return _FROM_IDS[row.kind](*row.ids)
-
-
-def _drop_cached_absence(stores: Stores, post_id: int) -> None:
-    """Drop a cached absence: a reader may have asked for the id before the post existed."""
-    stores.redis.delete(keys.post(post_id))

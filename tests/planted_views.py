@@ -15,8 +15,9 @@ WHILE_READ = (
 
 _OPEN = "    marker = open_to_build(redis, key, limits.feed_ttl_seconds)\n"
 _READ = "    found = read_sql()\n"
-_WRITE = "    marker = lists.put(stores.redis, key, post_id, stores.limits)\n"
-_PUT = "    celebrities.put(stores.redis, author, post_id)\n"
+_WRITE = "    marker = lists.add_put(trip, key, post_id, stores.limits)\n"
+_NEXT = "    trip.then()\n"
+_PUT = "    celebrities.add_put(trip, author, post_id)\n"
 
 _EDIT_IN_PLACE = """\
 def _edit_in_place(stores: Stores, viewer: int, edit: Callable[[frozenset[int]], frozenset[int]]) -> None:
@@ -300,10 +301,7 @@ READING = [
     ),
     Planted(
         "tell of a put before the list is written",
-        (
-            Edit("feedsvc/cache/celebrity_lists.py", _PUT, ""),
-            Edit("feedsvc/cache/celebrity_lists.py", _WRITE, _PUT + _WRITE),
-        ),
+        (Edit("feedsvc/cache/celebrity_lists.py", _WRITE + _NEXT + _PUT, _PUT + _NEXT + _WRITE),),
         (
             "tests/test_celebrities.py::test_a_list_that_is_copied_in_the_middle_of_a_put_lacks_nothing",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from feedsvc.cache import celebrity_lists
 from feedsvc.feed import reader
 from feedsvc.planning import change
 from feedsvc.store.near_cache import cache
@@ -14,6 +15,7 @@ from feedsvc.store.redis.keys import CELEBRITIES, INVALIDATION_LOG
 from feedsvc.store.redis.lists import FloorList
 from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.redis.scripts import REMOVE_AUTHOR
+from tests.views import put_post
 
 POST = 1 << 48
 
@@ -169,7 +171,7 @@ def test_an_author_leaves_with_the_last_post_on_a_list_that_goes_down_to_the_fir
             lambda floor=floor: FloorList([POST], floor),
         )
     for author in 1, 2, 4:
-        lists.put(stores.redis, keys.celebrity_posts(author), POST + author, stores.limits)
+        put_post(stores, author, POST + author)
     celebrities.take_off(
         stores.redis, {POST + 1: 1, POST + 2: 2, POST + 3: 3, POST + 4: 4, POST + 5: 5, POST: 1}
     )
@@ -343,15 +345,19 @@ def test_a_list_that_is_copied_in_the_middle_of_a_put_lacks_nothing(world, monke
     world.post(9)
     assert world.is_exact(1)
     world.stores = world.stores.without_near_cache()
-    real = lists.put
 
-    def slowly(*args):
-        reader.home_page(world.stores, 1, None, 10)
-        answer = real(*args)
-        reader.home_page(world.stores, 1, None, 10)
-        return answer
+    class SlowPut(RoundTrip):
+        """A round trip whose stages run one by one, with a read before and after each."""
 
-    monkeypatch.setattr(lists, "put", slowly)
+        def run(self):
+            stages = self._stages
+            for stage in stages:
+                reader.home_page(world.stores, 1, None, 10)
+                self._stages = [stage]
+                super().run()
+                reader.home_page(world.stores, 1, None, 10)
+
+    monkeypatch.setattr(celebrity_lists, "RoundTrip", SlowPut)
     world.post(9)
     assert world.is_exact(1, 9)
 

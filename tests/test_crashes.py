@@ -12,7 +12,8 @@ from feedsvc.errors import NotFound, StoreUnavailable
 from feedsvc.fanout import chain, done
 from feedsvc.feed import reader
 from feedsvc.graph import accounts
-from feedsvc.store.redis import celebrities, delivery, leases, lists
+from feedsvc.store.redis import delivery, leases, lists
+from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import OutboxRow
 from tests import steps
@@ -59,7 +60,8 @@ def raises(error):
     return raising
 
 
-UPLOAD = [(lists, "put"), (celebrities, "put"), (lists, "finish"), (outbox, "_delete")]
+UPLOAD = [(celebrity_lists, "put"), (lists, "finish"), (outbox, "_delete")]
+PUT_STAGES = 4
 
 
 @pytest.mark.parametrize(("module", "name"), UPLOAD)
@@ -79,6 +81,30 @@ def test_the_sweep_mends_an_upload_that_was_cut_short_after_its_commit(
     world.sweep()
     assert world.is_exact(*range(1, 5), 9)
     assert world.sweep().changes == 0
+
+
+@pytest.mark.parametrize("stages", range(1, PUT_STAGES + 1))
+def test_the_sweep_mends_an_upload_whose_put_was_cut_short_after_any_stage(
+    world, monkeypatch, at_once, stages
+):
+    world.add_followers(9, range(1, 5))
+    world.is_exact(*range(1, 5))
+
+    class CutShort(RoundTrip):
+        def run(self):
+            assert len(self._stages) == PUT_STAGES
+            del self._stages[stages:]
+            super().run()
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(celebrity_lists, "RoundTrip", CutShort)
+        with pytest.raises(Killed):
+            world.post(9)
+    world.sweep()
+    [post] = world.read(9)
+    world.oracle.post(9, post)
+    assert world.is_exact(*range(1, 5), 9)
 
 
 CHANGES = [
@@ -131,9 +157,9 @@ def test_the_next_reader_takes_over_a_rebuild_that_was_cut_short(world, dies_bef
     ("module", "name"),
     [
         (relations, "_read"),
-        (leases, "_store"),
-        (post_bodies, "_from_sql"),
-        (celebrity_lists, "_from_sql"),
+        (leases, "_read_or_lease"),
+        (post_bodies, "_read_sql"),
+        (celebrity_lists, "_read_sql"),
     ],
 )
 def test_the_next_reader_fills_a_view_whose_filling_was_cut_short(world, dies_before, module, name):
@@ -226,7 +252,7 @@ def test_a_row_of_an_unknown_kind_is_kept_and_logged_once_and_stops_no_other(
     world.add_followers(9, [1])
     world.is_exact(1)
     newer = store_row(world.stores, "made by a newer version", 9, 9)
-    dies_before(lists, "put")
+    dies_before(celebrity_lists, "put")
     with pytest.raises(Killed):
         world.post(9)
     assert world.sweep().changes == 1

@@ -7,6 +7,7 @@ from feedsvc.store.redis.delivery import END, START, Slice
 from feedsvc.store.redis.keys import CLUSTER_BUCKETS
 from feedsvc.store.redis.lists import FloorList
 from feedsvc.store.redis.round_trip import RoundTrip
+from tests.views import put_post
 
 POST = 1 << 40
 # In the same bucket as account 1, also on a cluster.
@@ -154,17 +155,17 @@ def test_scripts_are_loaded_again_by_a_server_that_lost_them(stores):
 
 def test_an_absent_celebrity_list_starts_as_being_built(stores):
     key = keys.celebrity_posts(1)
-    marker = lists.put(stores.redis, key, POST, stores.limits)
+    marker = put_post(stores, 1, POST)
     assert marker is not None
     assert lists.read(stores.redis, key) is None
     lists.finish(stores.redis, key, marker, FloorList([POST, 5], 0), stores.limits)
-    assert lists.put(stores.redis, key, POST + 1, stores.limits) is None
+    assert put_post(stores, 1, POST + 1) is None
     assert lists.read(stores.redis, key) == FloorList([POST + 1, POST, POST, 5], 0)
 
 
 def test_a_celebrity_list_being_built_is_dropped_by_a_take_off(stores):
     key = keys.celebrity_posts(1)
-    marker = lists.put(stores.redis, key, POST, stores.limits)
+    marker = put_post(stores, 1, POST)
     trip = RoundTrip(stores.redis)
     is_empty = lists.add_take_off(trip, key, POST)
     trip.run()

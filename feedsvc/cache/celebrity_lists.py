@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, select
 from feedsvc.cache import feed_queries
 from feedsvc.store.redis import celebrities, invalidation_log, keys, lists
 from feedsvc.store.redis.lists import FloorList
+from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.sql.tables import Post
 
 if TYPE_CHECKING:
@@ -28,15 +29,21 @@ _LISTED = select(Post.id, Post.author_id).where(
 
 
 def put(stores: Stores, author: int, post_id: int) -> None:
-    """Put a post on its author's list, and the author into `celebrities`.
+    """Put a post on its author's list, and the author into `celebrities`, in one round trip.
 
-    A list that was absent is built from SQL.
+    A reader may have asked for the id before the post existed, and have cached that there is no
+    such post. So the cached bytes are dropped first. A list that was absent is built from SQL.
     """
     key = keys.celebrity_posts(author)
-    marker = lists.put(stores.redis, key, post_id, stores.limits)
-    celebrities.put(stores.redis, author, post_id)
-    if marker is not None:
-        lists.finish(stores.redis, key, marker, _read_sql(stores, author), stores.limits)
+    trip = RoundTrip(stores.redis)
+    trip.ask("DEL", keys.post(post_id))
+    trip.then()
+    marker = lists.add_put(trip, key, post_id, stores.limits)
+    trip.then()
+    celebrities.add_put(trip, author, post_id)
+    trip.run()
+    if marker.value is not None:
+        lists.finish(stores.redis, key, marker.value, _read_sql(stores, author), stores.limits)
 
 
 def put_listed(stores: Stores, post_ids: Sequence[int]) -> None:

@@ -263,18 +263,15 @@ def build(redis: Redis, key: str, limits: Settings, read_sql: Callable[[], Floor
     return found
 
 
-def put(redis: Redis, key: str, post_id: int, limits: Settings) -> Marker | None:
-    """Put a post at the head of a list.
-
-    Return None if the list is valid. Otherwise return the marker under which the caller has to
-    build it.
-    """
-    return _building(PUT_POST.run(redis, [key], *_put_args(post_id, limits)))
-
-
 def add_put(trip: RoundTrip, key: str, post_id: int, limits: Settings) -> Answer[Marker | None]:
-    """Add to a round trip what `put` does."""
-    return trip.script(PUT_POST, [key], *_put_args(post_id, limits), parse=_building)
+    """Put a post at the head of a list, in a round trip.
+
+    The answer is None if the list is valid. Otherwise it is the marker under which the caller has
+    to build the list.
+    """
+    trim_at = limits.feed_cap + limits.feed_slack
+    args = (post_id, limits.feed_cap, trim_at, fresh_token(), limits.feed_ttl_seconds)
+    return trip.script(PUT_POST, [key], *args, parse=_building)
 
 
 def add_take_off(trip: RoundTrip, key: str, post_id: int) -> Answer[int]:
@@ -283,11 +280,6 @@ def add_take_off(trip: RoundTrip, key: str, post_id: int) -> Answer[int]:
     The answer is 1 if nothing is left on the list and nothing is below its floor, otherwise 0.
     """
     return trip.script(TAKE_OFF_POST, [key], post_id)
-
-
-def _put_args(post_id: int, limits: Settings) -> tuple[int | str, ...]:
-    trim_at = limits.feed_cap + limits.feed_slack
-    return post_id, limits.feed_cap, trim_at, fresh_token(), limits.feed_ttl_seconds
 
 
 def _building(marker: bytes | None) -> Marker | None:
