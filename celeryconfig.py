@@ -24,7 +24,7 @@ task_routes = {
         "feedsvc.sweep",
         "feedsvc.audit",
         "feedsvc.guard",
-        "feedsvc.planning.survey.aggregates",
+        "feedsvc.threshold.inputs",
     )
 }
 # A task that has not started when the next one is due expires: the next one does its work.
@@ -35,7 +35,7 @@ beat_schedule = {
     # Does nothing while the last survey is younger than ten minutes. So the first survey comes soon
     # after the start.
     "threshold inputs": {
-        "task": "feedsvc.planning.survey.aggregates",
+        "task": "feedsvc.threshold.inputs",
         "schedule": 20.0,
         "options": {"expires": 20.0},
     },

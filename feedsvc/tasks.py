@@ -64,7 +64,7 @@ def make_celery(stores: Stores, broker_url: str, metrics: Metrics) -> Celery:
     register("feedsvc.sweep", run_sweep)
     register("feedsvc.audit", partial(_audit, stores, metrics))
     register("feedsvc.guard", run_guard)
-    register("feedsvc.planning.survey.aggregates", partial(survey.refresh_if_old, stores))
+    register("feedsvc.threshold.inputs", partial(survey.refresh_if_old, stores))
     return app
 
 
