@@ -156,7 +156,7 @@ class _Sums:
     between_pulled: float = 0.0
 
     def add(self, group: Group, pulled: float, lines: Lines) -> None:
-        """Add a group of which the share `pulled` is pulled."""
+        """Add a group; `pulled` is the share of its accounts that is pulled."""
         cell, pushed = group.cell, 1 - pulled
         posts, jobs = pushed * cell.posts, pushed * group.jobs
         self.posts += posts
@@ -166,6 +166,7 @@ class _Sums:
         self.busy += jobs * group.job_seconds
         self.squares += jobs * group.job_seconds**2
         if posts:
+            # If a cell is pulled in part, its largest pushed account is just below `promote_at`.
             is_whole = cell.accounts == 1 or pulled == 0
             end = cell.high if is_whole else min(cell.high, max(lines.promote_at, cell.low + 1))
             self.largest_pushed = max(self.largest_pushed, end - 1)
