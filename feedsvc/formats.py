@@ -83,7 +83,8 @@ def seconds_or_ms(seconds: float) -> str:
 
 def signed(value: float, spell: Callable[[float | None], str] = number) -> str:
     """Format a difference with its sign, a typographic minus."""
-    return "no change" if value == 0 else f"{'+' if value > 0 else '−'}{spell(abs(value))}"  # noqa: RUF001 -- typography
+    sign = "+" if value > 0 else "−"  # noqa: RUF001 -- typography
+    return "no change" if value == 0 else f"{sign}{spell(abs(value))}"
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

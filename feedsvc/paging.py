@@ -6,8 +6,8 @@ survives restarts. Its checksum detects a damaged or mistyped cursor, its kind o
 
 A walk goes through a list of posts page by page, downwards and back up. Downwards, a cursor is the
 last id shown. Upwards, one id is not enough: transactions do not commit in id order, so a post may
-appear below a post that was already shown. No post can appear at or below the watermark any more. So
-an upward cursor stands at or below the watermark, and has the ids above it that were shown.
+appear below a post that was already shown. No post can appear at or below the watermark any more.
+So an upward cursor stands at or below the watermark, and has the ids above it that were shown.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ Cursor = Older | Newer
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """One page of a list, newest first. `next_cursor` is None exactly when nothing older is left."""
+    """One page of a list, newest first. `next_cursor` is None exactly if nothing older is left."""
 
     items: list[T]
     next_cursor: str | None
@@ -136,9 +136,9 @@ def decode(kind: Kind, text: str) -> Cursor:
     """Decode a cursor that `encode` made for this kind of list. Raises `BadCursor`."""
     raw = _from_base64(text)
     checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
-    if len(body) < 2 or _checksum(body) != checksum or body[0] != _VERSION:  # noqa: PLR2004 -- two bytes: version and kind
+    if _checksum(body) != checksum or body[:1] != bytes([_VERSION]):
         raise BadCursor("it is damaged or cut short")
-    if body[1] != kind:
+    if body[1:2] != bytes([kind]):
         raise BadCursor("it belongs to another list")
     direction, *steps = _numbers(body[2:]) or [0]
     position, *shown = accumulate(steps or [MAX_ID + 2])
@@ -211,7 +211,7 @@ def _checksum(body: bytes) -> bytes:
 
 def _varint(number: int) -> bytes:
     out = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 -- seven bits a byte; the eighth bit means that another byte follows
+    while number > 0x7F:  # noqa: PLR2004 -- bit 8: another byte follows
         out.append(number & 0x7F | 0x80)
         number >>= 7
     return bytes([*out, number])

@@ -1,8 +1,8 @@
 """Post ids: ordered by time and small enough for a double. Pure.
 
-An id holds 41 bits of milliseconds since the epoch and 12 bits that differ within a millisecond. It stays
-below 2^53, so it is exact as a number in Lua and JavaScript and as a score in Redis. All processes take the
-milliseconds from the database's clock.
+An id holds 41 bits of milliseconds since the epoch and 12 bits that differ within a millisecond. It
+stays below 2^53, so it is exact as a number in Lua and JavaScript and as a score in Redis. All
+processes take the milliseconds from the clock of the database.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ GIVE_UP_SECONDS = 2.0
 # The time that a commit may take after the last check, plus the largest difference of clocks.
 _MARGIN_SECONDS = 3.0
 
-# The ids that one process draws within a millisecond ascend. Two processes may draw the same id; the
-# second one finds at its insert that the id is taken, and draws again.
+# The ids that one process draws within a millisecond ascend. If two processes draw one id, the insert
+# of the second one finds the id taken, and the upload draws again.
 _sequence = itertools.count(secrets.randbelow(_NUMBERS))
 
 

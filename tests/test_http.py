@@ -395,6 +395,7 @@ def test_an_unknown_or_repeated_query_parameter_is_refused(client, auth, query):
         encode(Kind.PROFILE, Older(5)),
         encode(Kind.FEED, Older(5))[:-1],
         "A" * 9000,
+        "WTvacwE",  # a body of one byte under its checksum
     ],
 )
 def test_a_damaged_cursor_and_one_of_another_list_are_refused(client, auth, cursor):

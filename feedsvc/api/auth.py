@@ -77,7 +77,7 @@ class Authenticator:
     """Turns an `Authorization` header into a caller."""
 
     def __init__(self, settings: Settings, secret: str) -> None:
-        """Verify tokens with the JWKS of the settings, else with the secret. Raises `BadSettings`."""
+        """Use the JWKS of the settings, else the secret, as keys. Raises `BadSettings`."""
         self._find_key = _key_finder(settings.jwt_jwks, secret)
         self._cache = _CallerCache()
 

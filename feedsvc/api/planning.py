@@ -1,4 +1,4 @@
-"""`/v1/admin/threshold/…`: previews of a change, the recommendation, and the figures behind both."""
+"""`/v1/admin/threshold/…`: previews of a change, the recommendation, and their figures."""
 
 from __future__ import annotations
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import Schema, fields, validate
 
 from feedsvc.api.fields import Id, Moment, QueryAmount, QueryCount
-from feedsvc.api.schemas import Strict
+from feedsvc.api.schemas import OrderedLines, Strict
 from feedsvc.planning.preview import in_words
 
 _ROUTE = validate.OneOf(["push", "pull"])
@@ -29,7 +29,7 @@ def _whole(example: int, description: str | None = None) -> fields.Integer:
     )
 
 
-class PreviewQuery(Strict):
+class PreviewQuery(OrderedLines):
     """The threshold to preview."""
 
     promote_at = QueryCount(
@@ -46,11 +46,6 @@ class PreviewQuery(Strict):
             "example": 40_000,
         },
     )
-
-    @validates_schema
-    def _in_order(self, data: dict[str, Any], **_: Any) -> None:
-        if (data["demote_at"] or 1) > data["promote_at"]:
-            raise ValidationError("Must be at most promote_at.", "demote_at")
 
 
 class RecommendationQuery(Strict):
@@ -249,9 +244,10 @@ class SavesAnswer(Schema):
 
 
 class PerAccountAnswer(Schema):
-    """The cost of a rule that decides by rates, account by account, compared with the best threshold.
+    """The cost of a rule that decides for each account by its rates, and its saving.
 
-    The rule is that of Feeding Frenzy (Silberstein et al., SIGMOD 2010).
+    The saving is over the best threshold. The rule is that of Feeding Frenzy (Silberstein et al.,
+    SIGMOD 2010).
     """
 
     processor_seconds_per_day = _number(1_590.0)

@@ -33,6 +33,15 @@ class Strict(Schema):
         unknown = RAISE
 
 
+class OrderedLines(Strict):
+    """Input with the two lines of a threshold, of which `demote_at` must not be the higher."""
+
+    @validates_schema
+    def _in_order(self, data: dict[str, Any], **_: Any) -> None:
+        if (data["demote_at"] or 1) > data["promote_at"]:
+            raise ValidationError("Must be at most promote_at.", "demote_at")
+
+
 class NoQuery(Strict):
     """The query of an operation without parameters."""
 
@@ -106,7 +115,7 @@ class FollowItem(Strict):
     action = fields.String(required=True, validate=validate.OneOf(["follow", "unfollow"]))
 
 
-class ThresholdBody(Strict):
+class ThresholdBody(OrderedLines):
     """A threshold.
 
     From `promote_at` followers on an account is pulled, below `demote_at` it is pushed. It applies
@@ -125,11 +134,6 @@ class ThresholdBody(Strict):
         load_default=False,
         metadata={"description": "Change it although a guardrail refuses.", "example": False},
     )
-
-    @validates_schema
-    def _in_order(self, data: dict[str, Any], **_: Any) -> None:
-        if data["demote_at"] > data["promote_at"]:
-            raise ValidationError("Must be at most promote_at.", "demote_at")
 
 
 class RollbackBody(Strict):
@@ -268,7 +272,8 @@ class ExplanationAnswer(Schema):
     why = fields.String(
         metadata={
             "example": (
-                "in the feed: read from the home feed, because batch 3 of the fan-out pushed it there"
+                "in the feed: read from the home feed, because batch 3 of the fan-out "
+                "pushed it there"
             )
         }
     )

@@ -1,4 +1,4 @@
-"""The data folder: made when missing, used by one `up` at a time, with the key that signs tokens."""
+"""The data folder: made when missing, used by one `up` at a time, with the signing key."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def command(folder: Path) -> list[str]:
 def socket_path(folder: Path) -> Path:
     """Return the path of the server's socket: in the data folder if that path is short enough.
 
-    For a longer path the socket is in a temporary folder of this user, named by a digest of the path.
+    For a longer path the socket is in a temporary folder of this user, named by a digest.
     """
     direct = folder / "valkey.sock"
     if len(os.fsencode(direct)) <= _SOCKET_PATH_BYTES:

@@ -1,4 +1,4 @@
-"""Child processes: how `up` starts, watches and stops them, and how a child ends with its parent."""
+"""Child processes: start, watch and stop them, and end a child with its parent."""
 
 from __future__ import annotations
 
@@ -62,16 +62,17 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # Ctrl-C reaches only `up`, which stops the children in order
+                # Ctrl-C in the terminal reaches only `up`, which stops the children in order.
+                start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 -- one system call
             )
         self.started_at = time.monotonic()
 
 
 def end_with_parent(parent: int) -> None:
-    """End this process within a quarter of a second after its parent, the process `parent`, is gone.
+    """End this process within a quarter of a second after its parent has ended.
 
-    The parent may be gone already. On Linux the kernel does this for the direct children of `up`;
+    `parent` is the pid of the parent, which may have ended already. On Linux the kernel does this for the direct children of `up`;
     this function also covers the children of these children (web workers), and macOS.
     """
 

@@ -120,7 +120,7 @@ def _feed_lines(services: Services, url: str) -> list[str]:
 
 
 def _console_lines(services: Services, url: str) -> list[str]:
-    """Point at the largest account that is pushed: a small drag of the line makes it a celebrity."""
+    """Name the largest pushed account: a small drag of the line makes it a celebrity."""
     demote_at = versions.current(services.stores).demote_at
     pushed = sa.select(Account.id, Account.follower_count).where(Account.follower_count < demote_at)
     with services.stores.sql.reading() as connection:

@@ -164,7 +164,7 @@ def _free_port(host: str, port: int) -> int:
 
 def _is_alive(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:  # noqa: S310 -- our own address
+        with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:  # noqa: S310 -- ours
             return bool(json.load(answer)["status"] == "ok")
     except (OSError, ValueError):
         return False
