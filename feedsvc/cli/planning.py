@@ -1,4 +1,4 @@
-"""`threshold preview`, `recommend`, `inputs`, `calibrate`: the studio's calls, and what feeds them."""
+"""The commands that help to choose the threshold: preview, recommend, inputs and calibrate."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from feedsvc.api.planning_schemas import (
 )
 from feedsvc.cli.output import json_option, opened, show
 from feedsvc.formats import MAX_ID, amount, seconds_or_ms, size, whole
-from feedsvc.planning import calibrated, recommendation
+from feedsvc.planning import calibrated
 from feedsvc.planning.calibration import calibrate as calibrating
 from feedsvc.planning.overview import overview
 from feedsvc.planning.preview import in_words, preview
+from feedsvc.planning.recommendation import recommendation
 from feedsvc.planning.survey import survey
 from feedsvc.routing.guardrails import Guardrails
 
@@ -29,16 +30,19 @@ _above_0 = click.FloatRange(min=0, min_open=True)
 
 @click.command(name="preview")
 @click.option(
-    "--promote-at", required=True, type=_count, help="Followers from which on an account is pulled."
+    "--promote-at",
+    required=True,
+    type=_count,
+    help="Accounts with this number of followers or more are pulled.",
 )
 @click.option(
     "--demote-at",
     type=_count,
-    help="Followers below which it is pushed; by default in today's ratio to the other.",
+    help="Accounts with fewer followers are pushed.  [default: in today's ratio to promote_at]",
 )
 @json_option
 def preview_command(promote_at: int, demote_at: int | None, as_json: bool) -> None:
-    """What a change would do, beside today."""
+    """Compare a change of the thresholds with today."""
     if demote_at is not None and demote_at > promote_at:
         raise click.BadParameter("must be at most --promote-at", param_hint="--demote-at")
     with opened() as services:
@@ -50,28 +54,29 @@ def preview_command(promote_at: int, demote_at: int | None, as_json: bool) -> No
 @click.option(
     "--max-delivery-seconds",
     type=_above_0,
-    help="Upload to last follower, of the largest account that is pushed.",
+    help="Time from upload to the last follower, for the largest pushed account.",
 )
 @click.option(
-    "--max-lists-per-read", type=_above_0, help="Celebrity lists that a read merges, at p99."
+    "--max-lists-per-read", type=_above_0, help="Celebrity lists that a read merges (p99)."
 )
-@click.option("--max-memory-bytes", type=_above_0, help="Redis memory of feeds and lists.")
+@click.option(
+    "--max-memory-bytes", type=_above_0, help="Redis memory of home feeds and celebrity lists."
+)
 @json_option
 def recommend(as_json: bool, **limits: Any) -> None:
-    """The threshold of least cost that keeps the limits."""
+    """Recommend the threshold of least cost that keeps the limits."""
     with opened() as services:
-        answer = RecommendationAnswer().dump(
-            recommendation.recommendation(services.stores, Guardrails(**limits))
-        )
+        found = recommendation(services.stores, Guardrails(**limits))
+    answer = RecommendationAnswer().dump(found)
     show(answer, as_json, lambda: _recommendation_lines(answer))
 
 
 @click.command()
 @json_option
 def inputs(as_json: bool) -> None:
-    """Look at the system now: who posts, reads and follows how much."""
+    """Survey the system now: accounts, posts, reads and home feeds."""
     with opened() as services:
-        with tqdm(total=survey.STEPS, desc="look", disable=None, leave=False) as bar:
+        with tqdm(total=survey.STEPS, desc="survey", disable=None, leave=False) as bar:
             survey.refresh(services.stores, lambda _: bar.update())
         answer = InputsAnswer().dump(overview(services.stores))
     show(answer, as_json, lambda: _inputs_lines(answer))
@@ -80,7 +85,10 @@ def inputs(as_json: bool) -> None:
 @click.command()
 @json_option
 def calibrate(as_json: bool) -> None:
-    """Measure what a push, a read, a merged list … cost here; takes less than a minute and touches nothing of yours."""
+    """Measure the unit costs of this system: a push, a read, a merged list and so on.
+
+    Takes less than a minute, and changes no data of the service.
+    """
     with opened() as services:
         with tqdm(total=calibrating.ROUNDS, desc="calibrate", disable=None, leave=False) as bar:
             calibrating.calibrate(services.stores, services.celery, bar.update)
@@ -89,13 +97,12 @@ def calibrate(as_json: bool) -> None:
 
 
 def _unit_cost_lines(answer: dict[str, Any]) -> list[str]:
-    costs, margins = answer["costs"], answer["margins"]
-    head = f"{answer['machine']}, {answer['workers']} workers"
+    margins = answer["margins"]
     return [
-        head,
+        f"{answer['machine']}, {answer['workers']} workers",
         *(
             f"{name:<18} {amount(value):>10} ± {amount(margins[name])}"
-            for name, value in costs.items()
+            for name, value in answer["costs"].items()
         ),
     ]
 
@@ -106,15 +113,20 @@ def _recommendation_lines(answer: dict[str, Any]) -> list[str]:
         answer["why"],
         f"{'promote_at':>12} {' '.join(f'{text:>10}' for text in _COLUMNS)}",
         *(_point_line(point, answer) for point in answer["curve"]),
-        f"A rule by rates, account by account, would save {amount(by_rates['saves_per_day'])} s/day more ({by_rates['saves_share']:.1%}).",
+        (
+            "A rule for each account by its own rates would save "
+            f"{amount(by_rates['saves_per_day'])} s/day more ({by_rates['saves_share']:.1%})."
+        ),
         *map(_misfit_line, answer["large_but_silent"] + answer["small_but_talkative"]),
     ]
 
 
 def _misfit_line(misfit: dict[str, Any]) -> str:
     return (
-        f"Pin {misfit['account_id']} to {misfit['pin']}: {whole(misfit['follower_count'])} followers, "
-        f"{amount(misfit['posts_per_day'])} posts a day; saves {amount(misfit['saves_per_day'])} s/day"
+        f"Pin {misfit['account_id']} to {misfit['pin']}: "
+        f"{whole(misfit['follower_count'])} followers, "
+        f"{amount(misfit['posts_per_day'])} posts a day; "
+        f"saves {amount(misfit['saves_per_day'])} s/day"
     )
 
 
@@ -130,17 +142,28 @@ def _point_line(point: dict[str, Any], answer: dict[str, Any]) -> str:
         for name in ("recommended", "runner_up")
         if answer[name] and answer[name]["promote_at"] == point["promote_at"]
     ]
-    return f"{point['promote_at']:>12,} {' '.join(f'{text:>10}' for text in columns)}  {' '.join(marks + point['breaks'])}".rstrip()
+    figures = " ".join(f"{text:>10}" for text in columns)
+    return f"{point['promote_at']:>12,} {figures}  {' '.join(marks + point['breaks'])}".rstrip()
 
 
 def _inputs_lines(answer: dict[str, Any]) -> list[str]:
     found, costs = answer["inputs"], answer["costs"]
     assumed = f"; assumed: {', '.join(found['assumed'])}" if found["assumed"] else ""
+    measured = f"{costs['calibrated_at']}, {costs['machine']}"
     return [
-        f"{whole(found['accounts'])} accounts, the largest with {whole(found['largest'])} followers",
-        f"{amount(found['posts_per_day'])} posts and {amount(found['reads_per_day'])} reads a day{assumed}",
-        f"{whole(found['viewers_sampled'])} viewers looked at; {found['materialised_share']:.0%} of follows have a feed",
-        f"unit costs: {'documented defaults' if costs['is_default'] else costs['calibrated_at'] + ', ' + costs['machine']}",
+        (
+            f"{whole(found['accounts'])} accounts, "
+            f"the largest with {whole(found['largest'])} followers"
+        ),
+        (
+            f"{amount(found['posts_per_day'])} posts and "
+            f"{amount(found['reads_per_day'])} reads a day{assumed}"
+        ),
+        (
+            f"{whole(found['viewers_sampled'])} viewers sampled; "
+            f"{found['materialised_share']:.0%} of follows have a home feed"
+        ),
+        f"unit costs: {'documented defaults' if costs['is_default'] else measured}",
     ]
 
 

@@ -57,7 +57,7 @@ class Meter:
         return sum(self.parts_us(work, units))
 
     def parts_us(self, work: Callable[[], object], units: float) -> tuple[float, float]:
-        """Run the work and return microseconds for each unit: of this process, and of the stores."""
+        """Run the work. Returns microseconds for each unit: of this process, and of the stores."""
         with self._database_timed():
             began, redis, own = time.monotonic(), self._redis_seconds(), time.process_time()
             work()

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # Up to this many of the largest accounts are named, and a few of each smaller size.
 _LARGEST = 500
 _PER_SIZE = 10
+# Of the Pequod experiments, see `assumed_rate`.
+_FEW_FOLLOWERS, _WEIGHT_AT_100 = 10, 2.5
 # More accounts than this with one and the same follower count are not named.
 _ALIKE = 100
 
@@ -78,8 +80,9 @@ def assumed_rate(followers: int) -> float:
     """
     if followers == 0:
         return 0.0
-    weight = 0.1 if followers < 10 else (1 + math.floor(2 * math.log10(followers))) / 2  # noqa: PLR2004
-    return weight / 2.5
+    if followers < _FEW_FOLLOWERS:
+        return 0.1 / _WEIGHT_AT_100
+    return (1 + math.floor(2 * math.log10(followers))) / 2 / _WEIGHT_AT_100
 
 
 def histogram(connection: Connection) -> Histogram:
