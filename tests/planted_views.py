@@ -15,7 +15,7 @@ WHILE_READ = (
 
 _OPEN = "    marker = open_to_build(redis, key, limits.feed_ttl_seconds)\n"
 _READ = "    found = read_sql()\n"
-_WRITE = "    marker = lists.add_put(trip, key, post_id, stores.limits)\n"
+_WRITE = "    marker = celebrities.add_post(trip, author, post_id, stores.limits)\n"
 _NEXT = "    trip.then()\n"
 _PUT = "    celebrities.add_put(trip, author, post_id)\n"
 

@@ -340,22 +340,24 @@ def test_a_celebrity_list_that_is_lost_is_not_an_empty_one(world, is_new):
     assert world.is_exact(1, 9)
 
 
-def test_a_list_that_is_copied_in_the_middle_of_a_put_lacks_nothing(world, monkeypatch):
+@pytest.mark.parametrize("before_stage", range(4))
+def test_a_list_that_is_copied_in_the_middle_of_a_put_lacks_nothing(
+    world, monkeypatch, before_stage
+):
     world.crowd(9, [1])
     world.post(9)
     assert world.is_exact(1)
     world.stores = world.stores.without_near_cache()
 
     class SlowPut(RoundTrip):
-        """A round trip whose stages run one by one, with a read before and after each."""
+        """A round trip whose stages run one by one. A new near cache is filled before one of them."""
 
         def run(self):
-            stages = self._stages
-            for stage in stages:
-                reader.home_page(world.stores, 1, None, 10)
+            for number, stage in enumerate(self._stages):
+                if number == before_stage:
+                    reader.home_page(world.stores, 1, None, 10)
                 self._stages = [stage]
                 super().run()
-                reader.home_page(world.stores, 1, None, 10)
 
     monkeypatch.setattr(celebrity_lists, "RoundTrip", SlowPut)
     world.post(9)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feedsvc.store.redis import delivery, keys, lists
+from feedsvc.store.redis import celebrities, delivery, keys, lists
 from feedsvc.store.redis.delivery import END, START, Slice
 from feedsvc.store.redis.keys import CLUSTER_BUCKETS
 from feedsvc.store.redis.lists import FloorList
@@ -167,7 +167,7 @@ def test_a_celebrity_list_being_built_is_dropped_by_a_take_off(stores):
     key = keys.celebrity_posts(1)
     marker = put_post(stores, 1, POST)
     trip = RoundTrip(stores.redis)
-    is_empty = lists.add_take_off(trip, key, POST)
+    is_empty = celebrities.add_take_off(trip, 1, POST)
     trip.run()
     assert not is_empty.value
     assert not lists.finish(stores.redis, key, marker, FloorList([POST], 0), stores.limits)

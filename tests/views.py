@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from feedsvc.store.redis import keys, lists
+from feedsvc.store.redis import celebrities, keys, lists
 from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.sql.tables import Account, Follow, OutboxRow, Post
 
@@ -12,7 +12,7 @@ from feedsvc.store.sql.tables import Account, Follow, OutboxRow, Post
 def put_post(stores, author, post_id):
     """Put a post only on its author's celebrity list. Return the marker under which to build it."""
     trip = RoundTrip(stores.redis)
-    marker = lists.add_put(trip, keys.celebrity_posts(author), post_id, stores.limits)
+    marker = celebrities.add_post(trip, author, post_id, stores.limits)
     trip.run()
     return marker.value
 

@@ -34,16 +34,16 @@ def put(stores: Stores, author: int, post_id: int) -> None:
     A reader may have asked for the id before the post existed, and have cached that there is no
     such post. So the cached bytes are dropped first. A list that was absent is built from SQL.
     """
-    key = keys.celebrity_posts(author)
     trip = RoundTrip(stores.redis)
     trip.ask("DEL", keys.post(post_id))
     trip.then()
-    marker = lists.add_put(trip, key, post_id, stores.limits)
+    marker = celebrities.add_post(trip, author, post_id, stores.limits)
     trip.then()
     celebrities.add_put(trip, author, post_id)
     trip.run()
     if marker.value is not None:
-        lists.finish(stores.redis, key, marker.value, _read_sql(stores, author), stores.limits)
+        key, newest = keys.celebrity_posts(author), _read_sql(stores, author)
+        lists.finish(stores.redis, key, marker.value, newest, stores.limits)
 
 
 def put_listed(stores: Stores, post_ids: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""The sorted set `celebrities`: the authors with anything on their celebrity list.
+"""Celebrity lists, and the sorted set `celebrities` of the authors with anything on their list.
 
 The set may also have authors whose list has become empty. Such an author costs a read one empty
 list, and no post is missed. The score of an author only tells whether the author was put again.
@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from feedsvc.store.redis import invalidation_log, lists
+from feedsvc.store.redis import invalidation_log
 from feedsvc.store.redis.keys import CELEBRITIES, celebrity_posts
-from feedsvc.store.redis.round_trip import RoundTrip
+from feedsvc.store.redis.lists import Marker
+from feedsvc.store.redis.round_trip import RoundTrip, fresh_token
 from feedsvc.store.redis.scripts import (
     FINISH_AUTHORS,
     OPEN_AUTHORS,
     PUT_AUTHOR,
+    PUT_POST,
     REMOVE_AUTHOR,
-    fresh_token,
+    TAKE_OFF_POST,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from feedsvc.settings import Settings
     from feedsvc.store.redis.cluster import Redis
     from feedsvc.store.redis.round_trip import Answer
 
@@ -43,6 +46,25 @@ def add_put(trip: RoundTrip, author: int, post_id: int) -> None:
     invalidation_log.add(trip, author, post_id)
 
 
+def add_post(trip: RoundTrip, author: int, post_id: int, limits: Settings) -> Answer[Marker | None]:
+    """Put a post at the head of its author's list, in a round trip. `add_put` has to follow.
+
+    The answer is None if the list is valid. Otherwise it is the marker under which the caller has
+    to build the list.
+    """
+    trim_at = limits.feed_cap + limits.feed_slack
+    args = (post_id, limits.feed_cap, trim_at, fresh_token(), limits.feed_ttl_seconds)
+    return trip.script(PUT_POST, [celebrity_posts(author)], *args, parse=_building)
+
+
+def add_take_off(trip: RoundTrip, author: int, post_id: int) -> Answer[int]:
+    """Take a post off its author's list, in a round trip.
+
+    The answer is 1 if nothing is left on the list and nothing is below its floor, otherwise 0.
+    """
+    return trip.script(TAKE_OFF_POST, [celebrity_posts(author)], post_id)
+
+
 def take_off(redis: Redis, posts: Mapping[int, int]) -> None:
     """Take posts off their lists, and remove each author whose list is empty then.
 
@@ -52,10 +74,7 @@ def take_off(redis: Redis, posts: Mapping[int, int]) -> None:
     trip = RoundTrip(redis)
     numbers = {author: ask_number(trip, author) for author in set(posts.values())}
     trip.then()
-    is_empty = [
-        (author, lists.add_take_off(trip, celebrity_posts(author), post_id))
-        for post_id, author in posts.items()
-    ]
+    is_empty = [(author, add_take_off(trip, author, post_id)) for post_id, author in posts.items()]
     trip.run()
     empty = {author for author, answer in is_empty if answer.value}
     remove(redis, {author: numbers[author].value for author in empty})
@@ -96,3 +115,7 @@ def open_to_build(redis: Redis) -> str | None:
 def finish(redis: Redis, marker: str, authors: Iterable[int]) -> None:
     """Make the set valid with authors that were read from SQL, unless it has another marker."""
     FINISH_AUTHORS.run(redis, [CELEBRITIES], marker, _VALID + fresh_token(), *authors)
+
+
+def _building(marker: bytes | None) -> Marker | None:
+    return None if marker is None else Marker.parse(marker)

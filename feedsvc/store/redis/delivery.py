@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from feedsvc.store.redis.round_trip import RoundTrip, stream
-from feedsvc.store.redis.scripts import DELIVER_SLICE, fresh_token
+from feedsvc.store.redis.round_trip import RoundTrip, fresh_token, stream
+from feedsvc.store.redis.scripts import DELIVER_SLICE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence

@@ -13,8 +13,8 @@ import math
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from feedsvc.store.redis.keys import INVALIDATION_LOG
-from feedsvc.store.redis.round_trip import RoundTrip
-from feedsvc.store.redis.scripts import LOG_INVALIDATION, OPEN_LOG, fresh_token
+from feedsvc.store.redis.round_trip import RoundTrip, fresh_token
+from feedsvc.store.redis.scripts import LOG_INVALIDATION, OPEN_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

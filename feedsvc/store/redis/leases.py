@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from feedsvc.store.redis.round_trip import RoundTrip
-from feedsvc.store.redis.scripts import STORE_LEASED, fresh_token
+from feedsvc.store.redis.round_trip import RoundTrip, fresh_token
+from feedsvc.store.redis.scripts import STORE_LEASED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -27,13 +27,11 @@ from typing import TYPE_CHECKING, NamedTuple, cast, overload
 
 from redis import RedisError
 
+from feedsvc.store.redis.round_trip import fresh_token
 from feedsvc.store.redis.scripts import (
     FINISH_LIST,
     OPEN_LIST,
-    PUT_POST,
     STORE_TAIL_HINT,
-    TAKE_OFF_POST,
-    fresh_token,
 )
 
 if TYPE_CHECKING:
@@ -261,25 +259,6 @@ def build(redis: Redis, key: str, limits: Settings, read_sql: Callable[[], Floor
     if marker is not None:
         finish(redis, key, marker, found, limits)
     return found
-
-
-def add_put(trip: RoundTrip, key: str, post_id: int, limits: Settings) -> Answer[Marker | None]:
-    """Put a post at the head of a list, in a round trip.
-
-    The answer is None if the list is valid. Otherwise it is the marker under which the caller has
-    to build the list.
-    """
-    trim_at = limits.feed_cap + limits.feed_slack
-    args = (post_id, limits.feed_cap, trim_at, fresh_token(), limits.feed_ttl_seconds)
-    return trip.script(PUT_POST, [key], *args, parse=_building)
-
-
-def add_take_off(trip: RoundTrip, key: str, post_id: int) -> Answer[int]:
-    """Take a post off a list.
-
-    The answer is 1 if nothing is left on the list and nothing is below its floor, otherwise 0.
-    """
-    return trip.script(TAKE_OFF_POST, [key], post_id)
 
 
 def _building(marker: bytes | None) -> Marker | None:

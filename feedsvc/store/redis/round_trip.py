@@ -10,6 +10,7 @@ relations.value, ids.value
 
 from __future__ import annotations
 
+import secrets
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -120,6 +121,11 @@ def read_strings(redis: Redis, keys: Sequence[str]) -> list[Any]:
     values: Answer[list[Any]] = trip.ask("MGET", *keys)
     trip.run()
     return values.value
+
+
+def fresh_token() -> str:
+    """Return a token that was never used before, for the marker of a view."""
+    return secrets.token_hex(8)
 
 
 def stream(redis: Redis, script: Script, calls: Callable[[], Iterable[Call]]) -> list[Any]:

@@ -6,7 +6,6 @@ Each part opens with its keys, arguments, result and invariant.
 from __future__ import annotations
 
 import hashlib
-import secrets
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -77,8 +76,3 @@ ALL = (
     LOG_INVALIDATION,
     OPEN_LOG,
 )
-
-
-def fresh_token() -> str:
-    """Return a token that was never used before."""
-    return secrets.token_hex(8)
