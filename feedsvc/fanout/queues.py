@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FANOUT_QUEUE = "feedsvc.fanout"
 LARGE_QUEUE = "feedsvc.fanout-large"
 LINK_TASK = "feedsvc.fanout.link"
-MICRO_BATCH_TASK = "feedsvc.fanout.micro_batches"
+MICRO_BATCH_TASK = "feedsvc.fanout.small"
 
 # A fan-out to more followers than this goes to the queue of large ones: it is more than one link of
 # the default size.
