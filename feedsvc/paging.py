@@ -103,7 +103,7 @@ class Posts(Protocol):
         """Return the lowest `count` visible posts above a position, not in `shown`, ascending."""
 
     def ids_above(self, position: int) -> list[int]:
-        """Return all ids above a position, also those of posts that are not visible."""
+        """Return all ids above a position, visible or not."""
 
 
 def start(kind: Kind, cursor: str | None) -> Cursor:

@@ -6,10 +6,11 @@ import pytest
 import redis
 
 from feedsvc import paging, post_ids
+from feedsvc.cache import home_lists
 from feedsvc.feed import reader
 from feedsvc.store.redis import lists
 from tests.cluster import single_server
-from tests.world import World
+from tests.world import World, post_id
 
 VIEWER, SOME, OTHERS = 1, 8, 9
 PAGE = 2
@@ -125,6 +126,51 @@ def test_posts_of_the_last_seconds_cost_no_sql(costs):
     for _ in range(3):
         costs.page()
     assert costs.sql == [0, 0, 0]
+
+
+@single_server
+def test_a_page_beyond_the_head_reads_the_whole_home_list_and_no_sql(
+    world, costs, settled, monkeypatch
+):
+    costs.page()
+    monkeypatch.setattr(lists, "HEAD_PAGE", 20)  # so that a page of 9 begins with a head of 8 ids
+    costs.page(9)
+    page = costs.page(9)
+    assert [post_id(body) for body in page.items] == world.oracle.feed(VIEWER)[:9]
+    assert costs.trips[-1] == 2, "the head, and the whole list"
+    assert costs.sql[-1] == 0
+
+
+@pytest.mark.parametrize("happening", ["a move", "a trim", "a rebuild"])
+def test_a_home_list_that_changes_after_its_head_was_read_costs_no_post(
+    world, settled, monkeypatch, happening
+):
+    """The whole list is read later than the head and the celebrity lists."""
+    monkeypatch.setattr(lists, "HEAD_PAGE", 20)
+    expected = world.oracle.feed(VIEWER)
+    listed = world.post(SOME)
+    real = home_lists.read_whole
+
+    def changes_first(stores, viewer):
+        monkeypatch.setattr(home_lists, "read_whole", real)
+        if happening == "a rebuild":
+            stores.redis.delete(stores.keys.homefeed(viewer))
+        world.drain()
+        world.sweep()
+        if happening == "a trim":
+            for _ in range(stores.limits.feed_slack + 1):
+                world.post(OTHERS)
+            world.drain()
+            world.sweep()
+        return real(stores, viewer)
+
+    monkeypatch.setattr(home_lists, "read_whole", changes_first)
+    page = reader.home_page(world.stores, VIEWER, None, 9)
+    assert home_lists.read_whole is real, "the page needs more than the head"
+    shown = [post_id(body) for body in page.items]
+    assert shown == sorted(shown, reverse=True)
+    assert shown[-8:] == expected[:8]
+    assert listed in shown
 
 
 def test_a_page_that_is_there_does_not_fail_for_its_note(world, costs, monkeypatch):

@@ -47,7 +47,7 @@ def put(stores: Stores, author: int, post_id: int) -> None:
 
 
 def put_listed(stores: Stores, post_ids: Sequence[int]) -> None:
-    """Put those of the posts on their lists, perhaps again, that SQL has there."""
+    """Put posts on their lists again, except posts that SQL does not have there."""
     with stores.sql.reading() as connection:
         listed = connection.execute(_LISTED, {"posts": post_ids}).all()
     for row in listed:
@@ -65,7 +65,7 @@ def take_off(stores: Stores, posts: Mapping[int, int]) -> None:
 
 
 def rebuild(stores: Stores, author: int) -> FloorList:
-    """Return the author's list as SQL has it now, and store it unless something changed meanwhile."""
+    """Return the author's list as SQL has it now. Store it unless something changed meanwhile."""
     key = keys.celebrity_posts(author)
     return lists.build(stores.redis, key, stores.limits, lambda: _read_sql(stores, author))
 

@@ -1,4 +1,4 @@
-"""The SQL queries of feeds: they fill home lists, and answer below the horizon to the first post."""
+"""The SQL queries of feeds. They fill home lists, and answer below the horizon."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _Newest = aliased(Post, name="newest")
 # little.
 _PASSES = (1, 4, 32)
 _WORTH = 8
-# For each post of a page, this many posts of any author are scanned first. Asking authors one by one
-# takes ten times as long.
+# For each post of a page, this many posts of any author are scanned first. Asking authors one by
+# one takes ten times as long.
 _NEARBY = 64
 
 _VIEWER, _AUTHOR = bindparam("viewer", type_=BigInteger), bindparam("author", type_=BigInteger)
@@ -62,7 +62,7 @@ _LISTED_AUTHORS = (
 
 
 class _Form(NamedTuple):
-    """What the text of a statement depends on.
+    """The properties that the text of a statement depends on.
 
     A statement is built once for each form, because building takes longer than running it.
     """
@@ -82,7 +82,7 @@ class _Form(NamedTuple):
 def pushed(stores: Stores, connection: Connection, viewer: int, count: int) -> list[int]:
     """Return the newest posts that belong on the viewer's home list.
 
-    These are the posts routed to push of all its followees, muted or not, and its own.
+    All its followees count, muted or not, and the viewer itself. Pulled posts are on no home list.
     """
     query = _pushed(_Form.of(stores, count, "newest first"))
     return list(connection.scalars(query, {"viewer": viewer, **_limits(count)}))
@@ -91,9 +91,9 @@ def pushed(stores: Stores, connection: Connection, viewer: int, count: int) -> l
 def delivered(
     stores: Stores, connection: Connection, viewer: int, *, above: int, below: int
 ) -> list[int]:
-    """Return the posts strictly between two ids that the viewer's home list must have.
+    """Return the posts strictly between two ids that were pushed to the viewer's feed.
 
-    These are the posts that were pushed to every feed.
+    Only posts that were pushed to every feed count. So the viewer's home list must have them.
     """
     query = _delivered(_Form.of(stores, None, "newest first"))
     return list(connection.scalars(query, {"viewer": viewer, "above": above, "below": below}))

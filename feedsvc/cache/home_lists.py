@@ -1,4 +1,4 @@
-"""`homefeed:<viewer>`: the ids that were pushed to one viewer, and the rebuild of an absent list."""
+"""`homefeed:<viewer>`: the ids that were pushed to one viewer. An absent list is rebuilt."""
 
 from __future__ import annotations
 

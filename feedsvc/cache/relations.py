@@ -1,6 +1,7 @@
 """`relations:<viewer>`: the accounts whose posts the viewer sees.
 
-These are its followees and itself, without muted accounts and without blocks in either direction.
+The viewer sees its followees and itself, without accounts that it mutes, that it blocks or that
+block it.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Merged:
     authors: AbstractSet[int]
 
     def below(self, position: int, count: int) -> list[int]:
-        """Return the highest `count` ids below a position, descending; fewer if there are no more."""
+        """Return the highest `count` ids below a position, descending."""
         recent: list[int] | None = []
         if self.cached:
             max_scan = _SCAN_PER_LIST * len(self.cached)
@@ -66,7 +66,7 @@ class Merged:
         return sorted(found)[:count]
 
     def _in_lists(self, position: int, count: int, lowest: int) -> tuple[set[int], int]:
-        """Return ids that may be among the first `count`, and an id below which none of them is."""
+        """Return candidates for the highest `count` ids, and a lower bound of them."""
         tops = [_top_below(each, position) for each in self.cached]
         if len(tops) > count:
             # No two lists share a post. So `count` posts are at or above this top, and a list whose

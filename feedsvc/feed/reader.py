@@ -1,8 +1,8 @@
 """Read a home feed: celebrity lists first, the home list after them, SQL at and below the horizon.
 
 The order matters for a post that is just being moved. The fan-out puts the post into the home lists
-before it takes the post off the celebrity list. So a read that misses the post on the celebrity list
-finds it in the home list, which is read later.
+before it takes the post off the celebrity list. So a read that misses the post on the celebrity
+list finds it in the home list, which is read later.
 
 A warm first page is one round trip without SQL. It is one more for posts that this process has not
 shown lately.
@@ -55,9 +55,10 @@ def home_page(stores: Stores, viewer: int, cursor: str | None, limit: int) -> Pa
 class Feed:
     """A viewer's feed at one moment: lists above their horizon, and SQL for posts below it.
 
-    `cached` and `fetched` are the celebrity lists: from the near cache, and from Redis in this read.
-    If only the head of the home list was read, the feed reads the whole list as soon as a page needs
-    ids below the head. The celebrity lists were read before, so the order of reading stays right.
+    `cached` and `fetched` are the celebrity lists: from the near cache, and from Redis in this
+    read. If only the head of the home list was read, the feed reads the whole list as soon as a
+    page needs ids below the head. The celebrity lists were read before, so the order of reading
+    stays right.
     """
 
     stores: Stores
@@ -91,7 +92,7 @@ class Feed:
             found += self._visible(ids)
             if len(found) >= count or not ids:
                 return found[:count]
-            # Some posts were hidden. Try as many again as were tried so far: few steps even if
+            # Some posts were hidden. Doubling the number of tried posts takes few steps, even if
             # nearly all posts are hidden.
             tried += len(ids)
             lowest, wanted = ids[-1], max(count - len(found), tried)

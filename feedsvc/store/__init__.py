@@ -1,4 +1,7 @@
-"""The two stores, opened together, and the limits that both obey."""
+"""The two stores, SQL and Redis, opened together.
+
+Imports nothing of feedsvc above settings, formats and errors.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stores:
-    """What every feature works on: SQL, the truth; Redis, a leased view, with its keys, its limits, this process's copies; figures."""
+    """The stores that every feature works on.
+
+    SQL is the truth. Redis is a leased cache of it, with its keys and limits. `near_cache` is this
+    process's cache of Redis, `usage` the counts that this process has not added to Redis yet.
+    """
 
     sql: Database
     redis: Redis
@@ -30,17 +37,17 @@ class Stores:
     unappliable_changes: set[int] = field(default_factory=set)
 
     def without_near_cache(self) -> Stores:
-        """The same stores, to look at what they hold now: this process has copied nothing."""
+        """Return these stores with an empty near cache, to read what Redis has now."""
         return replace(self, near_cache=NearCache(self.limits.longest_list))
 
     def close(self) -> None:
-        """Give every connection back."""
+        """Close every connection."""
         self.sql.close()
         self.redis.close()
 
 
 def open_stores(settings: Settings, *, database_url: str, redis_url: str) -> Stores:
-    """Stores at these addresses. Connects to nothing yet."""
+    """Return the stores at two addresses. Only a cluster is connected to at once."""
     keys = Keys(CLUSTER_BUCKETS if redis_url.startswith(SCHEME) else 1)
     return Stores(
         Database(database_url), connect(redis_url), keys, settings, NearCache(settings.longest_list)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _MAX_IDS = 4_000_000
 _IDS_AROUND = 40
 
-# The bytes that all cached posts may take together: 32 MB. Each counts 200 bytes more for the objects
-# around it.
+# The bytes that all cached posts may take together: 32 MB. Each counts 200 bytes more for the
+# objects around it.
 _MAX_BYTES = 32 << 20
 _BYTES_AROUND = 200
 
@@ -39,9 +39,9 @@ class NearCache:
     """Copies that every read brings up to date, and that are exact as of the read's snapshot.
 
     A read asks the invalidation log in its first round trip (`ask`) and gets a snapshot. Entries of
-    the log have numbers without gaps. If an entry may be missing, or the log has another marker, the
-    near cache starts again (`reload`). A post that is taken off a celebrity list stays in its copy:
-    the post is in the home lists by then, and readers drop repeats.
+    the log have numbers without gaps. If an entry may be missing, or the log has another marker,
+    the near cache starts again (`reload`). A post that is taken off a celebrity list stays in its
+    copy: the post is in the home lists by then, and readers drop repeats.
 
     Threads share the near cache. Every change is made under the lock, and ends by replacing
     `_snapshot`. A read takes no lock: it uses the snapshot that it got. Lists and bodies are
@@ -100,7 +100,7 @@ class NearCache:
         return list(map(now.bodies.get, post_ids))
 
     def store_bodies(self, snapshot: Snapshot, bodies: Mapping[int, Body]) -> None:
-        """Cache posts that were read at `snapshot`, except those that have changed since then."""
+        """Cache posts that were read at `snapshot`, except posts that have changed since then."""
         with self._lock:
             since = self._since(snapshot)
             if since is None or any(map(_is_of_any_posts, since)):

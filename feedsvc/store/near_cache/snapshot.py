@@ -49,7 +49,7 @@ class CachedList(NamedTuple):
         return not self.ids and self.floor == 0
 
     def with_post(self, post_id: int) -> CachedList:
-        """Return a copy with one more post. A reader may be using this one, so it does not change."""
+        """Return a copy with one more post. This one does not change: a reader may use it."""
         at = bisect_left(self.ids, post_id)
         if at < len(self.ids) and self.ids[at] == post_id:
             return self
@@ -70,7 +70,7 @@ GONE = Body(0, b"")
 
 
 class RecentPosts(NamedTuple):
-    """All posts above `floor` of all cached lists, perhaps with others, ascending. It never changes.
+    """All posts above `floor` of all cached lists, perhaps with others, ascending. Immutable.
 
     `authors` has the author of each id. A first page scans about thirty of these posts instead of
     every list.
@@ -83,7 +83,7 @@ class RecentPosts(NamedTuple):
     def below(
         self, position: int, count: int, authors: Collection[int], max_scan: int
     ) -> list[int] | None:
-        """Return the highest `count` posts of these authors below a position, descending.
+        """Return the highest `count` posts of the authors below a position, descending.
 
         Return None if fewer than `count` matches are found within `max_scan` entries.
         """
@@ -97,7 +97,10 @@ class RecentPosts(NamedTuple):
         return None
 
     def above(self, position: int, authors: Collection[int]) -> list[int] | None:
-        """Return all posts of these authors above a position, ascending; None if some may be missing."""
+        """Return all posts of the authors above a position, ascending.
+
+        Return None if some posts may be missing.
+        """
         if position < self.floor:
             return None
         start = bisect_left(self.ids, position + 1)
@@ -150,7 +153,7 @@ _LOAD = itemgetter(CachedList._fields.index("load"))
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one read knows: the near cache as it was when the read asked, and the news since then.
+    """The near cache as it was when one read asked, and the news since then.
 
     `marker` and `number` say up to which entry of the invalidation log the snapshot is exact.
     `authors` has each author with anything on its list, and the number of its latest put.
@@ -166,17 +169,17 @@ class Snapshot:
     number: int
     authors: dict[int, int]
     lists: OrderedDict[int, CachedList] = field(default_factory=OrderedDict)
-    # Lists of later loads are ignored: a post that such a list lacks may have moved into a home list
-    # that this read has already fetched.
+    # Lists of later loads are ignored: a post that such a list lacks may have moved into a home
+    # list that this read has already fetched.
     loads: int = 0
-    # No list of these loads has a higher floor.
+    # No list of the loads up to this one has a higher floor.
     highest_floor: int = 0
     recent: RecentPosts = _NO_POSTS
     bodies: dict[int, Body] = field(default_factory=dict)
     news: Sequence[Invalidation] = ()
 
     def celebrities_among(self, authors: frozenset[int]) -> AbstractSet[int]:
-        """Return the accounts among these that may have something on their celebrity list."""
+        """Return the accounts among `authors` that may have anything on their celebrity list."""
         # An operation on the keys of a dictionary is atomic, so no lock is needed.
         if len(self.authors) < len(authors):
             found: AbstractSet[int] = authors.intersection(self.authors)

@@ -1,6 +1,6 @@
 """Celebrity lists, and the sorted set `celebrities` of the authors with anything on their list.
 
-The set may also have authors whose list has become empty. Such an author costs a read one empty
+The set may also have authors whose list has become empty. This costs a read one empty
 list, and no post is missed. The score of an author only tells whether the author was put again.
 """
 
@@ -40,7 +40,7 @@ def put(redis: Redis, author: int, post_id: int = invalidation_log.WHOLE_LIST) -
 
 
 def add_put(trip: RoundTrip, author: int, post_id: int) -> None:
-    """Add to a round trip what `put` does, behind the stage that writes the list."""
+    """Add the commands of `put` to a round trip, behind the stage that writes the list."""
     trip.script(PUT_AUTHOR, [CELEBRITIES], author, _BUILDING + fresh_token())
     trip.then()
     invalidation_log.add(trip, author, post_id)
@@ -86,9 +86,9 @@ def ask_number(trip: RoundTrip, author: int) -> Answer[float | None]:
 
 
 def remove(redis: Redis, numbers: Mapping[int, float | None]) -> None:
-    """Remove authors, except those that were put again since they had these numbers.
+    """Remove authors, except authors that were put again since their number was read.
 
-    An author with the number None was not in the set.
+    The number None means that the author was not in the set.
     """
     trip = RoundTrip(redis)
     for author, number in numbers.items():

@@ -2,9 +2,9 @@
 
 A server may come back with older data: restarted from a snapshot, or failed over to a replica that
 lagged. Its views then look valid and are not. So each new connection compares the run of the server
-with the run under which the data were written, before its first command. If the two differ, all data
-are deleted in the same atomic step. A restart and a failover end every connection, so every process
-connects anew. On a cluster each node is checked by itself.
+with the run under which the data were written, before its first command. If the two differ, all
+data are deleted in the same atomic step. A restart and a failover end every connection, so every
+process connects anew. On a cluster each node is checked by itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from feedsvc.store.redis.cluster import Cluster, Redis
 from feedsvc.store.redis.keys import run_id
 from feedsvc.store.redis.scripts import CHECK_RUN
 
-# What a client raises when the server is down, loading, a replica, full or too slow, or when a
+# Errors of a client when the server is down, loading, a replica, full or too slow, or when a
 # cluster misses a node. It becomes a 503, or exit code 1.
 UNAVAILABLE = (
     redis.ConnectionError,

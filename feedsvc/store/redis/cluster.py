@@ -25,7 +25,7 @@ SCHEME = "redis+cluster://"
 
 
 class Cluster(redis.RedisCluster):
-    """A client of all nodes. It reads the topology at once, from the first named node that answers."""
+    """A client of all nodes. It reads the topology at once, from a named node that answers."""
 
     def __init__(self, url: str, **options: Any) -> None:
         """Connect to `redis+cluster://[user:password@]host:port,host:port`."""
@@ -69,19 +69,26 @@ def named_nodes(url: str) -> list[ClusterNode]:
     nodes = [
         node.rpartition(":") for node in url.removeprefix(SCHEME).rpartition("@")[2].split(",")
     ]
-    return [ClusterNode(host, int(port)) for host, _, port in nodes]  # type: ignore[no-untyped-call]
+    return [
+        ClusterNode(host, int(port))  # type: ignore[no-untyped-call]
+        for host, _, port in nodes
+    ]
 
 
 def node_of(client: Redis, key: str) -> redis.Redis:
     """Return a client of the node that has this key."""
     if not isinstance(client, Cluster):
         return client
-    return client.get_redis_connection(client.get_node_from_key(key))  # type: ignore[no-untyped-call]
+    node = client.get_node_from_key(key)  # type: ignore[no-untyped-call]
+    return client.get_redis_connection(node)
 
 
 @contextlib.contextmanager
 def connected(node: redis.Redis) -> Iterator[Any]:
-    """Yield a connection to a node, and release it. After an error it is closed: answers may be unread."""
+    """Yield a connection to a node, and release it.
+
+    After an error it is closed first, because answers may be unread.
+    """
     connection: Any = node.connection_pool.get_connection()
     try:
         yield connection
@@ -103,7 +110,7 @@ def run_id_of(connection: Any) -> str:
     flags, slots = mine[2].split(","), mine[8:]
     if "master" not in flags or not slots:
         raise redis.ConnectionError(
-            f"{connection.host}:{connection.port} is no primary with slots; only primaries are asked"
+            f"{connection.host}:{connection.port} is no primary with slots: connect to a primary"
         )
     return run_id(_owner(slots))
 

@@ -1,7 +1,7 @@
 """Push a post into many home feeds, in slices.
 
 A slice is one atomic step that pushes into up to a thousand feeds and moves the cursor of the
-fan-out. The cursor is stored beside the feeds, so a slice that runs twice pushes once.
+fan-out. The cursor shares a node with the feeds, so a slice that runs twice pushes once.
 """
 
 from __future__ import annotations
@@ -141,8 +141,8 @@ def earliest(cursors: Iterable[str]) -> str:
 def trim_lengths(limits: Settings) -> tuple[int, int]:
     """Return the fewest ids at which a feed is trimmed, and how many lengths there are from there.
 
-    Each feed has one of these lengths, so that feeds that were filled together are not trimmed
-    together.
+    Each feed has a length of its own among them, so that feeds that were filled together are not
+    trimmed together.
     """
     shortest = limits.feed_cap + (limits.feed_slack + 1) // 2
     return shortest, limits.feed_cap + limits.feed_slack - shortest + 1

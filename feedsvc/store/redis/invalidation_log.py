@@ -1,9 +1,9 @@
-"""The invalidation log: what changed lately on any celebrity list or in any post's bytes.
+"""The invalidation log: the latest changes of celebrity lists and of post bodies.
 
 By this log a process keeps its near cache exact. It is the sorted set `recent-celebrity-posts`.
-Each entry has a number, without gaps. A put writes the list first, then `celebrities`, then the log.
-So a list that was read after a process had applied the log up to a number lacks no put up to that
-number, and the log has all puts since. An edit or a deletion drops the post's bytes first and
+Each entry has a number, without gaps. A put writes the list first, then `celebrities`, then the
+log. So a list that was read after a process had applied the log up to a number lacks no put up to
+that number, and the log has all puts since. An edit or a deletion drops the post's bytes first and
 writes the log then.
 """
 
@@ -64,7 +64,10 @@ def add_changed_posts(redis: Redis, post_ids: Sequence[int]) -> None:
 
 
 def position(redis: Redis) -> tuple[bytes, int]:
-    """Return the marker of the log and the number of its latest entry. Begin a log that was lost."""
+    """Return the marker of the log and the number of its latest entry.
+
+    Begin a log that was lost.
+    """
     marker, number = OPEN_LOG.run(redis, [INVALIDATION_LOG], fresh_token())
     return marker, int(number)
 

@@ -25,15 +25,16 @@ SMALL_FANOUTS = "small-fanouts"
 CELEBRITIES = "celebrities"
 
 # Sorted set: the invalidation log, `number:author:post` by number; then `puts` with the latest
-# number, and a marker. Written by an upload, after `celebrities`, and by an edit or a deletion, after
-# the post's bytes were dropped. Bound: 1,000 entries. Never expires.
+# number, and a marker. Written by an upload, after `celebrities`, and by an edit or a deletion,
+# after the post's bytes were dropped. Bound: 1,000 entries. Never expires.
 INVALIDATION_LOG = "recent-celebrity-posts"
 
-# String: when a calibration began in this database, which is not the database of the service. All of
-# its data may be deleted. Written by a calibration; never expires.
+# String: when a calibration began in this database, which is not the database of the service. All
+# of its data may be deleted. Written by a calibration; never expires.
 CALIBRATION = "calibration"
 
-# Prime, so that ids that are multiples of a power of two spread as well. Three nodes get 7, 8 and 8.
+# Prime, so that ids that are multiples of a power of two spread as well. Three nodes get 7, 8 and
+# 8.
 CLUSTER_BUCKETS = 23
 _SLOTS = 16_384
 

@@ -10,12 +10,12 @@ A valid list has every post that belongs on it and has an id above the floor. It
 ids at or below the floor. A list that is being built says nothing yet, but takes pushes. The marker
 also keeps an empty list in existence, which a push needs.
 
-The head of a home list is as much of it as a first page needs, however long the list is. A list is
-in order of arrival, and a late push puts an older id before newer ids. So the first ids say nothing
-about the other ids. A reader that has read a whole list therefore stores a tail hint in its marker:
-none of the last `length` elements has an id above `highest`. Pushes keep the hint true. Every other
-change of a list writes a marker with another token. A head that leaves out no more than those
-elements is complete above the higher one of `floor` and `highest`.
+The head of a home list is its first part. A first page needs no more, however long the list is. A
+list is in order of arrival, and a late push puts an older id before newer ids. So the first ids say
+nothing about the other ids. A reader that has read a whole list therefore stores a tail hint in its
+marker: none of the last `length` elements has an id above `highest`. Pushes keep the hint true.
+Every other change of a list writes a marker with another token. A head that leaves out no more than
+those elements is complete above the higher one of `floor` and `highest`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class TailHint(NamedTuple):
 class Marker(NamedTuple):
     """The last element of a list. `floor` is None while the list is being built.
 
-    No two lists have the same token, and a trim gives a list another one.
+    A token belongs to one list, and a trim gives a list another token.
     """
 
     floor: int | None
@@ -166,8 +166,7 @@ def ask_home(trip: RoundTrip, key: str) -> Answer[HomeList | None]:
 class HeadAnswer:
     """The answers to the four questions about the head of a home list.
 
-    The marker is read first and last. If it is the same both times, the list had only pushes in
-    between.
+    The marker is read first and last. If it has not changed, the list had only pushes in between.
     """
 
     before: Answer[bytes | None]

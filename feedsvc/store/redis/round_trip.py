@@ -74,7 +74,8 @@ class RoundTrip:
         """Add a command to the current stage.
 
         `options` tell the client library how to read the answer, as its own methods do
-        (`withscores=True`, `get=True`). `parse` turns what the library returns into the value.
+        (`withscores=True`, `get=True`). `parse` turns the answer that the library returns into the
+        value.
         """
         answer = Answer(command, options, parse)
         self._stages[-1].append(answer)
@@ -91,7 +92,7 @@ class RoundTrip:
         return self.ask("EVALSHA", script.sha, len(keys), *keys, *args, parse=parse)
 
     def then(self) -> None:
-        """Begin a stage: what follows runs after everything that was added before."""
+        """Begin a stage: later questions run after all questions that were added before."""
         self._stages.append([])
 
     def run(self) -> None:
@@ -112,7 +113,7 @@ class RoundTrip:
 
 
 def read_strings(redis: Redis, keys: Sequence[str]) -> list[Any]:
-    """Return the values of strings in the order of their keys, in one round trip; None if absent."""
+    """Return strings in the order of their keys, in one round trip; None for an absent one."""
     trip = RoundTrip(redis)
     if isinstance(redis, Cluster):
         answers: list[Answer[Any]] = [trip.ask("GET", key) for key in keys]
@@ -187,7 +188,7 @@ def _run_on_one(redis: SingleRedis, answers: Sequence[Answer[Any]]) -> None:
 
 
 def _exchange(redis: SingleRedis, message: bytes, count: int) -> list[Any]:
-    """Do what `connected` does, without the cost of a context manager."""
+    """Send a message and read its answers; like `connected`, without a context manager's cost."""
     pool = redis.connection_pool
     connection: Any = pool.get_connection()
     try:

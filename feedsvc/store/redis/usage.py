@@ -1,4 +1,4 @@
-"""Count what all processes do: feed pages minute by minute, and the reads of a sample of viewers.
+"""Counts of all processes: feed pages minute by minute, and the reads of a sample of viewers.
 
 `figures:<minute>` has the durations of feed pages, the celebrity lists merged for them, and
 processor time. A process counts by itself and adds its counts to the hash once a second, in the
@@ -6,8 +6,8 @@ round trip of a read. So counting costs no trip, and a process that dies loses o
 Durations are counted in buckets, each 19 % wider than the one before.
 
 `reads:<day>` has the reads of a sixteenth of the viewers, the same viewers every day, chosen by a
-hash of their id. This is enough to know the mix of readers, and takes about 4 MB a day for a million
-of them.
+hash of their id. This is enough to know the mix of readers, and takes about 4 MB a day for a
+million of them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ _SCAN_COUNT = 1_000
 
 @dataclass(frozen=True)
 class Pages:
-    """The feed pages of a window. Percentiles, up to 19 % too high, and means are None without pages.
+    """The feed pages of a window.
+
+    Percentiles, up to 19 % too high, and means are None if there were no pages.
 
     `processor_seconds`: of the processes that serve feeds and run tasks, without the stores. None
     if no process has counted any.
@@ -94,7 +96,7 @@ class UsageCounter:
             self._add(trip)
 
     def hand_over(self, redis: Redis) -> None:
-        """Do what `add` does in a round trip of its own, for a process that serves no feeds."""
+        """Add the counts in a round trip of its own, for a process that serves no feeds."""
         trip = RoundTrip(redis)
         self.add(trip)
         trip.run()
@@ -159,7 +161,7 @@ def add_read(stores: Stores, trip: RoundTrip, viewer: int) -> None:
 
 
 def sampled_reads(stores: Stores) -> Reads:
-    """Return the reads of the last days. Hashes are read in steps, so no other command waits long."""
+    """Return the reads of the last days. Hashes are scanned, so no other command waits long."""
     by_viewer: Counter[int] = Counter()
     seconds, today = 0.0, _today()
     for number in range(stores.keys.buckets):
