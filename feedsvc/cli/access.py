@@ -30,7 +30,9 @@ def token(account: int, scope: str, ttl: int, as_json: bool) -> None:
     """Print a token signed with the service's key."""
     scopes = scope.split()
     if not scopes or not set(scopes) <= set(SCOPES):
-        raise click.BadParameter(f"must be of {', '.join(SCOPES)}", param_hint="--scope")
+        raise click.BadParameter(
+            f"must be one or more of {', '.join(SCOPES)}", param_hint="--scope"
+        )
     settings = load_settings()
     if settings.jwt_jwks is not None:
         raise FeedsvcError(
