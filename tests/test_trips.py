@@ -147,6 +147,7 @@ def test_a_home_list_that_changes_after_its_head_was_read_costs_no_post(
 ):
     """The whole list is read later than the head and the celebrity lists."""
     monkeypatch.setattr(lists, "HEAD_PAGE", 20)
+    reader.home_page(world.stores, VIEWER, None, PAGE)  # stores the tail hint
     world.post(SOME)
     real = home_lists.read_whole
 
