@@ -11,13 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.service import WORKERS, opened
-from feedsvc.cli.replay import deployment_of
 from feedsvc.graph import generate
 from feedsvc.planning import calibrated
 from feedsvc.planning.replay import follow_graph
 from feedsvc.planning.replay.simulation import pulled_accounts, simulate
 from feedsvc.planning.replay.workload import Rates
 from feedsvc.planning.replay.workload import generate as generate_events
+from feedsvc.planning.replay.write_path import deployment_of
 from feedsvc.routing.policy import Thresholds
 
 if TYPE_CHECKING:

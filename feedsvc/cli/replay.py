@@ -12,29 +12,23 @@ from tqdm import tqdm
 
 from feedsvc.cli.output import json_option, opened, show
 from feedsvc.cli.replay_table import table
-from feedsvc.fanout import done, lanes
-from feedsvc.fanout.queues import LARGE
 from feedsvc.formats import MAX_ID
 from feedsvc.planning import calibrated
 from feedsvc.planning.replay import follow_graph, recorded
 from feedsvc.planning.replay.recent_days import recent_days
 from feedsvc.planning.replay.simulation import pulled_accounts, simulate
 from feedsvc.planning.replay.workload import READS_PER_POST, Rates, generate
-from feedsvc.planning.replay.write_path import Deployment
+from feedsvc.planning.replay.write_path import Deployment, deployment_of
 from feedsvc.routing import next_route
 from feedsvc.routing.policy import Thresholds, demote_at_in_ratio
 
 if TYPE_CHECKING:
-    from feedsvc.planning.costs import UnitCosts
     from feedsvc.planning.replay.follow_graph import FollowGraph
     from feedsvc.planning.replay.workload import Workload
-    from feedsvc.settings import Settings
     from feedsvc.store import Stores
 
 _EVENTS = 1_000_000
 _DAY_SECONDS = 86_400
-# The sweep takes a delivered post off its author's list half a second late, on average.
-_TAKE_OFF_SECONDS = done.TAKE_OFF_AFTER.total_seconds() + 0.5
 _rate = click.FloatRange(0, 1e6, min_open=True)
 
 
@@ -122,25 +116,11 @@ def simulate_command(
     show({**about, "thresholds": rows}, as_json, lambda: table(about, rows))
 
 
-def deployment_of(limits: Settings, workers: int, costs: UnitCosts) -> Deployment:
-    """Return the deployment that the settings describe, with this number of workers."""
-    return Deployment(
-        workers=workers,
-        batch=limits.fanout_batch,
-        slice=limits.fanout_slice,
-        large=LARGE,
-        lanes=lambda followers: lanes.count(followers, limits.fanout_batch),
-        take_off_seconds=_TAKE_OFF_SECONDS,
-        cap=limits.feed_cap,
-        costs=costs,
-    )
-
-
 def _recorded(path: Path, graph: FollowGraph) -> tuple[Workload, dict[str, Any]]:
     size = path.stat().st_size if path.is_file() else None
     with _bar("B", "events", size) as bar:
         try:
-            recording = recorded.read(path, graph, lambda done: _progress(bar, done, size))
+            recording = recorded.read(path, graph, lambda at: bar.update(at - bar.n))
         except recorded.BadRecording as error:
             raise click.BadParameter(str(error), param_hint="--recorded") from None
     return recording.workload, {"source": "recorded", "of_unknown_accounts": recording.unknown}
@@ -190,6 +170,6 @@ def _bar(unit: str, what: str, total: int | None = None) -> tqdm[Any]:
     return tqdm(total=total, unit=unit, unit_scale=True, desc=what, disable=None, leave=False)
 
 
-def _progress(bar: tqdm[Any], done: int, total: int | None) -> None:
+def _progress(bar: tqdm[Any], more: int, total: int) -> None:
     bar.total = total
-    bar.update(done - bar.n)
+    bar.update(more)

@@ -63,11 +63,8 @@ class _ScratchDatabase(Database):
         ):
             yield self._connection
 
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """Like `reading`: the scratch database has no other writer."""
-        with self.reading() as connection:
-            yield connection
+    # The scratch database has no other writer.
+    writing = reading
 
 
 @contextmanager

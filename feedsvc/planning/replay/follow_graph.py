@@ -100,7 +100,7 @@ def follow_graph_of(
 def load(stores: Stores, progress: Callable[[int, int], None] = lambda *_: None) -> FollowGraph:
     """Read the whole follow graph from SQL. Raises `NoAccounts`.
 
-    `progress` gets the number of follows read, and the number of all follows.
+    `progress` gets the number of follows read since its last call, and the number of all follows.
     """
     with stores.sql.reading() as connection:
         rows = connection.execute(_ACCOUNTS).all()
@@ -110,7 +110,7 @@ def load(stores: Stores, progress: Callable[[int, int], None] = lambda *_: None)
         posts = {row.author_id: row.posts for row in connection.execute(_POST_COUNTS)}
         return follow_graph_of(
             array("q", (row.id for row in rows)),
-            _followers(stores, connection, lambda done: progress(done, follows)),
+            _followers(stores, connection, lambda read: progress(read, follows)),
             last_routes=[row.last_route for row in rows],
             posts=array("I", (posts.get(row.id, 0) for row in rows)),
         )
@@ -119,9 +119,7 @@ def load(stores: Stores, progress: Callable[[int, int], None] = lambda *_: None)
 def _followers(
     stores: Stores, connection: Connection, progress: Callable[[int], None]
 ) -> Iterator[tuple[int, Iterator[int]]]:
-    done = 0
     for followee, joined_ids in followers.of_all(stores, connection):
         follower_ids = joined_ids.split(",")
         yield followee, map(int, follower_ids)
-        done += len(follower_ids)
-        progress(done)
+        progress(len(follower_ids))

@@ -48,7 +48,7 @@ def recent_days(
 ) -> RecentDays:
     """Return the posts of the last `seconds`, and reads drawn at random over that time.
 
-    `progress` gets the number of reads drawn, and the number of all reads.
+    `progress` gets the number of reads drawn since its last call, and the number of all reads.
     """
     source = random.Random(seed)  # noqa: S311 -- a simulation
     number_of = {ident: number for number, ident in enumerate(graph.ids)}
@@ -67,15 +67,13 @@ def recent_days(
         viewers = workload.counted_viewers(len(graph), reads, usage.SAMPLE_ONE_IN, source)
         per_second = usage.SAMPLE_ONE_IN * counted.by_viewer.total() / counted.seconds
         count = round(per_second * seconds)
-    drawn = 0
-
-    def more(number: int) -> None:
-        nonlocal drawn
-        drawn += number
-        progress(drawn, count)
-
     read_seconds, reading = workload.arrivals(
-        source, count / seconds, count, viewers.accounts, viewers.weights, more
+        source,
+        count / seconds,
+        count,
+        viewers.accounts,
+        viewers.weights,
+        lambda drawn: progress(drawn, count),
     )
     return RecentDays(
         Workload(

@@ -16,13 +16,18 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
 
+from feedsvc.fanout import done, lanes
 from feedsvc.fanout.micro_batches import MAX_POSTS
-from feedsvc.fanout.queues import GATHER_SECONDS
+from feedsvc.fanout.queues import GATHER_SECONDS, LARGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from feedsvc.planning.costs import UnitCosts
+    from feedsvc.settings import Settings
+
+# The sweep takes a delivered post off its author's list half a second late, on average.
+_TAKE_OFF_SECONDS = done.TAKE_OFF_AFTER.total_seconds() + 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,20 @@ class Deployment:
         share = push.with_feed / push.followers if push.followers else 0.0
         follower_us = share * self.costs.push_us + (1 - share) * self.costs.skip_us
         return [size * follower_us / 1e6 for size in sizes]
+
+
+def deployment_of(settings: Settings, workers: int, costs: UnitCosts) -> Deployment:
+    """Return the deployment that the settings describe, with this number of workers."""
+    return Deployment(
+        workers=workers,
+        batch=settings.fanout_batch,
+        slice=settings.fanout_slice,
+        large=LARGE,
+        lanes=lambda followers: lanes.count(followers, settings.fanout_batch),
+        take_off_seconds=_TAKE_OFF_SECONDS,
+        cap=settings.feed_cap,
+        costs=costs,
+    )
 
 
 @dataclass(slots=True)

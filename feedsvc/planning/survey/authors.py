@@ -10,7 +10,7 @@ import math
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -136,12 +136,14 @@ class Cells:
     def __init__(self, points: Sequence[int], posting: Posting) -> None:
         self.posting = posting
         self._points = points
-        self._sums: dict[tuple[int, int | None], _Sums] = defaultdict(_Sums)
+        # By size, and by the octave of the rate.
+        self._sums: dict[tuple[int, float], _Sums] = defaultdict(_Sums)
 
     def add(self, accounts: int, followers: int, rate: float, route: str | None) -> None:
         """Add a number of equal accounts. A negative number removes them."""
         has_list = self.posting.has_list(followers, route)
-        sums = self._sums[self.size(followers), math.floor(math.log2(rate)) if rate else None]
+        octave = math.floor(math.log2(rate)) if rate else -math.inf
+        sums = self._sums[self.size(followers), octave]
         sums.accounts += accounts
         sums.posted += accounts * has_list
         sums.pulled += accounts * (route == "pull")
@@ -159,14 +161,9 @@ class Cells:
         bounds = [0, *self._points, 2 * self._points[-1]]
         return [
             Cell(low=bounds[size + 1], high=bounds[size + 2], **vars(sums))
-            for (size, _), sums in sorted(self._sums.items(), key=_by_size_and_rate)
+            for (size, _), sums in sorted(self._sums.items(), key=itemgetter(0))
             if sums.accounts > 0
         ]
-
-
-def _by_size_and_rate(item: tuple[tuple[int, int | None], _Sums]) -> tuple[int, bool, int]:
-    (size, rate), _ = item
-    return size, rate is not None, rate or 0
 
 
 def complete_from(counts: Histogram) -> int:
