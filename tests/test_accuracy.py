@@ -1,4 +1,4 @@
-"""What is made of a sweep: errors, verdicts and the table; nothing here runs one."""
+"""The errors, verdicts and table that follow from a sweep. Nothing here runs a sweep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from feedsvc.planning.costs import UnitCosts
 from feedsvc.planning.survey.aggregates import ListsAt, Survey
 
 LIMITS = SimpleNamespace(fanout_batch=10_000, fanout_slice=1_000)
-# A push costs 10 ms a small post; a merged list 100 us.
+# A small pushed post costs 10 ms, and a merged list 100 µs.
 COSTS = UnitCosts(
     **dict.fromkeys(vars(DEFAULT_COSTS), 0.0) | {"small_fanout_us": 10_000.0, "list_us": 100.0}
 )
@@ -69,7 +69,7 @@ def found(rounds=3):
     return GraphRounds(inputs(), LIMITS, 4, [Round(COSTS, runs) for _ in range(rounds)], "redis 7")
 
 
-def test_push_and_pull_are_differences_and_errors_the_medians_of_ratios():
+def test_an_error_is_the_median_ratio_of_measured_and_predicted_differences():
     pull, middle, push = compare(found())
     assert push.push.measured == pytest.approx([0.04] * 3)
     assert push.push.predicted == pytest.approx([0.04] * 3)
@@ -81,11 +81,11 @@ def test_push_and_pull_are_differences_and_errors_the_medians_of_ratios():
     assert middle.total == pytest.approx([1.009 + 0.5 + 0.204 + 0.016] * 3)
 
 
-def test_a_day_of_the_mix_has_a_hundred_reads_for_each_post():
+def test_the_mix_has_a_hundred_reads_for_each_post():
     assert with_reads_of_mix(inputs()).reads == 700.0
 
 
-def test_the_largest_error_is_judged_and_the_table_goes_into_its_document(tmp_path):
+def test_the_largest_error_is_the_result_and_the_table_goes_into_its_document(tmp_path):
     result = results.complete(
         "accuracy",
         "Accuracy",
