@@ -173,7 +173,7 @@ def list_blocks(call: Call) -> Response:
     answers={200: FollowsAnswer},
 )
 def post_follows(call: Call) -> Response:
-    """Follow and unfollow up to 1,000 accounts at once, with a result for each."""
+    """Apply up to 1,000 follows and unfollows, with a result for each."""
     outcomes = follows.apply_batch(call.stores, [FollowChange(**item) for item in call.body])
     return answer_json({"data": FollowResult().dump(outcomes, many=True)})
 

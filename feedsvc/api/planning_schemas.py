@@ -42,7 +42,7 @@ class PreviewQuery(OrderedLines):
     demote_at = QueryCount(
         load_default=None,
         metadata={
-            "description": "Followers below which it is pushed. Default: today's ratio.",
+            "description": "Followers below which it is pushed. Default: the ratio of today.",
             "example": 40_000,
         },
     )
@@ -273,7 +273,7 @@ class RecommendationAnswer(Schema):
     costs = fields.Nested(CostsAnswer)
     keep = fields.Boolean(
         metadata={
-            "description": "Today's stays: the saving of another is within the noise.",
+            "description": "Today's threshold stays: another one saves less than the noise.",
             "example": False,
         }
     )

@@ -34,7 +34,7 @@ class Strict(Schema):
 
 
 class OrderedLines(Strict):
-    """Input with the two lines of a threshold, of which `demote_at` must not be the higher."""
+    """Input with the two lines of a threshold. `demote_at` must not exceed `promote_at`."""
 
     @validates_schema
     def _in_order(self, data: dict[str, Any], **_: Any) -> None:

@@ -192,7 +192,7 @@ class GuardrailsBody(Strict):
         allow_none=True,
         validate=_ABOVE_0,
         metadata={
-            "description": "Age of the oldest unfinished fan-out that starts load shedding.",
+            "description": "Load shedding starts when the oldest fan-out is this old.",
             "example": 120.0,
         },
     )

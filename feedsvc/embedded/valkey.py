@@ -46,9 +46,9 @@ class EmbeddedValkey:
     socket: Path
     process: subprocess.Popen[bytes] | None
 
-    def url(self, database: int = 0) -> str:
-        """Return the URL of a database of this server, as redis-py spells it."""
-        return f"unix://{self.socket}?db={database}"
+    def url(self) -> str:
+        """Return the URL of database 0, as redis-py spells it."""
+        return f"unix://{self.socket}?db=0"
 
     def broker_url(self) -> str:
         """Return the URL of database 1, the broker, as Celery spells it."""

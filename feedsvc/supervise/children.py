@@ -72,8 +72,8 @@ class Child:
 def end_with_parent(parent: int) -> None:
     """End this process within a quarter of a second after its parent has ended.
 
-    `parent` is the pid of the parent, which may have ended already. On Linux the kernel does this for the direct children of `up`;
-    this function also covers the children of these children (web workers), and macOS.
+    `parent` is the pid of the parent, which may have ended already. On Linux the kernel ends the
+    direct children of `up`. This function also covers their children (web workers), and macOS.
     """
 
     def watch() -> None:
