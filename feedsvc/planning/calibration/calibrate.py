@@ -1,8 +1,8 @@
 """Measure the unit costs of this system.
 
 Each round measures every piece of work once. A unit cost is the median over the rounds, and its
-margin is the half-width of the median's 95 % interval. Some unit costs are differences of two
-measurements, one of which does more of something.
+margin is the half-width of the median's 95 % interval. Some unit costs are the difference of two
+measurements with different amounts of the work.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ _log = structlog.get_logger()
 
 ROUNDS = 9
 _WARM_UP_ROUNDS = 2
-# A process caches the lists of all accounts with a post in the worst case. A service that has just
-# begun counts as the first figure. The memory of the near cache bounds the lists to the second.
+# In the worst case a process caches a list of every account that has posted. A service that has
+# just begun counts as the first figure. The memory of the near cache allows at most the second.
 _LEAST_LISTS, _MOST_LISTS = 2_000, 80_000
 _ANSWER_SECONDS = 1.0
 # Student's t for a 95 % interval of nine rounds. A median varies by a quarter more than a mean,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FOLLOWERS = 2_000
 SMALL = 20
 
-# Ids are as long as those of many apps.
+# Ids have sixteen digits, as in many apps.
 _FIRST = 9_007_199_254_740_000
 _PUSHED_POSTS = 40
 _LISTS_PER_TRIP = 100

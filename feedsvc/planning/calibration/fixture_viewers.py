@@ -4,9 +4,9 @@ Their kinds differ in the celebrity lists that a read merges: no list, a short o
 many lists of one post each. Home feeds hold all posts of the day, also the posts on celebrity
 lists. So a process that sees the lists serves the same pages as a process that sees none.
 
-There are three processes, each with a near cache of its own. The first one caches many more lists
-than viewers merge: the memory that a read touches is then in no cache of the processor, and few of
-the latest posts belong to one viewer. The second one caches few lists, the third one none.
+Three processes read, each with a near cache of its own. The first one caches many more lists than
+the viewers merge. So the memory that a read touches is in no cache of the processor, and few of the
+latest posts belong to one viewer. The second process caches few lists, and the third one none.
 """
 
 from __future__ import annotations
@@ -74,8 +74,9 @@ _CACHED_ONLY_BELOW = _FIRST - 100_000
 
 
 class FixtureViewers:
-    """Viewers by kind, and their celebrities, each of which belongs to one viewer.
+    """Viewers by kind, and their celebrities.
 
+    A celebrity belongs to one viewer, except the celebrities that the second process caches.
     `more_lists`: how many lists `stores` caches besides the ones that viewers merge.
     """
 
@@ -193,7 +194,7 @@ class FixtureViewers:
         fill_lists(self.stores, young, floor=0)
 
     def _fill_near_cache(self, process: Stores, lists: Mapping[int, list[int]]) -> None:
-        """Let a process cache these lists, stored in random order, and no other list."""
+        """Let a process cache the given lists only. They are stored in random order."""
         authors = list(lists)
         self._source.shuffle(authors)
         snapshot = process.near_cache.reload(*invalidation_log.position(process.redis), authors)

@@ -42,7 +42,10 @@ def spaced(units: Iterable[_T]) -> Iterator[_T]:
 
 
 class Meter:
-    """Measures work on these stores, less what Redis spends on other clients meanwhile."""
+    """Measures the processor time of work on the stores.
+
+    The background load of Redis, from other clients, is subtracted.
+    """
 
     def __init__(self, stores: Stores) -> None:
         """Measure the background load of Redis for half a second."""

@@ -2,8 +2,8 @@
 
 On SQLite they are a file that loses its name once it is open. On PostgreSQL they are a schema, made
 in a transaction that never commits. On Redis they are a logical database, the second one after the
-service's. A crash leaves nothing in SQL. It leaves keys in the scratch database of Redis, with a
-mark, and the next survey or calibration removes them.
+service's. A crash leaves nothing in SQL. It may leave keys in the scratch database of Redis. A mark
+shows that a calibration wrote them, and the next survey or calibration removes them.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def grid(largest: int) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """The sums of accounts with similar follower counts (`low` ≤ followers < `high`) and rates."""
+    """Sums over accounts with similar followers (`low` ≤ followers < `high`) and posting rates."""
 
     low: int
     high: int

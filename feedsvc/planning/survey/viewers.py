@@ -83,7 +83,8 @@ class _Tally:
         # By the highest point of the grid that pulls the followee.
         self._lists = [0] * len(points)
         self._entries = [0.0] * len(points)
-        # By the lowest point that pushes the followee. Every point pulls the last place.
+        # By the lowest point that pushes the followee. The last place is for followees that every
+        # point pulls.
         self._rates = [0.0] * (len(points) + 1)
 
     def add(self, followee: int, followers: int, route: str | None) -> None:
