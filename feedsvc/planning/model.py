@@ -11,11 +11,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from feedsvc.planning import costs as formulas
 from feedsvc.planning.costs import Batches, Pulling, Pushing, UnitCosts
 from feedsvc.planning.survey.aggregates import DAY_SECONDS, Cell, ListsAt, Survey, interpolate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _Work = TypeVar("_Work", Pushing, Pulling)
 
@@ -128,106 +131,78 @@ class Situation:
 
     def predict(self, lines: Lines) -> Prediction:
         """Predict the effect of a pair of thresholds in the long run."""
-        sums = _Sums()
-        for group in self.groups:
-            sums.add(group, self.pulled_share(group, lines), lines)
-        return Prediction(self, lines, sums)
-
-
-@dataclass
-class _Sums:
-    """Daily sums over all accounts, of the pushing and of the pulling."""
-
-    posts: float = 0.0
-    small_posts: float = 0.0
-    links: float = 0.0
-    follower_ids: float = 0.0
-    # The seconds of all jobs, and the sum of their squares.
-    busy: float = 0.0
-    squares: float = 0.0
-    # The followers of the largest account that is pushed.
-    largest_pushed: float = 0.0
-    pulled_accounts: float = 0.0
-    pulled_posts: float = 0.0
-    pulled_lists: float = 0.0
-    pulled_entries: float = 0.0
-    # The followers of the accounts between the thresholds, and of the pulled accounts among them.
-    between: float = 0.0
-    between_pulled: float = 0.0
-
-    def add(self, group: Group, pulled: float, lines: Lines) -> None:
-        """Add a group; `pulled` is the share of its accounts that is pulled."""
-        cell, pushed = group.cell, 1 - pulled
-        posts, jobs = pushed * cell.posts, pushed * group.jobs
-        self.posts += posts
-        self.small_posts += pushed * group.small_posts
-        self.links += posts * group.links
-        self.follower_ids += pushed * cell.follower_ids
-        self.busy += jobs * group.job_seconds
-        self.squares += jobs * group.job_seconds**2
-        if posts:
-            # If a cell is pulled in part, its largest pushed account is just below `promote_at`.
-            is_whole = cell.accounts == 1 or pulled == 0
-            end = cell.high if is_whole else min(cell.high, max(lines.promote_at, cell.low + 1))
-            self.largest_pushed = max(self.largest_pushed, end - 1)
-        self.pulled_accounts += pulled * cell.accounts
-        self.pulled_posts += pulled * cell.posts
-        self.pulled_lists += pulled * cell.posted
-        self.pulled_entries += pulled * cell.entries
-        if not group.pin:
-            above, between = _shares(cell, lines)
-            self.between += between * cell.followers
-            self.between_pulled += (pulled - above) * cell.followers
+        return Prediction(
+            self, lines, [(group, self.pulled_share(group, lines)) for group in self.groups]
+        )
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The effect of a pair of thresholds. Rates are per day."""
+    """The effect of a pair of thresholds. Rates are per day.
+
+    `groups` has every account, each group with the share of its accounts that is pulled.
+    """
 
     situation: Situation
     lines: Lines
-    sums: _Sums
+    groups: list[tuple[Group, float]]
 
-    @property
+    @cached_property
     def pushing(self) -> Pushing:
         """Return the amount of pushing."""
-        sums = self.sums
+        pushed = [(group, 1 - pulled) for group, pulled in self.groups]
+        small_posts = sum(share * group.small_posts for group, share in pushed)
         return Pushing(
-            posts=sums.posts,
-            small_posts=sums.small_posts,
-            micro_batches=sums.small_posts / self.situation.posts_per_micro_batch,
-            links=sums.links,
-            follower_ids=sums.follower_ids,
+            posts=sum(share * group.cell.posts for group, share in pushed),
+            small_posts=small_posts,
+            micro_batches=small_posts / self.situation.posts_per_micro_batch,
+            links=sum(share * group.cell.posts * group.links for group, share in pushed),
+            follower_ids=sum(share * group.cell.follower_ids for group, share in pushed),
         )
 
     @cached_property
-    def lists(self) -> ListsAt:
-        """Return how many lists a read merges, and how many ids a feed holds."""
-        survey, sums = self.situation.survey, self.sums
-        lists = survey.lists_at(self.lines.promote_at)
-        if not sums.between_pulled:
-            return lists
-        below = survey.lists_at(self.lines.demote_at)
-        return interpolate(lists, below, sums.between_pulled / sums.between)
-
-    @property
     def pulling(self) -> Pulling:
         """Return the amount of pulling."""
         reads, lists = self.situation.survey.reads, self.lists
-        tenfolds = formulas.tenfolds(self.sums.pulled_lists)
+        tenfolds = formulas.tenfolds(self.pulled_lists)
         return Pulling(
             look_ups=reads * tenfolds,
             merging_reads=reads * lists.merging,
             lists=reads * lists.mean,
             tenfolds=reads * lists.mean * tenfolds,
             entries=reads * lists.entries,
-            posts=self.sums.pulled_posts,
+            posts=self.pulled(lambda cell: cell.posts),
         )
+
+    @cached_property
+    def lists(self) -> ListsAt:
+        """Return how many lists a read merges, and how many ids a feed has."""
+        survey = self.situation.survey
+        # The followers of the accounts between the thresholds, and of the pulled ones among them.
+        between = pulled = 0.0
+        for group, share in self.groups:
+            if not group.pin:
+                above, part = _shares(group.cell, self.lines)
+                between += part * group.cell.followers
+                pulled += (share - above) * group.cell.followers
+        lists = survey.lists_at(self.lines.promote_at)
+        if not pulled:
+            return lists
+        return interpolate(lists, survey.lists_at(self.lines.demote_at), pulled / between)
+
+    @cached_property
+    def pulled_lists(self) -> float:
+        """Return the number of celebrity lists that stay: one for each pulled author."""
+        return self.pulled(lambda cell: cell.posted)
+
+    def pulled(self, amount: Callable[[Cell], float]) -> float:
+        """Return the sum of an amount over all pulled accounts."""
+        return sum(share * amount(group.cell) for group, share in self.groups)
 
     @property
     def deliveries(self) -> Estimate:
         """Return the pushes into feeds that exist."""
-        survey, ids = self.situation.survey, self.sums.follower_ids
+        survey, ids = self.situation.survey, self.pushing.follower_ids
         return Estimate(ids * survey.materialised_share, ids * survey.materialised_margin)
 
     @property
@@ -277,8 +252,8 @@ class Prediction:
         No threshold changes the rest of Redis's memory (posts, relations …).
         """
         at, feeds = self.situation, self.situation.survey.materialised_feeds
-        lists = feeds + self.sums.pulled_lists
-        entries = feeds * self.lists.feed_entries + self.sums.pulled_entries
+        lists = feeds + self.pulled_lists
+        entries = feeds * self.lists.feed_entries + self.pulled(lambda cell: cell.entries)
         memory = formulas.list_bytes(at.costs, lists, entries)
         sampled = memory * _ratio(at.survey.materialised_margin, at.survey.materialised_share)
         calibrated = formulas.list_bytes(at.margins, lists, entries)
@@ -288,12 +263,12 @@ class Prediction:
     def redis_bytes_per_day(self) -> Estimate:
         """Return the bytes of entries written into feeds and celebrity lists."""
         at, deliveries = self.situation, self.deliveries
-        written = deliveries.value + self.sums.pulled_posts
+        written = deliveries.value + self.pulling.posts
         sampled = deliveries.margin * at.costs.entry_bytes
         calibrated = written * at.margins.entry_bytes
         return Estimate(written * at.costs.entry_bytes, math.hypot(sampled, calibrated))
 
-    @property
+    @cached_property
     def seconds_to_last_follower(self) -> Estimate:
         """Return the mean time from an upload to its last push, of the largest pushed account."""
         push = self.push_seconds
@@ -303,21 +278,28 @@ class Prediction:
 
     def _to_last_follower(self, slower: float) -> float:
         """Return this time with every unit cost multiplied by `slower`."""
-        at, sums = self.situation, self.sums
-        if not sums.largest_pushed:
+        at, largest = self.situation, 0
+        round_seconds = at.costs.round_us / 1e6
+        # The seconds of all jobs of a day, and the sum of their squares.
+        busy = squares = 0.0
+        for group, pulled in self.groups:
+            jobs, cell = (1 - pulled) * group.jobs, group.cell
+            busy += jobs * group.job_seconds
+            squares += jobs * group.job_seconds**2
+            if jobs:
+                # If a cell is pulled in part, its largest pushed account is below `promote_at`.
+                is_whole = cell.accounts == 1 or pulled == 0
+                limit = cell.high if is_whole else max(self.lines.promote_at, cell.low + 1)
+                largest = max(largest, min(cell.high, limit) - 1)
+        if not largest:
             return 0.0
+        busy += self.pushing.micro_batches * round_seconds
+        squares += self.pushing.micro_batches * round_seconds**2
         per_second = slower / (DAY_SECONDS * at.workers)
-        micro_batches, own_seconds = self.pushing.micro_batches, at.costs.round_us / 1e6
-        wait = formulas.wait_seconds(
-            per_second * (sums.busy + micro_batches * own_seconds),
-            per_second * slower * (sums.squares + micro_batches * own_seconds**2),
-        )
+        wait = formulas.wait_seconds(per_second * busy, per_second * slower * squares)
+        share = at.survey.materialised_share
         return formulas.seconds_to_last_follower(
-            at.costs.share(slower),
-            sums.largest_pushed,
-            at.survey.materialised_share,
-            at.batches,
-            wait,
+            at.costs.share(slower), largest, share, at.batches, wait
         )
 
 

@@ -206,7 +206,7 @@ def _point(of: Prediction, limits: Guardrails) -> Point:
         lists_per_read_p99=of.lists.p99,
         seconds_to_last_follower=finite(of.seconds_to_last_follower.value),
         redis_bytes=of.redis_bytes.value,
-        accounts_pulled=round(of.sums.pulled_accounts),
+        accounts_pulled=round(of.pulled(lambda cell: cell.accounts)),
         breaks=list(broken_limits(limits, of)),
     )
 
