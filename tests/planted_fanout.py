@@ -9,6 +9,9 @@ DELIVERY = "feedsvc/store/redis/delivery.py"
 CHAIN = "feedsvc/fanout/chain.py"
 DONE = "feedsvc/fanout/done.py"
 SLICES = "feedsvc/fanout/slices.py"
+TEST_CRASHES = "tests/test_crashes.py"
+TEST_FANOUT = "tests/test_fanout.py"
+TEST_FEED = "tests/test_feed.py"
 
 FANOUT = [
     Planted(
@@ -27,7 +30,8 @@ FANOUT = [
             Edit(
                 DELIVERY,
                 "    answers = stream(\n"
-                "        stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, batch, lane)\n"
+                "        stores.redis, DELIVER_SLICE,"
+                " lambda: _calls(stores, post_id, author, batch, lane)\n"
                 "    )\n"
                 "    reached: dict[int, str] = {}\n"
                 "    for part, answer in zip(batch, answers, strict=True):\n"
@@ -35,13 +39,15 @@ FANOUT = [
                 "            reached[part.bucket] = answer.decode()\n",
                 "    reached: dict[int, str] = {}\n"
                 "    for part in batch:\n"
-                "        [answer] = stream(stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, [part], lane))\n"
+                "        def one_call(): return _calls(stores, post_id, author, [part], lane)\n"
+                "        [answer] = stream(stores.redis, DELIVER_SLICE, one_call)\n"
                 "        reached[part.bucket] = answer.decode()\n"
-                '        stores.redis.hset(stores.keys.fanout(post_id, part.bucket, lane.number), "cursor", answer)\n',
+                "        key = stores.keys.fanout(post_id, part.bucket, lane.number)\n"
+                '        stores.redis.hset(key, "cursor", answer)\n',
             ),
         ),
         (
-            "tests/test_crashes.py::test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_once",
+            f"{TEST_CRASHES}::test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_once",
         ),
     ),
     Planted(
@@ -53,9 +59,7 @@ FANOUT = [
                 "local cursor = call('HGET', keys[1], 'cursor') or ARGV[1]",
             ),
         ),
-        (
-            "tests/test_fanout.py::test_a_redis_lost_in_the_middle_of_a_chain_starts_the_chain_again",
-        ),
+        (f"{TEST_FANOUT}::test_a_redis_lost_in_the_middle_of_a_chain_starts_the_chain_again",),
     ),
     Planted(
         "write `done` without reading the cursor",
@@ -66,9 +70,7 @@ FANOUT = [
                 "for each in () if each.cursor != END]",
             ),
         ),
-        (
-            "tests/test_fanout.py::test_a_redis_lost_before_done_is_written_starts_the_fan_out_again",
-        ),
+        (f"{TEST_FANOUT}::test_a_redis_lost_before_done_is_written_starts_the_fan_out_again",),
     ),
     Planted(
         "one progress key for two lanes",
@@ -79,9 +81,7 @@ FANOUT = [
                 "return key",
             ),
         ),
-        (
-            "tests/test_fanout.py::test_a_large_fan_out_is_divided_into_lanes_that_each_have_a_chain",
-        ),
+        (f"{TEST_FANOUT}::test_a_large_fan_out_is_divided_into_lanes_that_each_have_a_chain",),
     ),
     Planted(
         "leave the cursor of a bucket without followers behind",
@@ -93,15 +93,15 @@ FANOUT = [
         (
             Edit(
                 "feedsvc/graph/followers.py",
-                '        Follow.followee_id == bindparam("followee"), Follow.follower_id > bindparam("after")\n    )\n',
-                '        Follow.followee_id == bindparam("followee")\n    ).offset(bindparam("after"))\n',
+                '        Follow.followee_id == bindparam("followee"),'
+                ' Follow.follower_id > bindparam("after")\n    )\n',
+                '        Follow.followee_id == bindparam("followee")\n'
+                '    ).offset(bindparam("after"))\n',
             ),
             Edit(CHAIN, "else ids[count - 1]", "else str(int(cursor) + count)"),
             Edit(SLICES, "else part[-1]\n", "else str(int(start) + len(part))\n"),
         ),
-        (
-            "tests/test_fanout.py::test_followers_that_come_and_go_during_a_fan_out_have_exact_feeds",
-        ),
+        (f"{TEST_FANOUT}::test_followers_that_come_and_go_during_a_fan_out_have_exact_feeds",),
     ),
     Planted(
         "take a post off the celebrity list before its last batch",
@@ -113,13 +113,12 @@ FANOUT = [
                 "        from feedsvc.cache import celebrity_lists\n\n"
                 "        from feedsvc.store.sql.tables import Post\n\n"
                 "        with stores.sql.writing() as connection:\n"
-                "            connection.execute(update(Post).where(Post.id == post_id).values(pushed_at=now()))\n"
+                "            pushed = update(Post).where(Post.id == post_id)\n"
+                "            connection.execute(pushed.values(pushed_at=now()))\n"
                 "        celebrity_lists.take_off(stores, {post_id: row.author_id})\n",
             ),
         ),
-        (
-            "tests/test_feed.py::test_a_post_is_in_every_followers_feed_while_it_is_pushed_and_after",
-        ),
+        (f"{TEST_FEED}::test_a_post_is_in_every_followers_feed_while_it_is_pushed_and_after",),
     ),
     Planted(
         "compare ids as doubles",
@@ -140,16 +139,18 @@ PROMISES = [
         (
             Edit(
                 "feedsvc/outbox.py",
-                "    for effect in change.effects:\n        effect.apply(stores)\n    _delete(stores, rows)\n",
+                "    for effect in change.effects:\n"
+                "        effect.apply(stores)\n"
+                "    _delete(stores, rows)\n",
                 "",
             ),
         ),
-        ("tests/test_feed.py::test_a_post_is_in_every_followers_feed_before_any_worker_has_run",),
+        (f"{TEST_FEED}::test_a_post_is_in_every_followers_feed_before_any_worker_has_run",),
     ),
     Planted(
         "no sweep of the outbox",
         (Edit("feedsvc/fanout/sweep.py", "applied = outbox.sweep(stores)", "applied = 0"),),
-        ("tests/test_fanout.py::test_the_sweep_mends_a_crash_between_commit_and_put",),
+        (f"{TEST_FANOUT}::test_the_sweep_mends_a_crash_between_commit_and_put",),
     ),
     Planted(
         "trust a Valkey whose run id changed",

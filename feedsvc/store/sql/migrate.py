@@ -30,7 +30,7 @@ def upgrade(database: Database) -> tuple[str | None, str]:
     """
     with database.writing() as connection:
         database.one_at_a_time(connection, _LOCK)
-        found, head = _revision(connection), _head()
+        found, head = _revisions(connection)
         if found != head:
             config = _config()
             config.attributes["connection"] = connection
@@ -41,17 +41,13 @@ def upgrade(database: Database) -> tuple[str | None, str]:
 def revisions(database: Database) -> tuple[str | None, str]:
     """Return the revision of the database and the newest revision."""
     with database.reading() as connection:
-        return _revision(connection), _head()
+        return _revisions(connection)
 
 
-def _head() -> str:
+def _revisions(connection: Connection) -> tuple[str | None, str]:
     head = ScriptDirectory.from_config(_config()).get_current_head()
     assert head is not None, "migrations/ has at least one revision"
-    return head
-
-
-def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    return MigrationContext.configure(connection).get_current_revision(), head
 
 
 def _config() -> Config:
