@@ -47,7 +47,7 @@ FANOUT = [
             ),
         ),
         (
-            f"{TEST_CRASHES}::test_a_link_that_dies_between_any_two_of_its_steps_pushes_into_each_feed_once",
+            f"{TEST_CRASHES}::test_a_link_that_dies_before_any_step_pushes_into_each_feed_once",
         ),
     ),
     Planted(
