@@ -155,11 +155,13 @@ PROMISES = [
     Planted(
         "trust a Valkey whose run id changed",
         (Edit("feedsvc/store/redis/client.py", "    _check(connection, run_id())\n", ""),),
-        ("tests/test_older_redis.py::test_a_snapshot_without_the_latest_pushes_costs_no_post",),
+        (
+            "tests/test_older_redis.py::test_a_redis_snapshot_without_the_latest_pushes_costs_no_post",
+        ),
     ),
     Planted(
         "trust a Valkey whose replication id changed",
         (Edit(f"{LUA}/check_run.lua", "local now = run .. ' ' .. replication", "local now = run"),),
-        ("tests/test_older_redis.py::test_a_replica_that_lagged_is_emptied_when_it_takes_over",),
+        ("tests/test_older_redis.py::test_a_replica_that_lagged_is_emptied_at_its_promotion",),
     ),
 ]

@@ -34,7 +34,7 @@ VIEWS = [
     Planted(
         "read SQL before opening the feed in a rebuild",
         (Edit(LISTS, _OPEN + _READ, _READ + _OPEN),),
-        ("tests/test_feed.py::test_a_rebuild_keeps_what_is_pushed_and_followed_meanwhile",),
+        ("tests/test_feed.py::test_a_rebuild_keeps_posts_that_are_pushed_meanwhile",),
     ),
     Planted(
         "finish a rebuild although the token changed",
@@ -63,7 +63,7 @@ VIEWS = [
         "a follow that does not delete the feed",
         (Edit("feedsvc/outbox.py", "stores.keys.homefeed(self.follower), ", ""),),
         (
-            "tests/test_feed.py::test_a_followed_accounts_old_posts_are_there_at_once_and_gone_after_an_unfollow",
+            "tests/test_feed.py::test_old_posts_appear_at_once_after_a_follow_and_vanish_after_an_unfollow",
         ),
     ),
     Planted(
@@ -150,7 +150,7 @@ READING = [
                 "if answer and not answer[-1][0].startswith(_VALID.encode()):",
             ),
         ),
-        ("tests/test_celebrities.py::test_an_absent_set_is_not_an_empty_one",),
+        ("tests/test_celebrities.py::test_an_absent_set_is_not_an_empty_set",),
     ),
     Planted(
         "read an absent celebrity list as empty",
@@ -161,19 +161,17 @@ READING = [
                 "answer.value or FloorList([], 0)",
             ),
         ),
-        ("tests/test_celebrities.py::test_a_celebrity_list_that_is_lost_is_not_an_empty_one",),
+        ("tests/test_celebrities.py::test_a_lost_celebrity_list_is_not_an_empty_list",),
     ),
     Planted(
         "read the head of a list without a look at the rest",
         (Edit(LISTS, "        if left_out > hint.length:\n            return None\n", ""),),
-        ("tests/test_heads.py::test_a_note_serves_until_too_much_was_pushed",),
+        ("tests/test_tail_hint.py::test_a_tail_hint_serves_until_too_many_posts_were_pushed",),
     ),
     Planted(
         "take a list that was made anew for the one whose head was read",
         (Edit(LISTS, " or self.before.value != self.after.value:", ":"),),
-        (
-            "tests/test_heads.py::test_a_list_made_anew_between_two_commands_is_not_taken_for_the_same",
-        ),
+        ("tests/test_tail_hint.py::test_a_list_that_is_rebuilt_between_two_commands_has_no_head",),
     ),
     Planted(
         "leave a note although the list is another one by now",
@@ -184,12 +182,12 @@ READING = [
                 "redis.call('EXISTS', KEYS[1]) == 1",
             ),
         ),
-        ("tests/test_heads.py::test_a_note_about_a_list_that_is_another_one_now_is_not_left",),
+        ("tests/test_tail_hint.py::test_a_tail_hint_of_an_earlier_list_is_not_stored",),
     ),
     Planted(
         "finish a list without a token of its own",
         (Edit(f"{LUA}/finish_list.lua", " .. ':' .. string.sub(ARGV[1], 2)", ""),),
-        ("tests/test_heads.py::test_a_note_about_a_list_that_is_another_one_now_is_not_left",),
+        ("tests/test_tail_hint.py::test_a_tail_hint_of_an_earlier_list_is_not_stored",),
     ),
     Planted(
         "trim without a new token",
@@ -200,7 +198,7 @@ READING = [
                 "    marker = string.gsub(marker, '%d+', floor, 1)\n",
             ),
         ),
-        ("tests/test_heads.py::test_a_trim_takes_the_note_away",),
+        ("tests/test_tail_hint.py::test_a_trim_removes_the_tail_hint",),
     ),
     Planted(
         "trust a copy although a put was missed",
@@ -211,14 +209,12 @@ READING = [
                 "return found",
             ),
         ),
-        ("tests/test_celebrities.py::test_a_copy_that_missed_a_put_is_not_trusted",),
+        ("tests/test_near_cache.py::test_the_near_cache_starts_again_after_a_missed_put",),
     ),
     Planted(
         "trust a copy of puts that were lost",
         (Edit(LOG, "if not entries or entries[-1] != (marker, math.inf):", "if not entries:"),),
-        (
-            "tests/test_celebrities.py::test_a_copy_is_not_trusted_once_the_set_was_lost_with_a_put_and_begun_anew",
-        ),
+        ("tests/test_near_cache.py::test_the_near_cache_starts_again_after_another_log_has_begun",),
     ),
     Planted(
         "read a list that was copied after the home list was read",
@@ -228,7 +224,7 @@ READING = [
             ),
         ),
         (
-            "tests/test_celebrities.py::test_a_list_that_was_copied_after_a_reader_asked_is_not_for_that_reader",
+            "tests/test_near_cache.py::test_a_read_does_not_use_a_list_that_was_cached_after_it_asked",
         ),
     ),
     Planted(
@@ -240,7 +236,9 @@ READING = [
                 "        load = now.loads + 1\n        self._snapshot = replace(now, loads=load)\n",
             ),
         ),
-        ("tests/test_celebrities.py::test_a_list_that_is_only_half_held_is_nobodys",),
+        (
+            "tests/test_near_cache.py::test_a_list_is_not_used_before_it_has_the_puts_since_it_was_read",
+        ),
     ),
     Planted(
         "take it that no list has a floor",
@@ -252,7 +250,7 @@ READING = [
             ),
         ),
         (
-            "tests/test_celebrities.py::test_a_page_ends_at_the_highest_floor_of_the_lists_that_are_held",
+            "tests/test_celebrities.py::test_sql_answers_below_the_highest_floor_of_the_cached_lists",
         ),
     ),
     Planted(
@@ -265,7 +263,7 @@ READING = [
             ),
         ),
         (
-            "tests/test_celebrities.py::test_a_list_that_comes_late_learns_what_was_put_since_it_was_read",
+            "tests/test_near_cache.py::test_a_list_that_is_cached_late_gets_the_puts_since_it_was_read",
         ),
     ),
     Planted(
@@ -278,13 +276,15 @@ READING = [
             ),
         ),
         (
-            "tests/test_held_posts.py::test_a_post_that_another_process_deletes_is_gone_from_the_next_page",
+            "tests/test_near_cache_bodies.py::test_a_post_that_another_process_deletes_is_gone_from_the_next_page",
         ),
     ),
     Planted(
         "hold a post that was deleted since it was read",
         (Edit(NEAR_CACHE, "for post_id in bodies.keys() - changed:", "for post_id in bodies:"),),
-        ("tests/test_held_posts.py::test_a_post_that_is_deleted_after_it_was_read_is_not_held",),
+        (
+            "tests/test_near_cache_bodies.py::test_a_post_that_is_deleted_after_it_was_read_is_not_cached",
+        ),
     ),
     Planted(
         "show what is held to a reader who knows more",
@@ -296,14 +296,14 @@ READING = [
             ),
         ),
         (
-            "tests/test_held_posts.py::test_who_knew_more_than_this_process_does_gets_nothing_that_is_held",
+            "tests/test_near_cache_bodies.py::test_a_snapshot_newer_than_the_near_cache_gets_no_cached_post",
         ),
     ),
     Planted(
         "tell of a put before the list is written",
         (Edit("feedsvc/cache/celebrity_lists.py", _WRITE + _NEXT + _PUT, _PUT + _NEXT + _WRITE),),
         (
-            "tests/test_celebrities.py::test_a_list_that_is_copied_in_the_middle_of_a_put_lacks_nothing",
+            "tests/test_near_cache.py::test_a_list_that_is_cached_in_the_middle_of_a_put_lacks_no_post",
         ),
     ),
     Planted(

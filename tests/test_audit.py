@@ -36,7 +36,7 @@ def audit(stores):
 @pytest.fixture
 def small_world(world, everything_is_settled):
     """Return a world in which AUTHOR has seven followers, all with stored feeds."""
-    world.crowd(AUTHOR, range(1, 8))
+    world.add_followers(AUTHOR, range(1, 8))
     assert world.is_exact(*range(1, 8), AUTHOR)
     return world
 
@@ -191,7 +191,7 @@ def test_a_repeated_id_is_counted_and_repaired_but_is_not_a_difference(
 
 
 def test_posts_above_the_watermark_are_left_to_a_later_audit(world, audit, stores):
-    world.crowd(AUTHOR, [VIEWER])
+    world.add_followers(AUTHOR, [VIEWER])
     assert world.is_exact(VIEWER)
     post = world.post(AUTHOR)
     world.drain()
@@ -301,7 +301,7 @@ def test_the_audit_runs_once_a_minute(stores, broker_url):
 def test_a_false_tail_hint_is_found_and_repaired(make_stores, everything_is_settled, monkeypatch):
     monkeypatch.setattr(post_ids, "watermark", lambda: paging.TOP)
     world = World(make_stores(feed_cap=100))
-    world.crowd(AUTHOR, [VIEWER])
+    world.add_followers(AUTHOR, [VIEWER])
     made = [world.post(AUTHOR) for _ in range(20)]
     world.drain()
     world.sweep()

@@ -63,7 +63,7 @@ def row_counts(stores):
 
 
 def test_a_calibration_is_stored_and_changes_nothing_else(world, quick, broker_url, app):
-    world.crowd(9, [1, 2])
+    world.add_followers(9, [1, 2])
     world.post(9)
     before, keys = row_counts(world.stores), set(world.stores.redis.keys())
     progress = []

@@ -405,7 +405,7 @@ def test_a_simulation_compares_thresholds_and_repeats_with_the_same_seed(run):
 
 
 def test_a_recording_is_replayed_and_a_malformed_recording_is_misuse(run, tmp_path, post, world):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     good, bad = tmp_path / "good.txt", tmp_path / "bad.txt"
     good.write_text("0 post 9\n1 read 1\n60 read 1\n60 read 404\n")
     bad.write_text("0 post 9\noops\n")

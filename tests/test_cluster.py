@@ -26,8 +26,8 @@ def valkey():
 
 
 @pytest.fixture
-def crowd(world):
-    world.crowd(99, FOLLOWERS)
+def world(world):
+    world.add_followers(99, FOLLOWERS)
     assert world.is_exact(*FOLLOWERS)
     return world
 
@@ -41,9 +41,9 @@ def stored(world):
     }
 
 
-def test_feeds_and_the_progress_beside_them_are_spread_over_the_nodes(crowd, valkey):
-    post = crowd.post(99)
-    crowd.run_link()
+def test_feeds_and_the_progress_beside_them_are_spread_over_the_nodes(world, valkey):
+    post = world.post(99)
+    world.run_link()
     feeds = [node.operator.keys("homefeed:*") for node in valkey.nodes]
     assert [len(names) for names in feeds] == [7, 8, 8]
     progress = Counter(
@@ -52,50 +52,50 @@ def test_feeds_and_the_progress_beside_them_are_spread_over_the_nodes(crowd, val
         for name in node.operator.keys("fanout:*")
     )
     assert progress == {1: 23}
-    crowd.drain()
-    assert crowd.is_exact(*FOLLOWERS, 99)
+    world.drain()
+    assert world.is_exact(*FOLLOWERS, 99)
 
 
-def test_each_node_notes_its_run_in_a_slot_of_its_own(crowd, valkey):
+def test_each_node_stores_its_run_in_a_slot_of_its_own(world, valkey):
     assert [len(node.operator.keys("run-id:*")) for node in valkey.nodes] == [1, 1, 1]
 
 
-def test_a_node_that_comes_back_older_is_emptied_and_the_others_are_not(crowd, valkey):
-    before = stored(crowd)
+def test_only_the_node_that_comes_back_with_older_data_is_emptied(world, valkey):
+    before = stored(world)
     valkey.snapshot()
-    crowd.post(99)
-    crowd.drain()
-    crowd.sweep()
+    world.post(99)
+    world.drain()
+    world.sweep()
     node = valkey.nodes[1]
     lost = {int(name.rpartition(b":")[2]) for name in node.operator.keys("homefeed:*")}
     node.comes_back_older()
-    assert stored(crowd) == before - lost
-    assert crowd.is_exact(*FOLLOWERS, 99)
+    assert stored(world) == before - lost
+    assert world.is_exact(*FOLLOWERS, 99)
     valkey.forget_snapshot()
 
 
-def test_the_note_of_another_nodes_run_is_not_taken_for_ones_own(crowd, valkey):
+def test_a_node_does_not_take_the_stored_run_of_another_node_for_its_own(world, valkey):
     """As a slot that has moved brings it along."""
     node = valkey.nodes[0]
     [name] = node.operator.keys("run-id:*")
     node.operator.set(name, b"another run")
     node.operator.client_kill_filter(_type="normal", skipme=True)
     lost = {int(name.rpartition(b":")[2]) for name in node.operator.keys("homefeed:*")}
-    assert stored(crowd) == set(FOLLOWERS) - lost
+    assert stored(world) == set(FOLLOWERS) - lost
 
 
-def test_everything_is_thrown_away_on_every_node(crowd, valkey):
-    delete_everything(crowd.stores.redis)
+def test_everything_is_deleted_on_every_node(world, valkey):
+    delete_everything(world.stores.redis)
     assert [
         [name for name in node.operator.keys("*") if not name.startswith(b"run-id:")]
         for node in valkey.nodes
     ] == [[], [], []]
-    assert crowd.is_exact(*FOLLOWERS)
+    assert world.is_exact(*FOLLOWERS)
 
 
-def test_a_read_asks_for_the_home_list_after_the_celebrity_lists(crowd, monkeypatch):
+def test_a_read_asks_for_the_home_list_after_the_celebrity_lists(world, monkeypatch):
     """Between the nodes of a cluster nothing but an answer tells what comes first."""
-    crowd.post(99)
+    world.post(99)
     asked = []
 
     class Moving(RoundTrip):
@@ -105,14 +105,14 @@ def test_a_read_asks_for_the_home_list_after_the_celebrity_lists(crowd, monkeypa
             stages = self._stages
             for number, stage in enumerate(stages):
                 if number == len(stages) - 1 and asked:
-                    crowd.drain()
-                    crowd.sweep()
+                    world.drain()
+                    world.sweep()
                 self._stages = [stage]
                 super().run()
             asked.append(len(stages))
 
     monkeypatch.setattr(reader, "RoundTrip", Moving)
-    assert crowd.is_exact(1)
+    assert world.is_exact(1)
     assert all(stages > 1 for stages in asked)
 
 
@@ -133,7 +133,7 @@ def test_a_cluster_that_misses_a_node_is_unavailable_and_recovers():
         servers.close()
 
 
-def test_a_replica_is_not_asked_and_is_emptied_if_it_lags_when_it_takes_over():
+def test_a_replica_is_not_asked_and_is_emptied_if_it_lags_at_its_promotion():
     servers = ValkeyCluster()
     primary, replica = servers.nodes[0], servers.add_replica(of=0)
     client = connect(servers.url)

@@ -57,7 +57,7 @@ def pull_all(world):
 
 def pushed(world, followers=FOLLOWERS):
     """Publish a post of 9 and run its fan-out to the end: the stored home feeds have it."""
-    world.crowd(9, followers)
+    world.add_followers(9, followers)
     world.is_exact(*followers, 9)
     post_id = world.post(9)
     world.drain()
@@ -74,7 +74,7 @@ def dump(redis):
 
 
 def test_a_pulled_post_is_read_from_its_authors_celebrity_list(world, explained):
-    world.crowd(9, [7])
+    world.add_followers(9, [7])
     world.read(7)
     pull_all(world)
     facts = explained(7, world.post(9))
@@ -94,7 +94,7 @@ def test_a_pulled_post_is_read_from_its_authors_celebrity_list(world, explained)
 
 
 def test_a_pulled_post_whose_celebrity_list_is_lost_is_read_from_the_database(world, explained):
-    world.crowd(9, [7])
+    world.add_followers(9, [7])
     pull_all(world)
     post_id = world.post(9)
     world.stores.redis.delete(keys.celebrity_posts(9))
@@ -106,7 +106,7 @@ def test_a_pulled_post_whose_celebrity_list_is_lost_is_read_from_the_database(wo
 def test_a_post_not_pushed_yet_whose_celebrity_list_is_lost_is_read_from_the_database(
     world, explained
 ):
-    world.crowd(9, FOLLOWERS)
+    world.add_followers(9, FOLLOWERS)
     world.is_exact(*FOLLOWERS)
     post_id = world.post(9)
     world.stores.redis.delete(keys.celebrity_posts(9))
@@ -120,7 +120,7 @@ def test_a_post_not_pushed_yet_whose_celebrity_list_is_lost_is_read_from_the_dat
 
 
 def test_before_its_batch_has_run_a_post_is_read_from_the_celebrity_list(world, explained):
-    world.crowd(9, FOLLOWERS)
+    world.add_followers(9, FOLLOWERS)
     world.is_exact(*FOLLOWERS)
     post_id = world.post(9)
     assert explained(7, post_id).fanout.state == "pending"
@@ -139,7 +139,7 @@ def test_before_its_batch_has_run_a_post_is_read_from_the_celebrity_list(world, 
 
 
 def test_once_its_batch_has_run_a_post_is_in_the_home_feed(world, explained):
-    world.crowd(9, FOLLOWERS)
+    world.add_followers(9, FOLLOWERS)
     world.is_exact(*FOLLOWERS)
     post_id = world.post(9)
     world.run_link()
@@ -171,7 +171,7 @@ def test_the_last_batch_has_passed_when_the_fan_out_is_done(world, explained):
 
 def test_batches_and_the_cursor_are_compared_as_numbers_not_as_text(world, explained):
     followers = [5, 6, 7, 10, 11, BIG]
-    world.crowd(9, followers)
+    world.add_followers(9, followers)
     post_id = world.post(9)
     world.run_link()
     passed = {viewer: explained(viewer, post_id).fanout for viewer in followers}
@@ -183,7 +183,7 @@ def test_batches_and_the_cursor_are_compared_as_numbers_not_as_text(world, expla
 def test_a_feed_that_was_not_stored_when_its_batch_ran_is_read_from_the_celebrity_list(
     world, explained
 ):
-    world.crowd(9, [7])
+    world.add_followers(9, [7])
     post_id = world.post(9)
     world.drain()
     facts = explained(7, post_id)
@@ -194,7 +194,7 @@ def test_a_feed_that_was_not_stored_when_its_batch_ran_is_read_from_the_celebrit
 
 
 def test_a_feed_rebuilt_before_the_fan_out_holds_the_post_already(world, explained):
-    world.crowd(9, [7])
+    world.add_followers(9, [7])
     post_id = world.post(9)
     world.read(7)
     assert explained(7, post_id).why == read_from(
@@ -204,7 +204,7 @@ def test_a_feed_rebuilt_before_the_fan_out_holds_the_post_already(world, explain
 
 def test_a_post_older_than_the_follow_was_stored_by_a_rebuild_not_pushed(world, explained):
     post_id = pushed(world, [7])
-    world.crowd(9, [8])
+    world.add_followers(9, [8])
     with world.stores.sql.writing() as connection:
         later = Follow.followed_at_seconds + 60
         connection.execute(
@@ -222,7 +222,7 @@ def test_a_post_older_than_the_follow_was_stored_by_a_rebuild_not_pushed(world, 
 
 
 def test_the_first_batch_pushes_the_post_to_its_author(world, explained):
-    world.crowd(9, FOLLOWERS)
+    world.add_followers(9, FOLLOWERS)
     world.read(9)
     post_id = world.post(9)
     assert explained(9, post_id).fanout.has_passed is False
@@ -238,7 +238,7 @@ def test_the_first_batch_pushes_the_post_to_its_author(world, explained):
 
 
 def test_a_post_at_or_below_the_floor_is_read_from_the_database(world, explained):
-    world.crowd(9, [7])
+    world.add_followers(9, [7])
     post_ids = [world.post(9) for _ in range(12)]
     world.drain()
     world.read(7)
@@ -257,7 +257,7 @@ def test_a_post_at_or_below_the_floor_is_read_from_the_database(world, explained
 def test_a_post_at_the_floor_is_read_from_the_database_even_if_another_list_holds_it(
     world, explained
 ):
-    world.crowd(9, [7])
+    world.add_followers(9, [7])
     post_ids = [world.post(9) for _ in range(11)]
     world.read(7)
     facts = explained(7, post_ids[0])
@@ -274,7 +274,7 @@ def test_a_post_at_the_floor_is_read_from_the_database_even_if_another_list_hold
 
 def test_a_post_at_or_below_the_floor_of_another_list_is_read_from_the_database(world, explained):
     post_id = pushed(world, [7])
-    world.crowd(8, [7])
+    world.add_followers(8, [7])
     world.read(7)
     pull_all(world)
     for _ in range(15):
@@ -310,7 +310,7 @@ def test_a_feed_being_built_is_not_read(world, explained):
 
 
 def test_a_post_pushed_to_a_feed_being_built_is_not_read_from_it(world, explained):
-    world.crowd(9, [7])
+    world.add_followers(9, [7])
     lists.open_to_build(world.stores.redis, world.stores.keys.homefeed(7), 60)
     post_id = world.post(9)
     world.drain()
@@ -334,7 +334,7 @@ def test_a_deleted_post_is_not_in_the_feed(world, explained):
 
 
 def test_a_fan_out_that_a_deletion_ended_has_passed_no_viewer(world, explained):
-    world.crowd(9, [7])
+    world.add_followers(9, [7])
     post_id = world.post(9)
     world.delete(9, post_id)
     assert (explained(7, post_id).fanout.state, explained(7, post_id).fanout.has_passed) == (
@@ -396,7 +396,7 @@ def test_a_post_missing_from_a_home_feed_is_named_with_its_remedy(world, explain
 
 
 def test_a_post_missing_from_a_celebrity_list_is_named_with_its_remedy(world, explained):
-    world.crowd(9, [7])
+    world.add_followers(9, [7])
     pull_all(world)
     post_id = world.post(9)
     world.stores.redis.lrem(keys.celebrity_posts(9), 0, str(post_id))
@@ -497,7 +497,7 @@ def is_now(at):
 
 
 def test_a_follow_records_its_time(world, explained):
-    world.crowd(9, [7])
+    world.add_followers(9, [7])
     since = explained(7, world.post(9)).followed_since
     assert since.tzinfo is not None
     assert is_now(since.timestamp())
@@ -510,7 +510,7 @@ def test_an_imported_follow_records_its_time(stores):
 
 
 def test_following_or_importing_again_does_not_change_the_time(world, explained):
-    world.crowd(9, [6, 7])
+    world.add_followers(9, [6, 7])
     at = {6: None, 7: 1_000_000_000}
     with world.stores.sql.writing() as connection:
         for follower, value in at.items():

@@ -32,7 +32,7 @@ def pull_from(stores, followers):
 
 
 def test_a_post_is_in_every_followers_feed_before_any_worker_has_run(world):
-    world.crowd(BIG, range(1, 6))
+    world.add_followers(BIG, range(1, 6))
     assert world.is_exact(*range(1, 6), BIG)
     world.post(BIG)
     assert world.read(1) == world.oracle.feed(1) != []
@@ -40,7 +40,7 @@ def test_a_post_is_in_every_followers_feed_before_any_worker_has_run(world):
 
 
 def test_a_post_is_in_every_followers_feed_while_it_is_pushed_and_after(world):
-    world.crowd(9, range(1, 8))
+    world.add_followers(9, range(1, 8))
     world.is_exact(*range(1, 8), 9)
     world.post(9)
     while world.queue:
@@ -53,7 +53,7 @@ def test_a_post_is_in_every_followers_feed_while_it_is_pushed_and_after(world):
 
 
 def test_pulled_and_pushed_posts_of_one_account_are_merged_in_order(world):
-    world.crowd(9, range(1, 4))
+    world.add_followers(9, range(1, 4))
     for _ in range(3):
         world.post(9)
         world.drain()
@@ -66,7 +66,7 @@ def test_pulled_and_pushed_posts_of_one_account_are_merged_in_order(world):
 
 
 def test_a_feed_goes_on_in_sql_below_its_horizon_to_the_very_first_post(world):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     for _ in range(35):
         world.post(9)
     world.drain()
@@ -79,7 +79,7 @@ def test_a_feed_goes_on_in_sql_below_its_horizon_to_the_very_first_post(world):
 
 @pytest.mark.parametrize("lost", ["everything", "each key"])
 def test_a_lost_redis_costs_no_post(world, lost):
-    world.crowd(9, range(1, 6))
+    world.add_followers(9, range(1, 6))
     world.is_exact(1, 2)
     for _ in range(4):
         world.post(9)
@@ -97,7 +97,7 @@ def test_a_lost_redis_costs_no_post(world, lost):
     assert world.is_exact(*range(1, 6), 9)
 
 
-def test_a_followed_accounts_old_posts_are_there_at_once_and_gone_after_an_unfollow(world):
+def test_old_posts_appear_at_once_after_a_follow_and_vanish_after_an_unfollow(world):
     world.people(1, 9)
     for _ in range(12):
         world.post(9)
@@ -113,7 +113,7 @@ def test_a_followed_accounts_old_posts_are_there_at_once_and_gone_after_an_unfol
 def test_hidden_means_hidden_and_pages_stay_full(world):
     world.people(1)
     for author in (7, 8, 9):
-        world.crowd(author, [1])
+        world.add_followers(author, [1])
     world.is_exact(1)
     for _ in range(6):
         for author in (7, 8, 9):
@@ -128,8 +128,8 @@ def test_hidden_means_hidden_and_pages_stay_full(world):
     assert world.is_exact(1, 9), "the follow does not come back"
 
 
-def test_a_deleted_post_is_gone_from_every_feed_at_once_also_in_the_middle_of_its_fan_out(world):
-    world.crowd(9, range(1, 8))
+def test_a_deleted_post_is_gone_from_every_feed_even_during_its_fan_out(world):
+    world.add_followers(9, range(1, 8))
     world.is_exact(*range(1, 8))
     kept, gone = world.post(9), world.post(9)
     world.run_link()
@@ -140,8 +140,8 @@ def test_a_deleted_post_is_gone_from_every_feed_at_once_also_in_the_middle_of_it
     assert world.read(7) == [kept]
 
 
-def test_a_post_whose_id_was_asked_for_before_it_was_one_is_in_every_feed(world, monkeypatch):
-    world.crowd(9, [1])
+def test_a_post_whose_id_was_read_before_it_existed_is_in_every_feed(world, monkeypatch):
+    world.add_followers(9, [1])
     world.post(9)
     coming = post_ids.make(2_000_000_000_000, 7)
     assert read.many(world.stores, 1, [coming]) == []
@@ -150,8 +150,8 @@ def test_a_post_whose_id_was_asked_for_before_it_was_one_is_in_every_feed(world,
     assert world.is_exact(1, 9)
 
 
-def test_a_rebuild_keeps_what_is_pushed_and_followed_meanwhile(world, monkeypatch):
-    world.crowd(9, [1])
+def test_a_rebuild_keeps_posts_that_are_pushed_meanwhile(world, monkeypatch):
+    world.add_followers(9, [1])
     world.people(8)
     from feedsvc.cache import feed_queries
 
@@ -175,7 +175,7 @@ def test_a_rebuild_keeps_what_is_pushed_and_followed_meanwhile(world, monkeypatc
 
 def test_a_post_that_moves_between_the_two_reads_is_seen(world, monkeypatch):
     """The home list is read after the celebrity lists: a post that leaves those was put into that before."""
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     world.is_exact(1)
     world.post(9)
     trips = []
@@ -200,7 +200,7 @@ def test_a_post_that_moves_between_the_two_reads_is_seen(world, monkeypatch):
 )
 @pytest.mark.parametrize("are_moved", [True, False])
 def test_a_first_page_is_one_round_trip_and_no_sql(world, monkeypatch, are_moved, posts, limit):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     for _ in range(posts):
         world.post(9)
     if are_moved:
@@ -234,8 +234,8 @@ def test_an_unknown_viewer_and_a_foreign_cursor_are_refused(world):
         reader.home_page(world.stores, 1, encode(Kind.PROFILE, Newer(1)), 10)
 
 
-def test_polling_upwards_returns_each_new_post_once_also_one_with_a_lower_id(world, monkeypatch):
-    world.crowd(9, [1])
+def test_polling_returns_each_new_post_once_even_with_a_lower_id(world, monkeypatch):
+    world.add_followers(9, [1])
     world.post(9)
     page = reader.home_page(world.stores, 1, None, 2)
     seen = [post_id(body) for body in page.items]
@@ -283,7 +283,7 @@ def test_polling_a_profile_misses_no_post_that_commits_while_a_page_is_made(
 
 
 def test_an_empty_feed_has_a_cursor_to_poll_with(world):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     page = reader.home_page(world.stores, 1, None, 2)
     assert page.items == []
     assert page.next_cursor is None
@@ -293,7 +293,7 @@ def test_an_empty_feed_has_a_cursor_to_poll_with(world):
 
 
 def test_a_page_reached_upwards_leads_down_again(world):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     for _ in range(7):
         world.post(9)
     first = reader.home_page(world.stores, 1, None, 3)

@@ -31,7 +31,7 @@ def test_a_change_while_a_view_is_built_leaves_it_absent(stores):
     assert stores.redis.get(KEY) is None
 
 
-def test_a_builder_does_not_store_under_the_token_of_a_later_one(stores):
+def test_a_builder_does_not_store_under_the_token_of_a_later_builder(stores):
     def build():
         stores.redis.delete(KEY)
         assert read(stores, lambda: b"new") == b"new"
@@ -54,7 +54,7 @@ def test_an_empty_value_is_a_value(stores):
     assert read(stores, lambda: pytest.fail("built again")) == b""
 
 
-def test_only_what_is_missing_is_built(stores):
+def test_only_missing_views_are_built(stores):
     assert leases.read_or_build(
         stores.redis, ["a", "b"], lambda missing: [b"0"] * len(missing), 60
     ) == [b"0", b"0"]
@@ -69,7 +69,7 @@ def test_only_what_is_missing_is_built(stores):
     assert built == [1]
 
 
-def test_a_stored_view_never_is_older_than_the_last_change_with_many_readers(make_stores):
+def test_many_readers_never_see_a_view_older_than_the_last_change(make_stores):
     """Readers read a number that a writer raises; each raise deletes the view; after it no reader sees an older one."""
     truth, failures, done = [0], [], threading.Event()
 

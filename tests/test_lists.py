@@ -31,7 +31,7 @@ def deliver(stores, post_id, followers, start=START, end=END, author=999):
     return delivery.deliver(stores, post_id, author, [part])[bucket]
 
 
-def test_an_absent_list_and_one_being_built_say_nothing(stores):
+def test_an_absent_list_and_a_list_that_is_being_built_say_nothing(stores):
     assert stored(stores, 1) is None
     lists.open_to_build(stores.redis, stores.keys.homefeed(1), 60)
     assert stored(stores, 1) is None
@@ -56,7 +56,7 @@ def test_a_feed_that_does_not_exist_is_skipped_and_stays_absent(stores):
     }
 
 
-def test_what_is_pushed_while_a_feed_is_built_stays_on_top(stores):
+def test_posts_pushed_while_a_feed_is_built_stay_at_its_head(stores):
     key = stores.keys.homefeed(1)
     marker = lists.open_to_build(stores.redis, key, 60)
     deliver(stores, POST, [1])
@@ -86,7 +86,7 @@ def test_a_trim_of_a_feed_being_built_gives_it_a_new_token(stores):
     assert lists.open_to_build(stores.redis, key, 60) != marker
 
 
-def test_what_finds_no_room_when_a_feed_is_finished_is_below_its_floor(stores):
+def test_ids_that_find_no_room_when_a_feed_is_finished_are_below_its_floor(stores):
     key = stores.keys.homefeed(1)
     marker = lists.open_to_build(stores.redis, key, 60)
     for number in range(4):
@@ -110,7 +110,7 @@ def test_a_slice_run_twice_is_delivered_once(stores):
     )
 
 
-def test_a_slice_from_elsewhere_pushes_nothing_and_says_where_the_fan_out_is(stores):
+def test_a_slice_with_another_cursor_pushes_nothing_and_returns_the_cursor(stores):
     build(stores, NEXT)
     deliver(stores, POST, [1], end="1")
     assert deliver(stores, POST, [NEXT], start=START) == "1"
@@ -118,7 +118,7 @@ def test_a_slice_from_elsewhere_pushes_nothing_and_says_where_the_fan_out_is(sto
     assert stored(stores, NEXT).ids == []
 
 
-def test_later_slices_of_a_trip_push_nothing_once_one_does_not_fit(stores):
+def test_later_slices_of_a_trip_push_nothing_after_a_slice_that_does_not_fit(stores):
     build(stores, 3)
     parts = [Slice("5", "2", ["2"]), Slice("2", "3", ["3"])]
     assert delivery.deliver(stores, POST, 999, parts) == {0: START}
@@ -145,7 +145,7 @@ def test_the_authors_own_feed_takes_the_post_and_is_not_counted(stores):
     ) == [b"1", b"1"]
 
 
-def test_scripts_are_loaded_again_by_a_server_that_lost_them(stores):
+def test_a_server_that_lost_its_scripts_loads_them_again(stores):
     build(stores, 1)
     stores.redis.script_flush()
     assert deliver(stores, POST, [1]) == END
@@ -153,7 +153,7 @@ def test_scripts_are_loaded_again_by_a_server_that_lost_them(stores):
     build(stores, 2)
 
 
-def test_an_absent_celebrity_list_starts_as_being_built(stores):
+def test_an_absent_celebrity_list_begins_as_being_built(stores):
     key = keys.celebrity_posts(1)
     marker = put_post(stores, 1, POST)
     assert marker is not None
@@ -163,7 +163,7 @@ def test_an_absent_celebrity_list_starts_as_being_built(stores):
     assert lists.read(stores.redis, key) == FloorList([POST + 1, POST, POST, 5], 0)
 
 
-def test_a_celebrity_list_being_built_is_dropped_by_a_take_off(stores):
+def test_a_take_off_deletes_a_celebrity_list_that_is_being_built(stores):
     key = keys.celebrity_posts(1)
     marker = put_post(stores, 1, POST)
     trip = RoundTrip(stores.redis)

@@ -77,7 +77,7 @@ def overloaded(world):
 
     Account 9 has four followers. The threshold is 32 followers.
     """
-    world.crowd(9, [1, 2, 3, 4])
+    world.add_followers(9, [1, 2, 3, 4])
     set_threshold(world.stores, 32)
     set_limits(world.stores, relief_delivery_seconds=1)
     past.fan_outs(world.stores, [None], ago_seconds=60, author=8)

@@ -89,7 +89,7 @@ def drawn(data):
 
 @given(st.data(), positions, counts)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_page_downwards_is_the_first_of_all_that_is_below(merged, data, position, count):
+def test_a_page_downwards_has_the_highest_ids_below_a_position(merged, data, position, count):
     *sources, horizon, late = drawn(data)
     below = [post_id for post_id in everything(*sources, horizon) if post_id < position]
     assert merged(*sources, horizon, late).below(position, count) == below[::-1][:count]
@@ -97,7 +97,7 @@ def test_a_page_downwards_is_the_first_of_all_that_is_below(merged, data, positi
 
 @given(st.data(), st.integers(0, 120), st.none() | st.integers(0, 12))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_page_upwards_is_the_first_of_all_that_is_above(merged, data, position, count):
+def test_a_page_upwards_has_the_lowest_ids_above_a_position(merged, data, position, count):
     *sources, horizon, late = drawn(data)
     above = [post_id for post_id in everything(*sources, horizon) if post_id > position]
     assert merged(*sources, horizon, late).above(position, count) == above[:count]
@@ -105,7 +105,7 @@ def test_a_page_upwards_is_the_first_of_all_that_is_above(merged, data, position
 
 @given(st.lists(authors_lists(), max_size=4))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_latest_are_all_above_their_floor_and_not_many(tiny, several):
+def test_recent_posts_are_complete_above_their_floor_and_bounded(tiny, several):
     found, posts = RecentPosts(), set()
     for lists in several:
         found = found.with_lists(lists)
@@ -115,13 +115,13 @@ def test_the_latest_are_all_above_their_floor_and_not_many(tiny, several):
 
 
 @given(st.lists(st.integers(1, 2**63 - 1)), st.integers(0, 2**63), st.integers(0, 5))
-def test_ids_as_redis_writes_them_are_in_order_of_their_numbers(numbers, position, count):
+def test_decimal_ids_are_in_numeric_order(numbers, position, count):
     found = Decimals([b"%d" % number for number in numbers])
     assert list(found) == sorted(numbers)
     assert found[count:] == sorted(numbers)[count:]
 
 
-def test_an_id_that_a_list_holds_many_times_counts_once():
+def test_an_id_that_a_list_has_many_times_counts_once():
     found = Merged([], [[3, 5, 5, 5, 7, 7, 7, 7]], 0, RecentPosts(), frozenset())
     assert found.below(9, 2) == [7, 5]
     assert found.above(3, 2) == [5, 7]

@@ -24,7 +24,7 @@ FOLLOWERS = range(1, 5)
 @pytest.fixture
 def moved(world, valkey):
     """Everybody has read; the snapshot is taken; after it a post was made, pushed, and taken off the celebrity list."""
-    world.crowd(9, FOLLOWERS)
+    world.add_followers(9, FOLLOWERS)
     world.post(9)
     world.drain()
     world.sweep()
@@ -37,12 +37,12 @@ def moved(world, valkey):
     return world
 
 
-def test_a_snapshot_without_the_latest_pushes_costs_no_post(moved, valkey):
+def test_a_redis_snapshot_without_the_latest_pushes_costs_no_post(moved, valkey):
     valkey.restart()
     assert moved.is_exact(*FOLLOWERS, 9)
 
 
-def test_a_snapshot_with_a_relation_that_has_ended_shows_nothing_hidden(moved, valkey):
+def test_a_redis_snapshot_with_an_ended_relation_shows_no_hidden_post(moved, valkey):
     moved.mute(1, 9)
     moved.unfollow(2, 9)
     moved.block(9, 3)
@@ -50,13 +50,13 @@ def test_a_snapshot_with_a_relation_that_has_ended_shows_nothing_hidden(moved, v
     assert moved.is_exact(*FOLLOWERS, 9)
 
 
-def test_a_snapshot_with_a_deleted_post_does_not_bring_it_back(moved, valkey):
+def test_a_redis_snapshot_with_a_deleted_post_does_not_show_it_again(moved, valkey):
     moved.delete(9, moved.read(1)[1])
     valkey.restart()
     assert moved.is_exact(*FOLLOWERS, 9)
 
 
-def test_a_snapshot_with_an_older_cursor_starts_the_fan_out_again(moved, valkey):
+def test_a_redis_snapshot_with_an_older_cursor_starts_the_fan_out_again(moved, valkey):
     post = moved.post(9)
     moved.run_link()
     valkey.snapshot()
@@ -77,7 +77,7 @@ def test_a_link_does_not_write_to_a_server_of_another_run(moved, valkey):
 
 
 @cluster.single_server
-def test_a_replica_that_lagged_is_emptied_when_it_takes_over(moved, valkey):
+def test_a_replica_that_lagged_is_emptied_at_its_promotion(moved, valkey):
     """The same run of the same process, made a replica of an older server and then a primary again: only the replication id tells."""
     behind = Valkey(port=True)
     try:
@@ -94,16 +94,14 @@ def test_a_replica_that_lagged_is_emptied_when_it_takes_over(moved, valkey):
         behind.close()
 
 
-def test_a_second_connection_to_the_same_run_throws_nothing_away(moved, make_stores):
+def test_a_second_connection_to_a_run_deletes_nothing(moved, make_stores):
     run = moved.stores.redis.get(keys.run_id())
     moved.is_exact(1)
     assert make_stores().redis.llen(moved.stores.keys.homefeed(1)) == 3
     assert moved.stores.redis.get(keys.run_id()) == run
 
 
-def test_two_processes_that_connect_at_once_throw_the_old_data_away_once(
-    moved, valkey, make_stores
-):
+def test_two_processes_that_connect_at_once_delete_the_old_data_once(moved, valkey, make_stores):
     other = make_stores()
     valkey.restart()
     moved.is_exact(1)

@@ -130,7 +130,7 @@ def test_a_percentile_is_the_smallest_value_that_its_share_of_values_does_not_ex
 
 def test_a_read_counts_with_the_lists_that_it_merged(world, monkeypatch):
     monkeypatch.setattr(usage, "_HAND_OVER_SECONDS", 0)
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     world.post(9)
     began = now() - dt.timedelta(minutes=1)
     for _ in range(3):

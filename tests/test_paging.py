@@ -73,7 +73,7 @@ def test_another_lists_cursor_is_refused(cursor):
 
 
 @pytest.mark.parametrize("cursor", [Older(0), Older(2**63 + 1), Newer(2**63)])
-def test_a_position_that_no_list_has_is_refused(cursor):
+def test_a_position_out_of_range_is_refused(cursor):
     with pytest.raises(BadCursor):
         decode(Kind.FEED, encode(Kind.FEED, cursor))
 
@@ -85,9 +85,7 @@ def test_any_text_is_a_cursor_or_refused(text):
 
 
 @given(st.sets(st.integers(1, 60)), st.integers(1, 7), st.integers(0, 70))
-def test_a_walk_down_shows_each_once_in_order_and_every_page_but_the_last_is_full(
-    visible, limit, settled
-):
+def test_a_walk_down_shows_each_post_once_on_full_pages(visible, limit, settled):
     posts, shown, cursor = Posts(visible), [], None
     while True:
         found = page(posts, cursor, limit, settled)
@@ -104,7 +102,7 @@ def test_a_walk_down_shows_each_once_in_order_and_every_page_but_the_last_is_ful
     st.integers(1, 4),
     st.data(),
 )
-def test_polling_up_shows_what_commits_late_once(commits, limit, data):
+def test_polling_shows_a_late_commit_once(commits, limit, data):
     """Ids up to the settled mark can no longer appear; above it they appear in any order."""
     posts, settled = Posts(commits[0]), 0
     found = page(posts, None, limit, settled)
@@ -122,7 +120,7 @@ def test_polling_up_shows_what_commits_late_once(commits, limit, data):
 
 
 @given(st.sets(st.integers(1, 60), min_size=1), st.integers(1, 5))
-def test_a_page_reached_upwards_is_the_one_left_downwards(visible, limit):
+def test_a_page_reached_upwards_equals_the_page_left_downwards(visible, limit):
     posts = Posts(visible)
     first = page(posts, None, limit, 60)
     if first.next_cursor is not None:

@@ -78,8 +78,8 @@ def test_an_error_names_a_file_that_cannot_be_read(tmp_path):
 
 
 def test_the_graph_of_the_database_is_loaded(world, stores):
-    world.crowd(9, [1, 2, 5])
-    world.crowd(2, [9])
+    world.add_followers(9, [1, 2, 5])
+    world.add_followers(2, [9])
     world.post(9)
     world.delete(9, world.post(9))
     progress = []
@@ -113,7 +113,7 @@ def test_recent_posts_keep_their_times_and_deleted_posts_count(world, stores):
 
 
 def test_recent_days_have_the_reads_that_were_counted(world, stores, monkeypatch):
-    world.crowd(9, range(100, 130))
+    world.add_followers(9, range(100, 130))
     world.post(9)
     by_viewer = Counter({viewer: viewer - 99 for viewer in range(100, 125)}) + Counter({4040: 9})
     monkeypatch.setattr(usage, "sampled_reads", lambda _: usage.Reads(by_viewer, 7_200))
@@ -125,7 +125,7 @@ def test_recent_days_have_the_reads_that_were_counted(world, stores, monkeypatch
 
 
 def test_a_hundred_reads_for_each_post_are_assumed_if_too_few_were_counted(world, stores):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     world.post(9)
     progress = []
     found = recent_days(stores, load(stores), 60, 1, lambda *counts: progress.append(counts))

@@ -29,7 +29,7 @@ def while_read(monkeypatch):
 @pytest.fixture
 def followed(world):
     """Account 1 follows 9, and 8 not; both have posted, and nobody has read yet."""
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     world.people(8)
     world.post(8)
     world.post(9)
@@ -51,7 +51,7 @@ def test_relations_that_change_while_they_are_read_are_read_again(followed, whil
     assert followed.is_exact(1)
 
 
-def test_a_follow_shows_nothing_of_somebody_muted(followed):
+def test_a_follow_does_not_show_posts_of_a_muted_account(followed):
     followed.mute(1, 8)
     assert followed.is_exact(1)
     followed.follow(1, 8)

@@ -30,7 +30,7 @@ def is_unavailable(answer):
     return True
 
 
-def test_without_redis_nothing_is_changed_and_all_is_well_when_it_is_back(client, auth, own_valkey):
+def test_without_redis_every_request_changes_nothing_until_it_is_back(client, auth, own_valkey):
     client.put("/v1/accounts/me/following/8", headers=auth(9))
     client.put("/v1/accounts/8", headers=auth(8))
     client.put("/v1/accounts/me/following/8", headers=auth(9))
@@ -52,7 +52,9 @@ def test_without_redis_nothing_is_changed_and_all_is_well_when_it_is_back(client
     assert client.get("/v1/feed", headers=auth(9)).json["data"] == [after, before]
 
 
-def test_without_a_database_the_answer_is_503_and_says_so(settings, auth, tmp_path, databases):
+def test_without_a_database_the_answer_is_503_and_names_the_database(
+    settings, auth, tmp_path, databases
+):
     with databases.fresh() as url:
         app = create_app(**{**settings, "database_url": url})
         client = app.test_client()

@@ -81,21 +81,21 @@ def test_a_first_page_is_one_round_trip(costs, settled):
 
 
 @single_server
-def test_so_is_the_second_page(costs, settled):
+def test_a_second_page_is_one_round_trip(costs, settled):
     for _ in range(2):
         costs.page(cursor=costs.page().next_cursor)
     assert costs.trips[2:] == [1, 1]
 
 
 @single_server
-def test_so_is_what_came_since(costs, settled):
+def test_a_page_of_newer_posts_is_one_round_trip(costs, settled):
     for _ in range(2):
         costs.page(cursor=costs.page().prev_cursor)
     assert costs.trips[2:] == [1, 1]
 
 
 @single_server
-def test_pages_of_two_sizes_do_not_spoil_each_other(costs, settled):
+def test_pages_of_two_sizes_use_one_tail_hint(costs, settled):
     for _ in range(2):
         for limit in (1, 2, 20):
             costs.page(limit)
@@ -114,7 +114,7 @@ def test_a_deleted_post_near_the_top_costs_no_trip(world, costs, settled):
 @pytest.mark.parametrize(
     "hide", [lambda world: world.mute(VIEWER, OTHERS), lambda world: world.unfollow(VIEWER, OTHERS)]
 )
-def test_the_posts_of_somebody_who_is_hidden_cost_no_sql(world, costs, settled, hide):
+def test_the_posts_of_a_hidden_account_cost_no_sql(world, costs, settled, hide):
     hide(world)
     assert world.is_exact(VIEWER)
     for _ in range(3):
@@ -170,7 +170,7 @@ def test_a_home_list_that_changes_after_its_head_was_read_costs_no_post(
     assert [post_id(body) for body in page.items] == world.oracle.feed(VIEWER)[:9]
 
 
-def test_a_page_that_is_there_does_not_fail_for_its_note(world, costs, monkeypatch):
+def test_a_page_does_not_fail_if_its_tail_hint_cannot_be_stored(world, costs, monkeypatch):
     class Full:
         def run(self, *_):
             raise redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'")

@@ -102,7 +102,7 @@ def test_the_history_comes_in_pages(stores):
 def test_an_upload_follows_a_change_at_once_and_stores_its_policy_version(world):
     from feedsvc.fanout import status
 
-    world.crowd(9, [1, 2, 3])
+    world.add_followers(9, [1, 2, 3])
     pushed = world.post(9)
     set_threshold(world.stores, 3)
     pulled = world.post(9)
@@ -116,7 +116,7 @@ def test_an_upload_follows_a_change_at_once_and_stores_its_policy_version(world)
 
 
 def test_accounts_outside_a_rollout_follow_the_settled_version(world):
-    world.crowd(9, [1, 2, 3])
+    world.add_followers(9, [1, 2, 3])
     set_threshold(world.stores, 2, rollout_percent=0)
     assert pins.route_of(world.stores, 9).policy_version == 1
     set_threshold(world.stores, 2)
@@ -128,7 +128,7 @@ def test_accounts_outside_a_rollout_follow_the_settled_version(world):
 
 
 def test_an_account_between_the_thresholds_keeps_the_route_of_its_last_post(world):
-    world.crowd(9, [1, 2, 3])
+    world.add_followers(9, [1, 2, 3])
     set_threshold(world.stores, 3)
     world.post(9)
     set_threshold(world.stores, 5, 2)
@@ -136,7 +136,7 @@ def test_an_account_between_the_thresholds_keeps_the_route_of_its_last_post(worl
 
 
 def test_a_pin_stands_until_it_expires_or_is_removed(world):
-    world.crowd(9, [1])
+    world.add_followers(9, [1])
     soon = now() + dt.timedelta(hours=1)
     pins.pin(world.stores, 9, route="pull", reason="test", expires_at=soon, pinned_by="test")
     assert pins.route_of(world.stores, 9).route == "pull"

@@ -51,19 +51,19 @@ def test_a_short_list_is_its_own_head(stores):
     assert (list(head.ids), head.floor, head.is_whole) == ([3, 4, 5], 2, True)
 
 
-def test_an_absent_list_and_one_being_built_have_no_head(stores):
+def test_an_absent_list_and_a_list_that_is_being_built_have_no_head(stores):
     assert read_head(stores) == (None, None)
     lists.open_to_build(stores.redis, stores.keys.homefeed(VIEWER), 60)
     push(stores, *range(100, 109))
     assert read_head(stores) == (None, None)
 
 
-def test_a_list_that_nobody_has_read_whole_has_no_head(stores):
+def test_a_list_that_was_never_read_whole_has_no_head(stores):
     build(stores, VIEWER, range(19, 10, -1))
     assert read_head(stores)[0] is None
 
 
-def test_a_note_serves_until_too_much_was_pushed(make_stores):
+def test_a_tail_hint_serves_until_too_many_posts_were_pushed(make_stores):
     stores = make_stores(feed_slack=10)
     build(stores, VIEWER, range(19, 11, -1))
     read_whole(stores)
@@ -76,7 +76,7 @@ def test_a_note_serves_until_too_much_was_pushed(make_stores):
         push(stores, 100 + number)
 
 
-def test_a_late_push_behind_the_head_is_not_missed(stores):
+def test_a_high_id_behind_the_head_raises_the_floor_of_the_head(stores):
     build(stores, VIEWER, [])
     push(stores, 500, *range(10, 19))
     assert not stored(stores, VIEWER).ids.index(500) < 8, "behind what a head reads"
@@ -85,7 +85,7 @@ def test_a_late_push_behind_the_head_is_not_missed(stores):
     assert head.floor == 500, "nothing in the head is said to be all there is"
 
 
-def test_a_trim_takes_the_note_away(stores):
+def test_a_trim_removes_the_tail_hint(stores):
     build(stores, VIEWER, [])
     push(stores, *range(10, 23))
     read_whole(stores)
@@ -95,7 +95,7 @@ def test_a_trim_takes_the_note_away(stores):
     assert read_head(stores)[0] is None
 
 
-def test_a_note_about_a_list_that_is_another_one_now_is_not_left(stores):
+def test_a_tail_hint_of_an_earlier_list_is_not_stored(stores):
     key = stores.keys.homefeed(VIEWER)
     build(stores, VIEWER, range(19, 10, -1))
     raw = stores.redis.lrange(key, 0, -1)
@@ -106,7 +106,7 @@ def test_a_note_about_a_list_that_is_another_one_now_is_not_left(stores):
     assert stored(stores, VIEWER) == FloorList([*range(9, 0, -1)], 0)
 
 
-def test_a_list_made_anew_between_two_commands_is_not_taken_for_the_same(stores):
+def test_a_list_that_is_rebuilt_between_two_commands_has_no_head(stores):
     def make_anew(number):
         if number == 1:
             stores.redis.delete(stores.keys.homefeed(VIEWER))
@@ -118,7 +118,7 @@ def test_a_list_made_anew_between_two_commands_is_not_taken_for_the_same(stores)
     assert read_head(stores, between=make_anew)[0] is None
 
 
-def test_a_marker_of_an_earlier_version_has_no_note_and_gets_one(stores):
+def test_a_marker_without_token_gets_a_tail_hint(stores):
     key = stores.keys.homefeed(VIEWER)
     stores.redis.rpush(key, *range(19, 10, -1), "f7")
     assert (stored(stores, VIEWER).floor, read_head(stores)[0]) == (7, None)
@@ -127,14 +127,14 @@ def test_a_marker_of_an_earlier_version_has_no_note_and_gets_one(stores):
     assert stored(stores, VIEWER).floor == 7
 
 
-def test_a_page_fits_into_a_head_that_was_just_noted(stores):
+def test_a_page_fits_into_a_head_with_a_new_tail_hint(stores):
     build(stores, VIEWER, range(19, 9, -1))
     read_whole(stores)
     head, _ = read_head(stores)
     assert sum(post_id > head.floor for post_id in head.ids) > lists.HEAD_PAGE
 
 
-def test_a_note_that_a_list_belies_is_told(stores):
+def test_ids_above_a_false_tail_hint_are_found(stores):
     key = stores.keys.homefeed(VIEWER)
     build(stores, VIEWER, range(19, 9, -1))
     raw = read_whole(stores)
@@ -188,7 +188,7 @@ class Room:
         max_size=5,
     ),
 )
-def test_a_head_has_all_that_is_on_the_list_above_its_floor(stores, start, rounds):
+def test_a_head_has_every_id_of_the_list_above_its_floor(stores, start, rounds):
     room = Room(stores)
     build(stores, VIEWER, sorted(start, reverse=True)[:10], 0)
     read_whole(stores)

@@ -26,7 +26,7 @@ def other(make_stores):
 @pytest.fixture
 def posts(world):
     """Three posts that this process has shown, and holds."""
-    world.crowd(AUTHOR, [VIEWER])
+    world.add_followers(AUTHOR, [VIEWER])
     made = [world.post(AUTHOR) for _ in range(3)]
     for _ in range(2):
         assert shown(world) == made[::-1]
@@ -52,12 +52,12 @@ def test_a_post_that_another_process_deletes_is_gone_from_the_next_page(world, o
     assert shown(world) == [posts[2], posts[0]]
 
 
-def test_a_post_that_another_process_edits_is_shown_as_it_is_now(world, other, posts):
+def test_a_post_that_another_process_edits_is_shown_as_edited(world, other, posts):
     edit.edit(other, AUTHOR, posts[1], description="other words")
     assert [post["description"] for post in page(world)] == ["", "other words", ""]
 
 
-def test_a_post_that_is_deleted_after_it_was_read_is_not_held(world, other, posts, monkeypatch):
+def test_a_post_that_is_deleted_after_it_was_read_is_not_cached(world, other, posts, monkeypatch):
     """A slow reader has read it; before it keeps it, the post is deleted and another reader of this process is told."""
     world.stores.near_cache._snapshot.bodies.clear()
     real, began = post_bodies.read, []
@@ -76,13 +76,13 @@ def test_a_post_that_is_deleted_after_it_was_read_is_not_held(world, other, post
     assert held(world, posts)[1] in (None, GONE)
 
 
-def test_nothing_that_was_held_is_shown_once_the_news_were_lost(world, other, posts):
+def test_no_cached_post_is_shown_after_the_log_was_lost(world, other, posts):
     edit.delete(other, AUTHOR, posts[1])
     world.stores.redis.delete(keys.INVALIDATION_LOG)
     assert shown(world) == [posts[2], posts[0]]
 
 
-def test_who_knew_more_than_this_process_does_gets_nothing_that_is_held(world, other, posts):
+def test_a_snapshot_newer_than_the_near_cache_gets_no_cached_post(world, other, posts):
     known = world.stores.near_cache._snapshot
     edit.delete(other, AUTHOR, posts[1])
     assert held(world, posts)[1], "this process has not been told yet"
@@ -93,10 +93,10 @@ def test_who_knew_more_than_this_process_does_gets_nothing_that_is_held(world, o
     )
 
 
-def test_a_post_whose_id_was_asked_for_before_it_was_one_is_shown_once_it_is(
+def test_a_post_whose_id_was_read_before_it_existed_is_shown_after_its_upload(
     world, other, monkeypatch
 ):
-    world.crowd(AUTHOR, [VIEWER])
+    world.add_followers(AUTHOR, [VIEWER])
     assert shown(world) == []
     assert post_bodies.read_as_of(world.stores, world.stores.near_cache._snapshot, [12345]) == [
         None
@@ -109,7 +109,7 @@ def test_a_post_whose_id_was_asked_for_before_it_was_one_is_shown_once_it_is(
     assert shown(world) == [12345]
 
 
-def test_an_account_with_many_posts_that_is_deleted_tells_of_all_at_once(world, other, posts):
+def test_many_deleted_posts_are_one_entry_of_the_log(world, other, posts):
     number = invalidation_log.position(other.redis)[1]
     post_bodies.forget(other, range(100, 200))
     assert invalidation_log.position(other.redis)[1] == number + 1
@@ -120,7 +120,7 @@ def test_an_account_with_many_posts_that_is_deleted_tells_of_all_at_once(world, 
     assert shown(world) == posts[:0:-1]
 
 
-def test_of_very_many_posts_those_that_were_held_first_go_first():
+def test_the_oldest_posts_are_dropped_above_the_bound():
     copies = NearCache(longest_list=10, max_bytes=1_000)
     known = copies.reload(b"marker", 1, [])
     for number in range(1, 10):

@@ -83,13 +83,13 @@ def limits(request, monkeypatch):
     monkeypatch.setattr(feed_queries, "_WORTH", request.param[1])
 
 
-def test_a_home_feed_is_made_of_the_newest_posts_that_are_pushed(posts, limits):
+def test_a_home_list_has_the_newest_posts_routed_to_push(posts, limits):
     pushed = posts.of({VIEWER, *posts.followed}, lambda row: row["route"] == "push")
     for count in (1, 2, 7, 40, 300):
         assert posts.ask(feed_queries.pushed, count) == pushed[::-1][:count]
 
 
-def test_a_page_is_of_the_posts_nearest_to_where_it_begins(posts, limits):
+def test_a_page_has_the_posts_nearest_to_its_bound(posts, limits):
     seen = posts.of({VIEWER, *posts.followed} - set(posts.muted))
     for count in (1, 3, 20, 300, None):
         for bound in (0, 15, 400, 1_000, MAX_ID):

@@ -45,7 +45,7 @@ def posts(world, stores, monkeypatch):
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 7, 20, 100, 400])
-def test_the_first_posts_are_those_of_all_authors_together(posts, stores, count):
+def test_a_page_has_the_first_posts_of_all_authors_together(posts, stores, count):
     pushed = sorted((row["id"] for row in posts if row["route"] == "push"), reverse=True)
     between = [row["id"] for row in posts if 20 < row["id"] < 280]
     with stores.sql.reading() as connection:
@@ -60,7 +60,7 @@ def test_the_first_posts_are_those_of_all_authors_together(posts, stores, count)
     assert oldest == sorted(between)[:count]
 
 
-def test_a_viewer_who_follows_nobody_has_no_posts(world, stores):
+def test_a_viewer_without_followees_has_no_posts(world, stores):
     world.people(7)
     with stores.sql.reading() as connection:
         assert feed_queries.pushed(stores, connection, 7, 50) == []
