@@ -46,9 +46,7 @@ FANOUT = [
                 '        stores.redis.hset(key, "cursor", answer)\n',
             ),
         ),
-        (
-            f"{TEST_CRASHES}::test_a_link_that_dies_before_any_step_pushes_into_each_feed_once",
-        ),
+        (f"{TEST_CRASHES}::test_a_link_that_dies_before_any_step_pushes_into_each_feed_once",),
     ),
     Planted(
         "resume from a copy of the cursor",

@@ -196,9 +196,7 @@ def test_the_sweep_carries_on_a_link_that_was_cut_short(world, dies_before, modu
         assert lists.read(world.stores.redis, world.stores.keys.homefeed(follower)).ids == [post]
 
 
-def test_a_link_that_dies_before_any_step_pushes_into_each_feed_once(
-    world, monkeypatch
-):
+def test_a_link_that_dies_before_any_step_pushes_into_each_feed_once(world, monkeypatch):
     viewers = range(1, 10)
     world.add_followers(9, range(1, 9))
     world.is_exact(*viewers)

@@ -46,14 +46,16 @@ class UnitCosts:
     skip_us: float
     # A page of a feed that merges no celebrity list, without HTTP.
     read_us: float
-    # Celebrity lists add to a read: finding them, for each factor of ten of the lists that the
-    # process caches; the first list that it merges; each list, where the process caches no other;
-    # each list again, for each factor of ten; each entry that a page may show.
-    # Calibrations of older versions lack the two costs with a default.
+    # Finding the celebrity lists of a read, for each factor of ten of the lists that its process
+    # caches. Older calibrations lack this cost, and `list_tenfold_us`.
     look_up_us: float = 0.0
+    # The first list that a read merges.
     first_list_us: float
+    # Each list that a read merges, in a process that caches one list. Then the part that each
+    # factor of ten of cached lists adds.
     list_us: float
     list_tenfold_us: float = 0.0
+    # Each entry of a merged list that the page may show.
     list_entry_us: float
     # A new celebrity post, learnt by one process that reads.
     learn_us: float
@@ -180,9 +182,10 @@ def seconds_to_last_follower(
 ) -> float:
     """Return the mean time from an upload to its last push, if each job waits `wait` seconds.
 
-    The result is a bound, for two reasons. Lanes share the links of a large account among workers,
-    while the formula runs them one after the other. And of the posts of a micro-batch, the first
-    one waits longest, which the formula takes for all. Infinite if the workers cannot keep up.
+    The result is a bound. Lanes share the links of a large account among workers, while the formula
+    runs them one after the other. For a small account, the formula takes the post that asks for a
+    micro-batch, and later posts of the micro-batch wait less. Infinite if the workers cannot keep
+    up.
     """
     links = batches.links(followers)
     own = 0.0 if links else GATHER_SECONDS + _US * costs.round_us
@@ -193,7 +196,7 @@ def seconds_to_last_follower(
 def job_seconds(
     costs: UnitCosts, followers: float, materialised_share: float, batches: Batches
 ) -> float:
-    """Return the time of one link of a fan-out, or of its part of a micro-batch.
+    """Return the time of one link of a large fan-out, or of a small fan-out in its micro-batch.
 
     The result is a bound: some of the work runs in parallel on several processors.
     """
@@ -206,15 +209,16 @@ def job_seconds(
 def posts_per_micro_batch(
     costs: UnitCosts, workers: int, posts_per_second: float, seconds_each: float
 ) -> float:
-    """Return how many small fan-outs a micro-batch delivers.
+    """Return how many small fan-outs a micro-batch delivers: the larger of two counts.
 
     `posts_per_second` counts small posts. Each of them adds `seconds_each` to its micro-batch.
-    A micro-batch gathers the post that asks for it and the posts of its waiting time. If workers
-    are busy, it delivers the posts that came for one worker while the micro-batch before it ran:
-    n = rate · (micro-batch + n · each). The larger of both counts, up to `MAX_POSTS`.
+    The first count is the post that asks for the micro-batch and the posts of its waiting time.
+    The second count, n, is the posts that came for one worker while the micro-batch before it ran:
+    n = rate · (round + n · seconds_each), where `round` is the micro-batch's own time.
+    The result is at most `MAX_POSTS`.
     """
     gathered = 1.0 + posts_per_second * GATHER_SECONDS
-    of_a_worker = posts_per_second / workers
-    share = 1 - of_a_worker * seconds_each
-    waiting = of_a_worker * costs.round_us * _US / share if share > 0 else MAX_POSTS
-    return min(MAX_POSTS, max(gathered, waiting))
+    rate = posts_per_second / workers
+    idle = 1 - rate * seconds_each
+    arrived = rate * costs.round_us * _US / idle if idle > 0 else MAX_POSTS
+    return min(MAX_POSTS, max(gathered, arrived))

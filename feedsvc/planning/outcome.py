@@ -1,4 +1,4 @@
-"""Measure the outcome of a version: delivery lag, reads and costs in its first day.
+"""Measure the outcome of a version: delivery lag, reads and costs over up to a day.
 
 The record shows the outcome next to the forecast, so operators see how good the cost model is.
 """

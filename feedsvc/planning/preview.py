@@ -153,7 +153,7 @@ def preview(stores: Stores, promote_at: int, demote_at: int | None = None) -> Pr
 
 
 def current_situation(stores: Stores) -> tuple[PolicyInfo, CalibratedCosts, Situation]:
-    """Read today's policy, the unit costs, and the situation that both make with the survey.
+    """Return today's policy, the unit costs, and the situation to predict from.
 
     Raises `NoSurvey`.
     """

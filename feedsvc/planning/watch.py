@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ENOUGH_POSTS = 20
 ENOUGH_PAGES = 100
 _WINDOW = dt.timedelta(minutes=5)
+# A start before all posts and pages.
 _EVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
