@@ -21,7 +21,7 @@ from feedsvc.planning.costs import PAGE_POSTS, UnitCosts
 from feedsvc.planning.replay import write_path
 from feedsvc.planning.replay.follow_graph import follow_graph_of
 from feedsvc.planning.replay.result import distribution
-from feedsvc.planning.replay.simulation import pulled_accounts, simulate
+from feedsvc.planning.replay.simulation import pulled_accounts, simulate, thresholds_at
 from feedsvc.planning.replay.workload import (
     Rates,
     Workload,
@@ -30,7 +30,7 @@ from feedsvc.planning.replay.workload import (
     generate,
 )
 from feedsvc.planning.replay.write_path import Deployment, Push, WritePath
-from feedsvc.routing.policy import Thresholds, demote_at_in_ratio
+from feedsvc.routing.policy import Thresholds
 
 FREE = UnitCosts(**dict.fromkeys(UnitCosts.__dataclass_fields__, 0.0))
 COSTS = replace(
@@ -329,7 +329,11 @@ def test_thresholds_pins_and_gradual_rollouts_decide_which_accounts_are_pulled()
     assert not any(
         pulled_accounts(graph, replace(lines, rollout_percent=0), Thresholds(0, 100, 100), {})
     )
-    assert demote_at_in_ratio(1_000, 100_000, 80_000) == 800
+
+
+def test_another_threshold_keeps_the_ratio_of_todays_two():
+    today = Thresholds(7, 100_000, 80_000)
+    assert thresholds_at(1_000, today) == Thresholds(7, 1_000, 800)
 
 
 @given(st.lists(st.integers(0, 9), min_size=1))

@@ -16,11 +16,10 @@ from feedsvc.formats import MAX_ID
 from feedsvc.planning import calibrated
 from feedsvc.planning.replay import follow_graph, recorded
 from feedsvc.planning.replay.recent_days import recent_days
-from feedsvc.planning.replay.simulation import pulled_accounts, simulate
+from feedsvc.planning.replay.simulation import pulled_accounts, simulate, thresholds_at
 from feedsvc.planning.replay.workload import READS_PER_POST, Rates, generate
 from feedsvc.planning.replay.write_path import Deployment, deployment_of
 from feedsvc.routing import next_route
-from feedsvc.routing.policy import Thresholds, demote_at_in_ratio
 
 if TYPE_CHECKING:
     from feedsvc.planning.replay.follow_graph import FollowGraph
@@ -148,8 +147,7 @@ def _compare(
         pinned = next_route.pinned_routes(connection)
     pairs = {latest.promote_at: (latest, settled)}
     for at in promote_at:
-        demote_at = demote_at_in_ratio(at, latest.promote_at, latest.demote_at)
-        other = Thresholds(latest.version, at, demote_at)
+        other = thresholds_at(at, latest)
         pairs.setdefault(at, (other, other))
     rows = []
     with _bar(" events", "replay", len(pairs) * len(workload)) as bar:

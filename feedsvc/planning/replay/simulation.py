@@ -14,7 +14,7 @@ from feedsvc.planning.costs import PAGE_POSTS
 from feedsvc.planning.replay.read_path import ListChange, merged_by_reads
 from feedsvc.planning.replay.result import result_of
 from feedsvc.planning.replay.write_path import Push, WritePath
-from feedsvc.routing.policy import decide, governing
+from feedsvc.routing.policy import Thresholds, decide, demote_at_in_ratio, governing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from feedsvc.planning.replay.result import ReplayResult
     from feedsvc.planning.replay.workload import Workload
     from feedsvc.planning.replay.write_path import Deployment
-    from feedsvc.routing.policy import Route, Thresholds
+    from feedsvc.routing.policy import Route
 
 
 def pulled_accounts(
@@ -43,6 +43,12 @@ def pulled_accounts(
             decision = decide(followers, graph.last_routes[number], policy, pins.get(account))
             pulled[number] = decision.route == "pull"
     return pulled
+
+
+def thresholds_at(promote_at: int, today: Thresholds) -> Thresholds:
+    """Return thresholds with this upper one, and a lower one in today's ratio to it."""
+    demote_at = demote_at_in_ratio(promote_at, today.promote_at, today.demote_at)
+    return Thresholds(today.version, promote_at, demote_at)
 
 
 def simulate(
