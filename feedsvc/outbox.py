@@ -207,10 +207,13 @@ def transaction(stores: Stores) -> Iterator[Transaction]:
     with stores.sql.writing() as connection:
         change = Transaction(connection)
         yield change
-        rows = _insert(change)
+        rows = [
+            {"kind": effect.kind, "ids": effect.ids, "made_at": now()} for effect in change.effects
+        ]
+        row_ids = list(connection.scalars(_INSERT, rows)) if rows else []
     for effect in change.effects:
         effect.apply(stores)
-    _delete(stores, rows)
+    _delete(stores, row_ids)
 
 
 @dataclass(frozen=True)
@@ -260,13 +263,6 @@ def apply_pending(stores: Stores, account: int) -> None:
     _repeat_each(stores, rows)
 
 
-def _insert(change: Transaction) -> list[int]:
-    if not change.effects:
-        return []
-    rows = [{"kind": effect.kind, "ids": effect.ids, "made_at": now()} for effect in change.effects]
-    return list(change.connection.scalars(_INSERT, rows))
-
-
 def _select_due(
     stores: Stores, before: dt.datetime, after: int
 ) -> Sequence[Row[int, str, list[int]]]:
@@ -274,10 +270,10 @@ def _select_due(
         return connection.execute(_DUE, {"before": before, "after": after}).all()
 
 
-def _delete(stores: Stores, rows: list[int]) -> None:
-    if rows:
+def _delete(stores: Stores, row_ids: list[int]) -> None:
+    if row_ids:
         with stores.sql.writing() as connection:
-            connection.execute(_DELETE, {"rows": rows})
+            connection.execute(_DELETE, {"rows": row_ids})
 
 
 def _repeat_each(stores: Stores, rows: Sequence[Row[int, str, list[int]]]) -> int:

@@ -139,7 +139,7 @@ PROMISES = [
                 "feedsvc/outbox.py",
                 "    for effect in change.effects:\n"
                 "        effect.apply(stores)\n"
-                "    _delete(stores, rows)\n",
+                "    _delete(stores, row_ids)\n",
                 "",
             ),
         ),

@@ -45,6 +45,7 @@ def graph_stats(stores: Stores) -> GraphStats:
         accounts, largest = connection.execute(
             sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(followers), 0))
         ).one()
+        decades = [10**power for power in range(len(str(largest)))] if largest else []
         follows = connection.scalar(sa.select(sa.func.count()).select_from(Follow)) or 0
         return GraphStats(
             accounts=accounts,
@@ -58,7 +59,8 @@ def graph_stats(stores: Stores) -> GraphStats:
             above_20=_between(connection, 21, None),
             promote_at=promote_at,
             pulled=_between(connection, promote_at, None),
-            by_decade=_decades(connection, largest),
+            by_decade={0: _between(connection, 0, 1)}
+            | {low: _between(connection, low, low * 10) for low in decades},
         )
 
 
@@ -72,18 +74,8 @@ def _percentile(connection: Connection, accounts: int, share: float) -> int:
     return connection.scalar(at) or 0
 
 
-def _decades(connection: Connection, largest: int) -> dict[int, int]:
-    counted = {0: _between(connection, 0, 1)}
-    lowest = 1
-    while lowest <= largest:
-        counted[lowest] = _between(connection, lowest, lowest * 10)
-        lowest *= 10
-    return counted
-
-
 def _between(connection: Connection, lowest: int, below: int | None) -> int:
     query = sa.select(sa.func.count()).select_from(Account).where(Account.follower_count >= lowest)
-    return (
-        connection.scalar(query if below is None else query.where(Account.follower_count < below))
-        or 0
-    )
+    if below is not None:
+        query = query.where(Account.follower_count < below)
+    return connection.scalar(query) or 0

@@ -75,7 +75,10 @@ def publish(
             if first is not None:
                 transaction.add(PostRepeated(author, first.post_id))
                 return Published(first.post_id, first.answer.encode(), replayed=True)
-        account = _lock_author(connection, author)
+        # Locked until the commit: a deletion of the account waits, and then deletes this post too.
+        account = connection.execute(_LOCK_AUTHOR, {"author": author}).first()
+        if account is None:
+            raise NotFound("account", author)
         decide = next_route.decider(stores, connection, [author])
         decision = decide(author, account.follower_count, account.last_route)
         drawn_at = time.monotonic()
@@ -99,17 +102,6 @@ def publish(
         policy_version=decision.policy_version,
     )
     return Published(post.id, body, replayed=False)
-
-
-def _lock_author(connection: Connection, author: int) -> Row[int, str | None]:
-    """Lock the author's row until the transaction ends.
-
-    A deletion of the account waits for the lock, and then deletes this post too.
-    """
-    row = connection.execute(_LOCK_AUTHOR, {"author": author}).first()
-    if row is None:
-        raise NotFound("account", author)
-    return row
 
 
 def _insert_post(
