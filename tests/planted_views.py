@@ -1,4 +1,4 @@
-"""Errors to plant in the views: how they are filled, deleted, and read. See tests/planted.py."""
+"""Planted errors in the views: how they are filled, deleted and read. See tests/planted.py."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ VIEWS = [
         ("tests/test_feed.py::test_a_rebuild_keeps_posts_that_are_pushed_meanwhile",),
     ),
     Planted(
-        "finish a rebuild although the token changed",
+        "finish a rebuild although the token has changed",
         (
             Edit(
                 f"{LUA}/finish_list.lua",
@@ -48,7 +48,7 @@ VIEWS = [
         ("tests/test_lists.py::test_a_trim_of_a_feed_being_built_gives_it_a_new_token",),
     ),
     Planted(
-        "trim a feed being built without renewing its token",
+        "trim a feed that is being built and keep its token",
         (Edit(f"{LUA}/trim.lua", "    marker = 'b' .. token\n", ""),),
         ("tests/test_lists.py::test_a_trim_of_a_feed_being_built_gives_it_a_new_token",),
     ),
@@ -164,17 +164,17 @@ READING = [
         ("tests/test_celebrities.py::test_a_lost_celebrity_list_is_not_an_empty_list",),
     ),
     Planted(
-        "read the head of a list without a look at the rest",
+        "read the head of a list although its tail hint is too short",
         (Edit(LISTS, "        if left_out > hint.length:\n            return None\n", ""),),
         ("tests/test_tail_hint.py::test_a_tail_hint_serves_until_too_many_posts_were_pushed",),
     ),
     Planted(
-        "take a list that was made anew for the one whose head was read",
+        "read the head of a list that was rebuilt meanwhile",
         (Edit(LISTS, " or self.before.value != self.after.value:", ":"),),
         ("tests/test_tail_hint.py::test_a_list_that_is_rebuilt_between_two_commands_has_no_head",),
     ),
     Planted(
-        "leave a note although the list is another one by now",
+        "store a tail hint although the list has another marker",
         (
             Edit(
                 f"{LUA}/store_tail_hint.lua",
@@ -201,7 +201,7 @@ READING = [
         ("tests/test_tail_hint.py::test_a_trim_removes_the_tail_hint",),
     ),
     Planted(
-        "trust a copy although a put was missed",
+        "use the near cache although a put was missed",
         (
             Edit(
                 LOG,
@@ -212,12 +212,12 @@ READING = [
         ("tests/test_near_cache.py::test_the_near_cache_starts_again_after_a_missed_put",),
     ),
     Planted(
-        "trust a copy of puts that were lost",
+        "use the near cache although the log was lost",
         (Edit(LOG, "if not entries or entries[-1] != (marker, math.inf):", "if not entries:"),),
         ("tests/test_near_cache.py::test_the_near_cache_starts_again_after_another_log_has_begun",),
     ),
     Planted(
-        "read a list that was copied after the home list was read",
+        "use a list that was cached after the home list was read",
         (
             Edit(
                 SNAPSHOT, "None if cached is None or cached.load > self.loads else cached", "cached"
@@ -241,7 +241,7 @@ READING = [
         ),
     ),
     Planted(
-        "take it that no list has a floor",
+        "ignore the floors of cached lists",
         (
             Edit(
                 NEAR_CACHE,
@@ -254,7 +254,7 @@ READING = [
         ),
     ),
     Planted(
-        "hold a list without what was put since it was read",
+        "cache a list without the puts since it was read",
         (
             Edit(
                 NEAR_CACHE,
@@ -267,7 +267,7 @@ READING = [
         ),
     ),
     Planted(
-        "edit a post and tell nobody who holds it",
+        "edit a post and log no invalidation",
         (
             Edit(
                 "feedsvc/cache/post_bodies.py",
@@ -280,14 +280,14 @@ READING = [
         ),
     ),
     Planted(
-        "hold a post that was deleted since it was read",
+        "cache a post that was deleted since it was read",
         (Edit(NEAR_CACHE, "for post_id in bodies.keys() - changed:", "for post_id in bodies:"),),
         (
             "tests/test_near_cache_bodies.py::test_a_post_that_is_deleted_after_it_was_read_is_not_cached",
         ),
     ),
     Planted(
-        "show what is held to a reader who knows more",
+        "serve cached posts to a newer snapshot",
         (
             Edit(
                 NEAR_CACHE,
@@ -300,7 +300,7 @@ READING = [
         ),
     ),
     Planted(
-        "tell of a put before the list is written",
+        "log a put before the list is written",
         (Edit("feedsvc/cache/celebrity_lists.py", _WRITE + _NEXT + _PUT, _PUT + _NEXT + _WRITE),),
         (
             "tests/test_near_cache.py::test_a_list_that_is_cached_in_the_middle_of_a_put_lacks_no_post",

@@ -1,4 +1,4 @@
-"""A cluster: each node is checked for its run by itself, replicas are not asked, and a read keeps its order over nodes."""
+"""A cluster: each node's run is checked, no replica is asked, and a read keeps its order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLLOWERS = range(1, 24)
 
 @pytest.fixture(scope="module")
 def valkey():
-    """A cluster of this file's own, whatever the other tests run on."""
+    """A cluster of this file's own, even if the other tests run on a single server."""
     servers = ValkeyCluster()
     yield servers
     servers.close()
@@ -33,7 +33,7 @@ def world(world):
 
 
 def stored(world):
-    """Which feeds are stored."""
+    """Return the followers that have a stored feed."""
     return {
         account
         for account in FOLLOWERS
@@ -75,7 +75,7 @@ def test_only_the_node_that_comes_back_with_older_data_is_emptied(world, valkey)
 
 
 def test_a_node_does_not_take_the_stored_run_of_another_node_for_its_own(world, valkey):
-    """As a slot that has moved brings it along."""
+    """A slot that moves brings the stored run of its former node along."""
     node = valkey.nodes[0]
     [name] = node.operator.keys("run-id:*")
     node.operator.set(name, b"another run")
@@ -94,7 +94,7 @@ def test_everything_is_deleted_on_every_node(world, valkey):
 
 
 def test_a_read_asks_for_the_home_list_after_the_celebrity_lists(world, monkeypatch):
-    """Between the nodes of a cluster nothing but an answer tells what comes first."""
+    """Between the nodes of a cluster only an answer orders two commands."""
     world.post(99)
     asked = []
 

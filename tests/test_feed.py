@@ -1,4 +1,4 @@
-"""Home feeds: exactly F(v), before, during and after any fan-out, from any state of Redis."""
+"""Home feeds are exact before, during and after any fan-out, from any state of Redis."""
 
 from __future__ import annotations
 
@@ -125,19 +125,19 @@ def test_hidden_means_hidden_and_pages_stay_full(world):
     assert world.is_exact(1, 9)
     world.unmute(1, 8)
     world.unblock(9, 1)
-    assert world.is_exact(1, 9), "the follow does not come back"
+    assert world.is_exact(1, 9), "an unblock does not restore the follow"
 
 
 def test_a_deleted_post_is_gone_from_every_feed_even_during_its_fan_out(world):
     world.add_followers(9, range(1, 8))
     world.is_exact(*range(1, 8))
-    kept, gone = world.post(9), world.post(9)
+    other, gone = world.post(9), world.post(9)
     world.run_link()
     world.run_link()
     world.delete(9, gone)
     assert world.is_exact(*range(1, 8), 9)
     world.drain()
-    assert world.read(7) == [kept]
+    assert world.read(7) == [other]
 
 
 def test_a_post_whose_id_was_read_before_it_existed_is_in_every_feed(world, monkeypatch):
@@ -169,12 +169,12 @@ def test_a_rebuild_keeps_posts_that_are_pushed_meanwhile(world, monkeypatch):
 
     monkeypatch.setattr(feed_queries, "pushed", meanwhile)
     reader.home_page(world.stores, 1, None, 10)
-    world.stores = world.stores.without_near_cache()  # a process that was told of neither post
+    world.stores = world.stores.without_near_cache()  # a process that has learnt of neither post
     assert world.is_exact(1)
 
 
 def test_a_post_that_moves_between_the_two_reads_is_seen(world, monkeypatch):
-    """The home list is read after the celebrity lists: a post that leaves those was put into that before."""
+    """A post is pushed before it leaves the celebrity list, and the home list is read last."""
     world.add_followers(9, [1])
     world.is_exact(1)
     world.post(9)
@@ -208,9 +208,7 @@ def test_a_first_page_is_one_round_trip_and_no_sql(world, monkeypatch, are_moved
         world.sweep()
     world.is_exact(1)
     world.is_exact(1)
-    monkeypatch.setattr(
-        post_ids, "watermark", lambda: paging.TOP
-    )  # the posts are not of the last seconds
+    monkeypatch.setattr(post_ids, "watermark", lambda: paging.TOP)  # as if the posts were old
     reader.home_page(world.stores, 1, None, limit)
     trips = []
     connection = redis.UnixDomainSocketConnection
@@ -259,7 +257,7 @@ def test_polling_returns_each_new_post_once_even_with_a_lower_id(world, monkeypa
 def test_polling_a_profile_misses_no_post_that_commits_while_a_page_is_made(
     world, monkeypatch, step
 ):
-    """It commits after the page was read, with a lower id than the page shows, before the page's cursor is made."""
+    """The post commits between the page and its cursor, with a lower id than the page shows."""
     world.people(1, 9)
     early = world.post(9)
     page = profile.profile_page(world.stores, 1, 9, None, 5)

@@ -1,4 +1,4 @@
-"""The queries of feeds: what they return is what a look through all posts returns, however authors share the posting."""
+"""The queries of feeds return the posts that a scan of all posts finds, for any mix of authors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AUTHORS = range(2, 14)
 
 
 class Posts:
-    """Random posts; some authors post much, some never."""
+    """Random posts: some authors post much, some never."""
 
     def __init__(self, stores, seed):
         self.stores, self.dice = stores, random.Random(seed)
@@ -78,7 +78,7 @@ def posts(stores, request):
 
 @pytest.fixture(params=[(64, 8), (1, 1), (0, 8), (0, 1)], ids=str)
 def limits(request, monkeypatch):
-    """As they are; and so that each way is taken, also where it would not pay."""
+    """The real limits, and limits that take each way of a query even where it does not pay."""
     monkeypatch.setattr(feed_queries, "_NEARBY", request.param[0])
     monkeypatch.setattr(feed_queries, "_WORTH", request.param[1])
 

@@ -1,4 +1,4 @@
-"""What SQL says of a feed is the first posts of all authors, however they are spread, and however few of each are read first."""
+"""A feed query returns the first posts of all authors, however few of each its passes read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ VIEWER = 99
 
 @pytest.fixture
 def posts(world, stores, monkeypatch):
-    """Posts of ten authors whom the viewer follows: two post nearly everything, one nothing, and some are deleted or pulled."""
+    """Posts of ten followees. Two post nearly everything, one nothing; some posts are deleted or
+    pulled.
+    """
     monkeypatch.setattr(feed_queries, "_PASSES", (1, 3))
     monkeypatch.setattr(feed_queries, "_WORTH", 2)
     dice = random.Random(4)

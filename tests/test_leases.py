@@ -1,4 +1,4 @@
-"""Leased strings: nothing read before a change is stored after it, whoever stalls or dies wherever."""
+"""Leased strings: no value that was read before a change is stored after it."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def test_only_missing_views_are_built(stores):
 
 
 def test_many_readers_never_see_a_view_older_than_the_last_change(make_stores):
-    """Readers read a number that a writer raises; each raise deletes the view; after it no reader sees an older one."""
+    """A writer raises a number and deletes the view. After that no reader gets an older number."""
     truth, failures, done = [0], [], threading.Event()
 
     def reader(stores):
         while not done.is_set():
             before = truth[0]
             seen = int(read(stores, lambda: str(truth[0]).encode()))
-            if seen < before - 1:  # the last raise may not have deleted the view yet
+            if seen < before - 1:  # the writer may not have deleted the view yet
                 failures.append((seen, before))
 
     threads = [threading.Thread(target=reader, args=(make_stores(),)) for _ in range(6)]

@@ -1,4 +1,4 @@
-"""Lists with a floor: what is above the floor is there, whatever was trimmed, pushed or built meanwhile."""
+"""Lists with a floor have every id above it, whatever was trimmed, pushed or built meanwhile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from feedsvc.store.redis.round_trip import RoundTrip
 from tests.views import put_post
 
 POST = 1 << 40
-# In the same bucket as account 1, also on a cluster.
+# In the bucket of account 1, also on a cluster.
 NEXT = 1 + CLUSTER_BUCKETS
 
 
@@ -25,7 +25,7 @@ def stored(stores, account):
 
 
 def deliver(stores, post_id, followers, start=START, end=END, author=999):
-    """All in the bucket of the first follower; returns the cursor reached there."""
+    """Push to followers of one bucket, and return the cursor of that bucket."""
     bucket = stores.keys.bucket(followers[0])
     part = Slice(start, end, [str(follower) for follower in followers], bucket)
     return delivery.deliver(stores, post_id, author, [part])[bucket]
@@ -126,7 +126,7 @@ def test_later_slices_of_a_trip_push_nothing_after_a_slice_that_does_not_fit(sto
 
 
 def test_account_ids_that_tie_as_doubles_are_told_apart(stores):
-    """2^53 + 1 is no double: compared as numbers the two cursors would be the same."""
+    """2^53 + 1 is no double: as numbers the two cursors would be equal."""
     low, high = str(2**53), str(2**53 + 1)
     build(stores, int(high))
     assert delivery.deliver(stores, POST, 999, [Slice(START, low, [low])]) == {0: low}

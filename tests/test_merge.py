@@ -1,4 +1,4 @@
-"""Merging without merging everything: the ids of a page are those that a merge of everything would give."""
+"""Merged pages: the ids are those that a merge of all sources would give."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ positions = ids | st.just(2**63 - 1)
 
 @st.composite
 def authors_lists(draw):
-    """Author -> ids, ascending; each post is one author's."""
+    """Draw author -> ids, ascending; each post has one author."""
     posts = draw(some_ids)
     return {
         author: [post for post in posts if post % 6 == author]
@@ -32,7 +32,7 @@ def authors_lists(draw):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """So that the latest do not hold everything, and are soon given up."""
+    """Limits so small that the recent posts lack some posts, and that a scan of them ends early."""
     monkeypatch.setattr(snapshot, "_RECENT_POSTS", 6)
     monkeypatch.setattr(snapshot, "_OF_EACH", 2)
     monkeypatch.setattr(snapshot, "_FEW", 2)
@@ -42,12 +42,15 @@ def tiny(monkeypatch):
 @pytest.fixture
 def merged(tiny):
     def make(lists, followed, others, horizon, late):
-        """Of these lists, some followed; `late`: (author, post) put one by one after the others were copied."""
-        copied = {
+        """Merge lists, of which the viewer follows some.
+
+        `late`: pairs of author and post that were put one by one after the lists were cached.
+        """
+        cached = {
             author: [post for post in posts if (author, post) not in late]
             for author, posts in lists.items()
         }
-        found = RecentPosts().with_lists(copied)
+        found = RecentPosts().with_lists(cached)
         for author, post in late:
             found = found.with_post(post, author)
         return Merged(

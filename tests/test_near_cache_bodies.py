@@ -1,4 +1,4 @@
-"""The posts that a process holds: shown without asking again, and never once they were edited or deleted."""
+"""The posts in the near cache: shown without another read of Redis, and never after a change."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ VIEWER, AUTHOR = 1, 9
 
 @pytest.fixture
 def other(make_stores):
-    """Another process's view of the same stores."""
+    """The same stores in another process."""
     return make_stores()
 
 
 @pytest.fixture
 def posts(world):
-    """Three posts that this process has shown, and holds."""
+    """Three posts that this process has shown and cached."""
     world.add_followers(AUTHOR, [VIEWER])
     made = [world.post(AUTHOR) for _ in range(3)]
     for _ in range(2):
         assert shown(world) == made[::-1]
-    assert all(held(world, made))
+    assert all(cached_bodies(world, made))
     return made
 
 
@@ -42,9 +42,9 @@ def shown(world):
     return [int(post["id"]) for post in page(world)]
 
 
-def held(world, post_ids):
-    copies = world.stores.near_cache
-    return copies.get_bodies(copies._snapshot, post_ids)
+def cached_bodies(world, post_ids):
+    near_cache = world.stores.near_cache
+    return near_cache.get_bodies(near_cache._snapshot, post_ids)
 
 
 def test_a_post_that_another_process_deletes_is_gone_from_the_next_page(world, other, posts):
@@ -53,12 +53,14 @@ def test_a_post_that_another_process_deletes_is_gone_from_the_next_page(world, o
 
 
 def test_a_post_that_another_process_edits_is_shown_as_edited(world, other, posts):
-    edit.edit(other, AUTHOR, posts[1], description="other words")
-    assert [post["description"] for post in page(world)] == ["", "other words", ""]
+    edit.edit(other, AUTHOR, posts[1], description="an edited description")
+    assert [post["description"] for post in page(world)] == ["", "an edited description", ""]
 
 
 def test_a_post_that_is_deleted_after_it_was_read_is_not_cached(world, other, posts, monkeypatch):
-    """A slow reader has read it; before it keeps it, the post is deleted and another reader of this process is told."""
+    """A slow read has the post. Before it caches the post, the post is deleted, and another read of
+    this process learns that.
+    """
     world.stores.near_cache._snapshot.bodies.clear()
     real, began = post_bodies.read, []
 
@@ -73,7 +75,7 @@ def test_a_post_that_is_deleted_after_it_was_read_is_not_cached(world, other, po
     monkeypatch.setattr(post_bodies, "read", slow)
     page(world)
     assert shown(world) == [posts[2], posts[0]]
-    assert held(world, posts)[1] in (None, GONE)
+    assert cached_bodies(world, posts)[1] in (None, GONE)
 
 
 def test_no_cached_post_is_shown_after_the_log_was_lost(world, other, posts):
@@ -83,12 +85,12 @@ def test_no_cached_post_is_shown_after_the_log_was_lost(world, other, posts):
 
 
 def test_a_snapshot_newer_than_the_near_cache_gets_no_cached_post(world, other, posts):
-    known = world.stores.near_cache._snapshot
+    snapshot = world.stores.near_cache._snapshot
     edit.delete(other, AUTHOR, posts[1])
-    assert held(world, posts)[1], "this process has not been told yet"
+    assert cached_bodies(world, posts)[1], "this process has not learnt it yet"
     stranger = other.near_cache.reload(*invalidation_log.position(other.redis), [])
     assert world.stores.near_cache.get_bodies(stranger, posts) == [None] * 3
-    assert world.stores.near_cache.get_bodies(known, posts)[1], (
+    assert world.stores.near_cache.get_bodies(snapshot, posts)[1], (
         "a read that asked before the deletion may show it"
     )
 
@@ -101,7 +103,7 @@ def test_a_post_whose_id_was_read_before_it_existed_is_shown_after_its_upload(
     assert post_bodies.read_as_of(world.stores, world.stores.near_cache._snapshot, [12345]) == [
         None
     ]
-    assert held(world, [12345]) == [GONE]
+    assert cached_bodies(world, [12345]) == [GONE]
     monkeypatch.setattr(post_ids, "draw", lambda *_: 12345)
     publish.publish(
         other, world.enqueue, AUTHOR, photo_url="https://img.example/1.jpg", description=""
@@ -121,12 +123,15 @@ def test_many_deleted_posts_are_one_entry_of_the_log(world, other, posts):
 
 
 def test_the_oldest_posts_are_dropped_above_the_bound():
-    copies = NearCache(longest_list=10, max_bytes=1_000)
-    known = copies.reload(b"marker", 1, [])
+    near_cache = NearCache(longest_list=10, max_bytes=1_000)
+    snapshot = near_cache.reload(b"marker", 1, [])
     for number in range(1, 10):
-        copies.store_bodies(known, {number: Body(AUTHOR, b"x" * 50)})
-    assert copies.get_bodies(known, range(1, 10)) == [None] * 5 + [Body(AUTHOR, b"x" * 50)] * 4
-    copies.store_bodies(known, {9: Body(AUTHOR, b"y")})
-    assert copies.get_bodies(known, [6, 9]) == [Body(AUTHOR, b"x" * 50), Body(AUTHOR, b"y")], (
-        "its bytes count once"
+        near_cache.store_bodies(snapshot, {number: Body(AUTHOR, b"x" * 50)})
+    assert (
+        near_cache.get_bodies(snapshot, range(1, 10)) == [None] * 5 + [Body(AUTHOR, b"x" * 50)] * 4
     )
+    near_cache.store_bodies(snapshot, {9: Body(AUTHOR, b"y")})
+    assert near_cache.get_bodies(snapshot, [6, 9]) == [
+        Body(AUTHOR, b"x" * 50),
+        Body(AUTHOR, b"y"),
+    ], "its bytes count once"

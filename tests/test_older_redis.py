@@ -1,4 +1,4 @@
-"""A Redis that comes back older than it was: its views look valid, and are thrown away before anybody reads them."""
+"""A Redis that comes back with older data is emptied before any read: its views look valid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.engines import Valkey, wait_until
 
 @pytest.fixture
 def valkey():
-    """This test's own server, with a snapshot to come back from."""
+    """A server of this test's own, which can come back from a snapshot."""
     server = cluster.start_redis()
     yield server
     server.close()
@@ -23,7 +23,7 @@ FOLLOWERS = range(1, 5)
 
 @pytest.fixture
 def moved(world, valkey):
-    """Everybody has read; the snapshot is taken; after it a post was made, pushed, and taken off the celebrity list."""
+    """All followers have read. After that the snapshot was taken, and then a post was moved."""
     world.add_followers(9, FOLLOWERS)
     world.post(9)
     world.drain()
@@ -78,7 +78,9 @@ def test_a_link_does_not_write_to_a_server_of_another_run(moved, valkey):
 
 @cluster.single_server
 def test_a_replica_that_lagged_is_emptied_at_its_promotion(moved, valkey):
-    """The same run of the same process, made a replica of an older server and then a primary again: only the replication id tells."""
+    """The process goes on, as a replica of an older server and then as a primary again. Only its
+    replication id changes.
+    """
     behind = Valkey(port=True)
     try:
         (behind.folder / "dump.rdb").write_bytes((valkey.folder / "dump.rdb").read_bytes())
@@ -105,4 +107,6 @@ def test_two_processes_that_connect_at_once_delete_the_old_data_once(moved, valk
     other = make_stores()
     valkey.restart()
     moved.is_exact(1)
-    assert other.redis.exists(other.keys.homefeed(1)), "what the first one has built since stays"
+    assert other.redis.exists(other.keys.homefeed(1)), (
+        "the feed that the first process has built since stays"
+    )

@@ -1,4 +1,4 @@
-"""Cursors, and walks over any list of posts under them: pure."""
+"""Cursors, and walks over lists of posts. Pure."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Posts:
         return [i for i in sorted(self.visible) if i > position]
 
 
-def page(posts, cursor, limit, settled):
-    return paging.page(posts, Kind.FEED, paging.start(Kind.FEED, cursor), limit, settled)
+def page(posts, cursor, limit, watermark):
+    return paging.page(posts, Kind.FEED, paging.start(Kind.FEED, cursor), limit, watermark)
 
 
 @given(st.sampled_from(Kind), cursors, st.sets(st.integers(1, 10**6)))
@@ -63,7 +63,7 @@ def test_a_cursor_that_was_tampered_with_is_refused(kind, cursor, data):
         )
     )
     with suppress(BadCursor):
-        assert decode(kind, tampered) == cursor, "only bits that carry nothing may differ"
+        assert decode(kind, tampered) == cursor, "only unused bits may differ"
 
 
 @given(cursors)
@@ -85,10 +85,10 @@ def test_any_text_is_a_cursor_or_refused(text):
 
 
 @given(st.sets(st.integers(1, 60)), st.integers(1, 7), st.integers(0, 70))
-def test_a_walk_down_shows_each_post_once_on_full_pages(visible, limit, settled):
+def test_a_walk_down_shows_each_post_once_on_full_pages(visible, limit, watermark):
     posts, shown, cursor = Posts(visible), [], None
     while True:
-        found = page(posts, cursor, limit, settled)
+        found = page(posts, cursor, limit, watermark)
         shown += map(int, found.items)
         cursor = found.next_cursor
         if cursor is None:
@@ -103,18 +103,18 @@ def test_a_walk_down_shows_each_post_once_on_full_pages(visible, limit, settled)
     st.data(),
 )
 def test_polling_shows_a_late_commit_once(commits, limit, data):
-    """Ids up to the settled mark can no longer appear; above it they appear in any order."""
-    posts, settled = Posts(commits[0]), 0
-    found = page(posts, None, limit, settled)
+    """No id appears at or below the watermark. Above it ids appear in any order."""
+    posts, watermark = Posts(commits[0]), 0
+    found = page(posts, None, limit, watermark)
     below = {i for i in posts.visible if i < min(map(int, found.items), default=0)}
     shown = list(map(int, found.items))
     for batch in commits[1:]:
-        posts.visible |= {i for i in batch if i > settled}
-        settled = data.draw(st.integers(settled, 60))
-        found = page(posts, found.prev_cursor, limit, settled)
+        posts.visible |= {i for i in batch if i > watermark}
+        watermark = data.draw(st.integers(watermark, 60))
+        found = page(posts, found.prev_cursor, limit, watermark)
         shown += map(int, found.items)
     while found.items:
-        found = page(posts, found.prev_cursor, limit, settled)
+        found = page(posts, found.prev_cursor, limit, watermark)
         shown += map(int, found.items)
     assert sorted(shown) == sorted(posts.visible - below)
 

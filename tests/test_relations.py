@@ -1,4 +1,4 @@
-"""`relations:<viewer>` beside changes: what a slow reader read before a change is never stored after it."""
+"""`relations:<viewer>`: a slow reader never stores relations that it read before a change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from feedsvc.feed import reader
 
 @pytest.fixture
 def while_read(monkeypatch):
-    """Lets something happen once, when a reader has read the relations from SQL and not stored them yet."""
+    """Call something once, when a reader has read the relations from SQL and not stored them."""
 
     def arrange(happening):
         real = relations._read
@@ -28,7 +28,7 @@ def while_read(monkeypatch):
 
 @pytest.fixture
 def followed(world):
-    """Account 1 follows 9, and 8 not; both have posted, and nobody has read yet."""
+    """Account 1 follows 9 but not 8. Both have posted, and no feed was read yet."""
     world.add_followers(9, [1])
     world.people(8)
     world.post(8)

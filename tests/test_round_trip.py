@@ -1,4 +1,4 @@
-"""Round trips: every answer reaches its question, whatever becomes of a connection or of the scripts."""
+"""Round trips: every answer reaches its question, even if a connection or the scripts are lost."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_an_answer_that_was_not_read_goes_to_no_other_trip(client):
 def test_a_child_process_does_not_use_its_parents_connections(client, monkeypatch):
     echo(client, b"first")
     [parents] = idle_connections(client)
-    client.connection_pool.pid -= 1  # as if this process had been forked since
+    client.connection_pool.pid -= 1  # as if this were a forked child
     monkeypatch.setattr(
         parents, "send_packed_command", lambda *_, **__: pytest.fail("used the parent's")
     )

@@ -1,4 +1,4 @@
-"""A store that is down: a 503 that changes nothing, and recovery without a restart."""
+"""A store that is down: requests get a 503 and change nothing, and recover without a restart."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def own_valkey():
 
 @pytest.fixture
 def settings(settings, own_valkey):
-    """This test's own Valkey, which it may kill; the broker is the common one."""
+    """Settings with a Valkey of this test's own, which the test may kill. The broker is shared."""
     return {**settings, "redis_url": own_valkey.url}
 
 

@@ -1,4 +1,4 @@
-"""The head of a home list: it has every id that is on the list above its floor, whatever is done to the list meanwhile."""
+"""The head of a home list has every id of the list above its floor, whatever changes the list."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from feedsvc.store.redis.round_trip import RoundTrip
 from tests.test_lists import build, deliver, stored
 
 VIEWER = 1
-# As tests/world.py makes it.
+# tests/world.py sets these.
 assert (lists.HEAD_PAGE, lists.HEAD_LENGTH, lists.HINT_AFTER) == (2, 8, 4)
 
 
 def read_head(stores, between=lambda _: None):
-    """The head, and what was on the list when its ids were read; `between` is called after each command, with its number."""
+    """Return the head, and the whole list at the moment when the ids of the head were read.
+
+    `between` is called after each of the four questions, with its number.
+    """
     key = stores.keys.homefeed(VIEWER)
     trip, on_list = RoundTrip(stores.redis), None
     head = lists.ask_head(trip, key)
@@ -71,7 +74,7 @@ def test_a_tail_hint_serves_until_too_many_posts_were_pushed(make_stores):
         head, _ = read_head(stores)
         assert (head is not None) is served, number
         if head is not None:
-            assert (head.floor, head.is_whole) == (15, False), "16 to 19 were before the others"
+            assert (head.floor, head.is_whole) == (15, False), "ids 16 to 19 came first"
             assert list(head.ids) == [*range(12 + number, 20), *range(100, 100 + number)]
         push(stores, 100 + number)
 
@@ -82,7 +85,7 @@ def test_a_high_id_behind_the_head_raises_the_floor_of_the_head(stores):
     assert not stored(stores, VIEWER).ids.index(500) < 8, "behind what a head reads"
     read_whole(stores)
     head, _ = read_head(stores)
-    assert head.floor == 500, "nothing in the head is said to be all there is"
+    assert head.floor == 500, "the head is complete above 500 only"
 
 
 def test_a_trim_removes_the_tail_hint(stores):
@@ -156,8 +159,8 @@ OPERATIONS = st.one_of(
 )
 
 
-class Room:
-    """One list, and what is done to it."""
+class OneList:
+    """One list, and the operations on it."""
 
     def __init__(self, stores):
         self.stores, self.key, self.marker = stores, stores.keys.homefeed(VIEWER), None
@@ -189,15 +192,17 @@ class Room:
     ),
 )
 def test_a_head_has_every_id_of_the_list_above_its_floor(stores, start, rounds):
-    room = Room(stores)
+    one_list = OneList(stores)
     build(stores, VIEWER, sorted(start, reverse=True)[:10], 0)
     read_whole(stores)
     for operations, between in rounds:
         for operation in operations:
-            room.do(*operation)
+            one_list.do(*operation)
         head, on_list = read_head(
             stores,
-            between=lambda number, between=between: [room.do(*each) for each in between[number]],
+            between=lambda number, between=between: [
+                one_list.do(*each) for each in between[number]
+            ],
         )
         if head is not None:
             assert on_list is not None

@@ -1,4 +1,4 @@
-"""What a page costs: its round trips and its SQL, in a feed of a hundred ids, whatever happened to some of them."""
+"""The round trips and SQL statements of a page, whatever happened to some of its posts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = 2
 
 
 class Costs:
-    """A viewer's pages, and what each of them has cost."""
+    """Reads pages, and counts the round trips and SQL transactions of each."""
 
     def __init__(self, world, monkeypatch):
         self.world, self.trips, self.sql = world, [], []
@@ -52,7 +52,7 @@ def world(make_stores):
     """Forty posts of two accounts are on the viewer's list."""
     found = World(make_stores(feed_cap=100))
     for author in (SOME, OTHERS):
-        found.crowd(author, [VIEWER])
+        found.add_followers(author, [VIEWER])
     for number in range(40):
         found.post(OTHERS if number % 2 else SOME)
     found.drain()
@@ -69,7 +69,7 @@ def costs(world, monkeypatch):
 
 @pytest.fixture
 def settled(monkeypatch):
-    """No post is of the last seconds."""
+    """Every post is below the watermark."""
     monkeypatch.setattr(post_ids, "watermark", lambda: paging.TOP)
 
 

@@ -1,4 +1,4 @@
-"""What always holds of the stored views, whatever the reader makes of them: no list is too long, and no floor lies."""
+"""Invariants of the stored lists: none is too long, and each has every post above its floor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def put_post(stores, author, post_id):
 
 def are_true(stores):
     with stores.sql.reading() as connection:
-        owing = connection.scalar(sa.select(sa.func.count()).select_from(OutboxRow))
+        is_pending = connection.scalar(sa.select(sa.func.count()).select_from(OutboxRow))
         posts = connection.execute(
             sa.select(Post.id, Post.author_id, Post.route, Post.pushed_at).where(
                 Post.deleted_at.is_(None)
@@ -34,8 +34,8 @@ def are_true(stores):
     for account in accounts:
         for key in (stores.keys.homefeed(account), keys.celebrity_posts(account)):
             assert stores.redis.llen(key) - 1 <= longest, f"{key} exceeds cap + slack"
-        if owing:
-            continue  # a change that died after its commit: its effects are the sweep's
+        if is_pending:
+            continue  # the sweep has to apply the effects of a change first
         home = lists.read(stores.redis, stores.keys.homefeed(account))
         if home:
             belongs = {
@@ -43,16 +43,16 @@ def are_true(stores):
                 for p in posts
                 if p.pushed_at and (p.author_id == account or (account, p.author_id) in follows)
             }
-            _holds(home, belongs, stores.keys.homefeed(account))
+            _has_all_above_floor(home, belongs, stores.keys.homefeed(account))
         listed = lists.read(stores.redis, keys.celebrity_posts(account))
         if listed:
-            _holds(
+            _has_all_above_floor(
                 listed,
                 {p.id for p in posts if p.author_id == account and p.pushed_at is None},
                 keys.celebrity_posts(account),
             )
 
 
-def _holds(found, belongs, key):
+def _has_all_above_floor(found, belongs, key):
     above = {post for post in belongs if post > found.floor}
-    assert above <= set(found.ids), f"the floor of {key} lies"
+    assert above <= set(found.ids), f"{key} lacks a post above its floor"
