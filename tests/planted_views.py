@@ -9,6 +9,12 @@ LISTS = "feedsvc/store/redis/lists.py"
 LOG = "feedsvc/store/redis/invalidation_log.py"
 NEAR_CACHE = "feedsvc/store/near_cache/cache.py"
 SNAPSHOT = "feedsvc/store/near_cache/snapshot.py"
+LIST_TESTS = "tests/test_lists.py::"
+FEED_TESTS = "tests/test_feed.py::"
+CELEBRITY_TESTS = "tests/test_celebrities.py::"
+NEAR_CACHE_TESTS = "tests/test_near_cache.py::"
+BODY_TESTS = "tests/test_near_cache_bodies.py::"
+TAIL_HINT_TESTS = "tests/test_tail_hint.py::"
 WHILE_READ = (
     "tests/test_relations.py::test_relations_that_change_while_they_are_read_are_read_again"
 )
@@ -20,12 +26,15 @@ _NEXT = "    trip.then()\n"
 _PUT = "    celebrities.add_put(trip, author, post_id)\n"
 
 _EDIT_IN_PLACE = """\
-def _edit_in_place(stores: Stores, viewer: int, edit: Callable[[frozenset[int]], frozenset[int]]) -> None:
+def _edit_in_place(
+    stores: Stores, viewer: int, edit: Callable[[frozenset[int]], frozenset[int]]
+) -> None:
     from feedsvc.cache import relations
 
     authors = relations.parse(stores.redis.get(stores.keys.relations(viewer)))
     if authors is not None:
-        stores.redis.set(stores.keys.relations(viewer), b"=" + relations._pack(list(edit(authors))), keepttl=True)
+        value = b"=" + relations._pack(list(edit(authors)))
+        stores.redis.set(stores.keys.relations(viewer), value, keepttl=True)
 
 
 """
@@ -34,7 +43,7 @@ VIEWS = [
     Planted(
         "read SQL before opening the feed in a rebuild",
         (Edit(LISTS, _OPEN + _READ, _READ + _OPEN),),
-        ("tests/test_feed.py::test_a_rebuild_keeps_posts_that_are_pushed_meanwhile",),
+        (FEED_TESTS + "test_a_rebuild_keeps_posts_that_are_pushed_meanwhile",),
     ),
     Planted(
         "finish a rebuild although the token has changed",
@@ -45,26 +54,22 @@ VIEWS = [
                 "if string.sub(redis.call('LINDEX', KEYS[1], -1) or '', 1, 1) ~= 'b' then",
             ),
         ),
-        ("tests/test_lists.py::test_a_trim_of_a_feed_being_built_gives_it_a_new_token",),
+        (LIST_TESTS + "test_a_trim_of_a_feed_being_built_gives_it_a_new_token",),
     ),
     Planted(
         "trim a feed that is being built and keep its token",
         (Edit(f"{LUA}/trim.lua", "    marker = 'b' .. token\n", ""),),
-        ("tests/test_lists.py::test_a_trim_of_a_feed_being_built_gives_it_a_new_token",),
+        (LIST_TESTS + "test_a_trim_of_a_feed_being_built_gives_it_a_new_token",),
     ),
     Planted(
         "trim without raising the floor",
         (Edit(f"{LUA}/trim.lua", "        floor, digits = id, #id\n", ""),),
-        (
-            "tests/test_lists.py::test_a_feed_is_trimmed_to_its_cap_and_its_floor_is_the_highest_id_cut",
-        ),
+        (LIST_TESTS + "test_a_feed_is_trimmed_to_its_cap_and_its_floor_is_the_highest_id_cut",),
     ),
     Planted(
         "a follow that does not delete the feed",
         (Edit("feedsvc/outbox.py", "stores.keys.homefeed(self.follower), ", ""),),
-        (
-            "tests/test_feed.py::test_old_posts_appear_at_once_after_a_follow_and_vanish_after_an_unfollow",
-        ),
+        (FEED_TESTS + "test_old_posts_appear_at_once_after_a_follow_and_vanish_after_an_unfollow",),
     ),
     Planted(
         "fill `relations` without a token",
@@ -72,7 +77,8 @@ VIEWS = [
             Edit(
                 "feedsvc/cache/relations.py",
                 "    [value] = leases.read_or_build(stores.redis, [key], build, ttl_seconds)\n",
-                '    [value] = build([])\n    stores.redis.set(key, b"=" + value, ex=ttl_seconds)\n',
+                "    [value] = build([])\n"
+                '    stores.redis.set(key, b"=" + value, ex=ttl_seconds)\n',
             ),
         ),
         (WHILE_READ,),
@@ -92,7 +98,8 @@ VIEWS = [
                 + "@dataclass(frozen=True)\nclass Unfollowed(Effect):\n"
                 + '    kind = "unfollowed"\n    follower: int\n    followee: int\n\n'
                 + "    def apply(self, stores: Stores) -> None:\n"
-                + "        _edit_in_place(stores, self.follower, lambda authors: authors - {self.followee})\n\n\n"
+                + "        unfollowed = {self.followee}\n"
+                + "        _edit_in_place(stores, self.follower, lambda ids: ids - unfollowed)\n\n\n"
                 + "@dataclass(frozen=True)\nclass Flush(Effect):\n",
             ),
         ),
@@ -119,10 +126,11 @@ VIEWS = [
             Edit(
                 "feedsvc/outbox.py",
                 "        stores.redis.delete(\n"
-                "            stores.keys.homefeed(self.follower), stores.keys.relations(self.follower)\n"
+                "            stores.keys.homefeed(self.follower), "
+                "stores.keys.relations(self.follower)\n"
                 "        )\n",
                 "        stores.redis.delete(stores.keys.homefeed(self.follower))\n"
-                "        _edit_in_place(stores, self.follower, lambda authors: authors | {self.followee})\n",
+                "        _edit_in_place(stores, self.follower, lambda ids: ids | {self.followee})\n",
             ),
         ),
         (WHILE_READ,),
@@ -139,7 +147,7 @@ READING = [
                 "if number then",
             ),
         ),
-        ("tests/test_celebrities.py::test_an_author_that_was_put_again_is_not_removed",),
+        (CELEBRITY_TESTS + "test_an_author_that_was_put_again_is_not_removed",),
     ),
     Planted(
         "read an absent `celebrities` as empty",
@@ -150,7 +158,7 @@ READING = [
                 "if answer and not answer[-1][0].startswith(_VALID.encode()):",
             ),
         ),
-        ("tests/test_celebrities.py::test_an_absent_set_is_not_an_empty_set",),
+        (CELEBRITY_TESTS + "test_an_absent_set_is_not_an_empty_set",),
     ),
     Planted(
         "read an absent celebrity list as empty",
@@ -158,20 +166,20 @@ READING = [
             Edit(
                 "feedsvc/feed/reader.py",
                 "answer.value or celebrity_lists.rebuild(stores, author)",
-                "answer.value or FloorList([], 0)",
+                "answer.value or lists.FloorList([], 0)",
             ),
         ),
-        ("tests/test_celebrities.py::test_a_lost_celebrity_list_is_not_an_empty_list",),
+        (CELEBRITY_TESTS + "test_a_lost_celebrity_list_is_not_an_empty_list",),
     ),
     Planted(
         "read the head of a list although its tail hint is too short",
         (Edit(LISTS, "        if left_out > hint.length:\n            return None\n", ""),),
-        ("tests/test_tail_hint.py::test_a_tail_hint_serves_until_too_many_posts_were_pushed",),
+        (TAIL_HINT_TESTS + "test_a_tail_hint_serves_until_too_many_posts_were_pushed",),
     ),
     Planted(
         "read the head of a list that was rebuilt meanwhile",
         (Edit(LISTS, " or self.before.value != self.after.value:", ":"),),
-        ("tests/test_tail_hint.py::test_a_list_that_is_rebuilt_between_two_commands_has_no_head",),
+        (TAIL_HINT_TESTS + "test_a_list_that_is_rebuilt_between_two_commands_has_no_head",),
     ),
     Planted(
         "store a tail hint although the list has another marker",
@@ -182,12 +190,12 @@ READING = [
                 "redis.call('EXISTS', KEYS[1]) == 1",
             ),
         ),
-        ("tests/test_tail_hint.py::test_a_tail_hint_of_an_earlier_list_is_not_stored",),
+        (TAIL_HINT_TESTS + "test_a_tail_hint_of_an_earlier_list_is_not_stored",),
     ),
     Planted(
         "finish a list without a token of its own",
         (Edit(f"{LUA}/finish_list.lua", " .. ':' .. string.sub(ARGV[1], 2)", ""),),
-        ("tests/test_tail_hint.py::test_a_tail_hint_of_an_earlier_list_is_not_stored",),
+        (TAIL_HINT_TESTS + "test_a_tail_hint_of_an_earlier_list_is_not_stored",),
     ),
     Planted(
         "trim without a new token",
@@ -198,7 +206,7 @@ READING = [
                 "    marker = string.gsub(marker, '%d+', floor, 1)\n",
             ),
         ),
-        ("tests/test_tail_hint.py::test_a_trim_removes_the_tail_hint",),
+        (TAIL_HINT_TESTS + "test_a_trim_removes_the_tail_hint",),
     ),
     Planted(
         "use the near cache although a put was missed",
@@ -209,12 +217,12 @@ READING = [
                 "return found",
             ),
         ),
-        ("tests/test_near_cache.py::test_the_near_cache_starts_again_after_a_missed_put",),
+        (NEAR_CACHE_TESTS + "test_the_near_cache_starts_again_after_a_missed_put",),
     ),
     Planted(
         "use the near cache although the log was lost",
         (Edit(LOG, "if not entries or entries[-1] != (marker, math.inf):", "if not entries:"),),
-        ("tests/test_near_cache.py::test_the_near_cache_starts_again_after_another_log_has_begun",),
+        (NEAR_CACHE_TESTS + "test_the_near_cache_starts_again_after_another_log_has_begun",),
     ),
     Planted(
         "use a list that was cached after the home list was read",
@@ -223,9 +231,7 @@ READING = [
                 SNAPSHOT, "None if cached is None or cached.load > self.loads else cached", "cached"
             ),
         ),
-        (
-            "tests/test_near_cache.py::test_a_read_does_not_use_a_list_that_was_cached_after_it_asked",
-        ),
+        (NEAR_CACHE_TESTS + "test_a_read_does_not_use_a_list_that_was_cached_after_it_asked",),
     ),
     Planted(
         "count a load before its lists are whole",
@@ -236,9 +242,7 @@ READING = [
                 "        load = now.loads + 1\n        self._snapshot = replace(now, loads=load)\n",
             ),
         ),
-        (
-            "tests/test_near_cache.py::test_a_list_is_not_used_before_it_has_the_puts_since_it_was_read",
-        ),
+        (NEAR_CACHE_TESTS + "test_a_list_is_not_used_before_it_has_the_puts_since_it_was_read",),
     ),
     Planted(
         "ignore the floors of cached lists",
@@ -249,9 +253,7 @@ READING = [
                 "highest = 0",
             ),
         ),
-        (
-            "tests/test_celebrities.py::test_sql_answers_below_the_highest_floor_of_the_cached_lists",
-        ),
+        (CELEBRITY_TESTS + "test_sql_answers_below_the_highest_floor_of_the_cached_lists",),
     ),
     Planted(
         "cache a list without the puts since it was read",
@@ -262,9 +264,7 @@ READING = [
                 "            pass\n",
             ),
         ),
-        (
-            "tests/test_near_cache.py::test_a_list_that_is_cached_late_gets_the_puts_since_it_was_read",
-        ),
+        (NEAR_CACHE_TESTS + "test_a_list_that_is_cached_late_gets_the_puts_since_it_was_read",),
     ),
     Planted(
         "edit a post and log no invalidation",
@@ -275,16 +275,12 @@ READING = [
                 "",
             ),
         ),
-        (
-            "tests/test_near_cache_bodies.py::test_a_post_that_another_process_deletes_is_gone_from_the_next_page",
-        ),
+        (BODY_TESTS + "test_a_post_that_another_process_deletes_is_gone_from_the_next_page",),
     ),
     Planted(
         "cache a post that was deleted since it was read",
         (Edit(NEAR_CACHE, "for post_id in bodies.keys() - changed:", "for post_id in bodies:"),),
-        (
-            "tests/test_near_cache_bodies.py::test_a_post_that_is_deleted_after_it_was_read_is_not_cached",
-        ),
+        (BODY_TESTS + "test_a_post_that_is_deleted_after_it_was_read_is_not_cached",),
     ),
     Planted(
         "serve cached posts to a newer snapshot",
@@ -295,16 +291,12 @@ READING = [
                 "if now.marker == b'':",
             ),
         ),
-        (
-            "tests/test_near_cache_bodies.py::test_a_snapshot_newer_than_the_near_cache_gets_no_cached_post",
-        ),
+        (BODY_TESTS + "test_a_snapshot_newer_than_the_near_cache_gets_no_cached_post",),
     ),
     Planted(
         "log a put before the list is written",
         (Edit("feedsvc/cache/celebrity_lists.py", _WRITE + _NEXT + _PUT, _PUT + _NEXT + _WRITE),),
-        (
-            "tests/test_near_cache.py::test_a_list_that_is_cached_in_the_middle_of_a_put_lacks_no_post",
-        ),
+        (NEAR_CACHE_TESTS + "test_a_list_that_is_cached_in_the_middle_of_a_put_lacks_no_post",),
     ),
     Planted(
         "decide by today's route instead of where the post is",
@@ -312,7 +304,9 @@ READING = [
             Edit(
                 "feedsvc/cache/feed_queries.py",
                 'lambda post: and_(post.route == "push", post.deleted_at.is_(None))',
-                'lambda post: and_(exists().where(Account.id == post.author_id, Account.last_route == "push"), post.deleted_at.is_(None))',
+                "lambda post: and_("
+                'exists().where(Account.id == post.author_id, Account.last_route == "push"), '
+                "post.deleted_at.is_(None))",
             ),
             Edit(
                 "feedsvc/cache/feed_queries.py",
@@ -320,6 +314,6 @@ READING = [
                 "import Account, Follow, Mute, Post",
             ),
         ),
-        ("tests/test_feed.py::test_pulled_and_pushed_posts_of_one_account_are_merged_in_order",),
+        (FEED_TESTS + "test_pulled_and_pushed_posts_of_one_account_are_merged_in_order",),
     ),
 ]
