@@ -1,4 +1,4 @@
-"""A sweep and a read mend whatever a process leaves that dies between two steps."""
+"""After a process has died between two steps, a sweep and a read make every feed exact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fan-outs deliver each post to each feed exactly once, whatever dies, repeats or overtakes."""
+"""Fan-outs deliver each post to each feed exactly once, despite crashes, repeats and races."""
 
 from __future__ import annotations
 
@@ -449,7 +449,7 @@ def test_a_fan_out_whose_batch_size_changes_on_the_way_reaches_every_feed(
 
 
 def test_a_sweep_fills_a_short_queue_and_sends_nothing_into_a_long_one(followed):
-    """Found by `make chaos` on a busy machine: repeats kept first messages waiting for ever."""
+    """Found by `make chaos` on a busy machine: first messages waited for ever behind repeats."""
     posts = [followed.post(9) for _ in range(5)]
     followed.queue.clear()
     followed.time_passes()

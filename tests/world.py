@@ -92,7 +92,7 @@ class World:
             self.run_link()
 
     def time_passes(self):
-        """Make due whatever the sweep waits for."""
+        """Make every check of the sweep due now."""
         with self.stores.sql.writing() as connection:
             connection.execute(
                 sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now())
