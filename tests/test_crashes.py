@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import redis
-import sqlalchemy as sa
 
 from feedsvc import outbox
 from feedsvc.cache import celebrity_lists, post_bodies, relations
-from feedsvc.errors import NotFound, StoreUnavailable
 from feedsvc.fanout import chain, done
 from feedsvc.feed import reader
-from feedsvc.graph import accounts
 from feedsvc.store.redis import delivery, leases, lists
 from feedsvc.store.redis.round_trip import RoundTrip
-from feedsvc.store.sql.database import now
-from feedsvc.store.sql.tables import OutboxRow
 from tests import steps
 
 
@@ -216,101 +210,3 @@ def test_a_link_that_dies_before_any_step_pushes_into_each_feed_once(world, monk
 
 def _pushed(world, follower):
     return lists.read(world.stores.redis, world.stores.keys.homefeed(follower)).ids
-
-
-class Broken(Exception):
-    """A fault that only one outbox row has."""
-
-
-@pytest.fixture
-def logged(monkeypatch):
-    """The ids of the outbox rows that were logged as impossible to apply, in order."""
-    ids = []
-    monkeypatch.setattr(
-        outbox._log, "error", lambda _event, *, change_id, **_: ids.append(change_id), raising=False
-    )
-    return ids
-
-
-def store_row(stores, kind, *ids):
-    """Store an outbox row, as a crash or a newer version leaves it. Return its id."""
-    row = {"kind": kind, "ids": list(ids), "made_at": now()}
-    with stores.sql.writing() as connection:
-        return connection.scalar(sa.insert(OutboxRow).returning(OutboxRow.id), row)
-
-
-def stored_rows(stores):
-    with stores.sql.reading() as connection:
-        return list(connection.scalars(sa.select(OutboxRow.id).order_by(OutboxRow.id)))
-
-
-def test_a_row_of_an_unknown_kind_is_kept_and_logged_once_and_stops_no_other(
-    world, at_once, logged, dies_before
-):
-    world.add_followers(9, [1])
-    world.is_exact(1)
-    newer = store_row(world.stores, "made by a newer version", 9, 9)
-    dies_before(celebrity_lists, "put")
-    with pytest.raises(Killed):
-        world.post(9)
-    assert world.sweep().changes == 1
-    assert len(world.read(1)) == 1
-    assert world.sweep().changes == 0
-    assert stored_rows(world.stores) == [newer]
-    assert logged == [newer]
-
-
-def test_a_row_that_fails_is_kept_and_logged_once_and_stops_no_other(
-    world, monkeypatch, at_once, logged
-):
-    world.add_followers(9, [1])
-    first, second = store_row(world.stores, "relations", 9), store_row(world.stores, "relations", 1)
-    applied = []
-
-    def apply(effect, _stores):
-        if effect.accounts == (9,):
-            raise Broken
-        applied.append(effect.accounts)
-
-    monkeypatch.setattr(outbox.RelationsChanged, "apply", apply)
-    assert world.sweep().changes == 1
-    assert world.sweep().changes == 0
-    assert (applied, stored_rows(world.stores), logged) == ([(1,)], [first], [first])
-    assert second not in stored_rows(world.stores)
-
-
-def test_rows_that_fail_do_not_fill_the_sweep(world, monkeypatch, at_once, logged):
-    world.people(9)
-    monkeypatch.setattr(outbox, "_SWEEP_ROWS", 2)
-    monkeypatch.setattr(outbox, "_DUE", outbox._DUE.limit(2))
-    broken = [store_row(world.stores, "made by a newer version", 9) for _ in range(5)]
-    store_row(world.stores, "relations", 9)
-    assert world.sweep().changes == 1
-    assert stored_rows(world.stores) == broken
-
-
-@pytest.mark.parametrize("error", [redis.ConnectionError("down"), StoreUnavailable("database")])
-def test_a_store_that_is_down_ends_the_sweep_and_keeps_every_row_that_was_not_applied(
-    world, monkeypatch, at_once, logged, error
-):
-    world.people(1, 9)
-    first, second = store_row(world.stores, "relations", 1), store_row(world.stores, "relations", 9)
-
-    def apply(effect, _stores):
-        if effect.accounts == (9,):
-            raise error
-
-    monkeypatch.setattr(outbox.RelationsChanged, "apply", apply)
-    with pytest.raises(type(error)):
-        world.sweep()
-    assert (stored_rows(world.stores), logged) == ([second], [])
-    assert first not in stored_rows(world.stores)
-
-
-def test_an_account_with_a_row_that_cannot_be_applied_is_deleted(world, at_once, logged):
-    world.people(9)
-    newer = store_row(world.stores, "made by a newer version", 9)
-    accounts.delete(world.stores, 9)
-    with pytest.raises(NotFound):
-        accounts.get(world.stores, 9)
-    assert (stored_rows(world.stores), logged) == ([newer], [newer])
