@@ -42,8 +42,6 @@ class World:
         for follower in followers:
             self.follow(follower, followee)
 
-    crowd = add_followers
-
     def post(self, author):
         made = publish.publish(
             self.stores, self.enqueue, author, photo_url="https://img.example/1.jpg", description=""
