@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from feedsvc.store.redis import celebrities, delivery, keys, lists
 from feedsvc.store.redis.delivery import END, START, Slice
 from feedsvc.store.redis.keys import CLUSTER_BUCKETS
-from feedsvc.store.redis.lists import FloorList
+from feedsvc.store.redis.lists import FloorList, Marker, TailHint
 from feedsvc.store.redis.round_trip import RoundTrip
 from tests.views import put_post
 
@@ -29,6 +31,31 @@ def deliver(stores, post_id, followers, start=START, end=END, author=999):
     bucket = stores.keys.bucket(followers[0])
     part = Slice(start, end, [str(follower) for follower in followers], bucket)
     return delivery.deliver(stores, post_id, author, [part])[bucket]
+
+
+@pytest.mark.parametrize(
+    ("text", "marker"),
+    [
+        ("f7", Marker(7)),
+        ("f7:ab", Marker(7, "ab")),
+        ("f7:ab:30:9", Marker(7, "ab", TailHint(30, 9))),
+        ("f7::30:9", Marker(7, "", TailHint(30, 9))),
+        ("bab", Marker(None, "ab")),
+    ],
+)
+def test_a_marker_reads_back_as_it_is_written(text, marker):
+    assert Marker.parse(text.encode()) == marker
+    assert marker.format() == text
+
+
+def test_an_element_that_is_no_marker_says_nothing():
+    assert Marker.parse(b"12345").floor is None
+    assert Marker.parse(b"").floor is None
+
+
+def test_a_list_that_is_written_at_once_reads_back(stores):
+    stores.redis.rpush("homefeed:1", *FloorList([9, 8], 7).elements())
+    assert lists.read(stores.redis, "homefeed:1") == FloorList([9, 8], 7)
 
 
 def test_an_absent_list_and_a_list_that_is_being_built_say_nothing(stores):
