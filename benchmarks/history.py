@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from feedsvc import post_ids
 from feedsvc.cache import celebrity_lists, post_bodies, relations
 from feedsvc.store.redis import celebrities, keys
-from feedsvc.store.redis.lists import FloorList
+from feedsvc.store.redis.lists import FloorList, Marker
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Follow, Post
 
@@ -192,4 +192,5 @@ def fill_celebrity_lists(stores: Stores, posts: Mapping[int, list[int]]) -> Snap
 
 
 def _queue_list(pipe: Pipeline, key: str, newest: list[int], cap: int) -> None:
-    pipe.rpush(key, *FloorList.of_newest(newest, cap).elements())
+    floor_list = FloorList.of_newest(newest, cap)
+    pipe.rpush(key, *floor_list.ids, Marker(floor_list.floor).format())

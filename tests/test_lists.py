@@ -53,8 +53,8 @@ def test_an_element_that_is_no_marker_says_nothing():
     assert Marker.parse(b"").floor is None
 
 
-def test_a_list_that_is_written_at_once_reads_back(stores):
-    stores.redis.rpush("homefeed:1", *FloorList([9, 8], 7).elements())
+def test_a_list_that_is_written_with_a_marker_reads_back(stores):
+    stores.redis.rpush("homefeed:1", 9, 8, Marker(7).format())
     assert lists.read(stores.redis, "homefeed:1") == FloorList([9, 8], 7)
 
 

@@ -101,10 +101,6 @@ class FloorList:
         """Return a list of the first `cap` ids. The next id, if there is one, is the floor."""
         return cls(ids[:cap], ids[cap] if len(ids) > cap else 0)
 
-    def elements(self) -> list[int | str]:
-        """Return the elements of this list in Redis, for a list that is written at once."""
-        return [*self.ids, Marker(self.floor).format()]
-
 
 class HomeList(NamedTuple):
     """The ids of a home list, ascending: all ids above `floor`, perhaps with some at or below it.

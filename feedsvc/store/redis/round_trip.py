@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hiredis import pack_command
@@ -34,20 +35,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@dataclass(slots=True)
 class Answer(Generic[T]):
     """The answer to one question. It has a `value` only after its round trip has run."""
 
-    __slots__ = ("command", "options", "parse", "value")
-
-    value: T
-
-    def __init__(
-        self,
-        command: tuple[Any, ...],
-        options: dict[str, Any],
-        parse: Callable[[Any], T] | None,
-    ) -> None:
-        self.command, self.options, self.parse = command, options, parse
+    command: tuple[Any, ...]
+    options: dict[str, Any]
+    parse: Callable[[Any], T] | None
+    value: T = field(init=False)
 
     def take(self, answer: Any) -> None:
         """Set the value from the answer of the server."""
