@@ -82,7 +82,7 @@ class _Form(NamedTuple):
 def pushed(stores: Stores, connection: Connection, viewer: int, count: int) -> list[int]:
     """Return the newest posts that belong on the viewer's home list.
 
-    All its followees count, muted or not, and the viewer itself. Pulled posts are on no home list.
+    They are pushed posts of the viewer and of its followees, muted or not.
     """
     query = _pushed(_Form.of(stores, count, "newest first"))
     return list(connection.scalars(query, {"viewer": viewer, **_limits(count)}))

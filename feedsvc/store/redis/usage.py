@@ -92,16 +92,8 @@ class UsageCounter:
 
     def add(self, trip: RoundTrip) -> None:
         """Add the counts to the hash of this minute, if a second has passed since the last time."""
-        if time.monotonic() - self._handed_over_at >= _HAND_OVER_SECONDS:
-            self._add(trip)
-
-    def hand_over(self, redis: Redis) -> None:
-        """Add the counts in a round trip of its own, for a process that serves no feeds."""
-        trip = RoundTrip(redis)
-        self.add(trip)
-        trip.run()
-
-    def _add(self, trip: RoundTrip) -> None:
+        if time.monotonic() - self._handed_over_at < _HAND_OVER_SECONDS:
+            return
         with self._lock:
             counts, self._counts = self._counts, Counter()
             before, self._processor_ms = self._processor_ms, _processor_ms()
@@ -111,6 +103,12 @@ class UsageCounter:
         for field, count in counts.items():
             trip.ask("HINCRBY", key, field, count)
         trip.ask("EXPIRE", key, _MINUTES_TTL_SECONDS)
+
+    def hand_over(self, redis: Redis) -> None:
+        """Add the counts in a round trip of its own, for a process that serves no feeds."""
+        trip = RoundTrip(redis)
+        self.add(trip)
+        trip.run()
 
 
 def between(redis: Redis, since: dt.datetime, until: dt.datetime) -> Pages:
