@@ -57,7 +57,7 @@ def create_app(**settings: Any) -> Flask:
     authenticator = Authenticator(loaded, services.jwt_secret)
     app.extensions["feedsvc.authenticator"] = authenticator
     _add_request_hooks(app, authenticator, services.metrics)
-    problems.register(app)
+    app.register_error_handler(Exception, problems.answer_to)
     app.register_blueprint(public.blueprint)
     app.register_blueprint(make_site())
     for group in GROUPS:

@@ -10,10 +10,12 @@ from typing import Any
 
 
 class FeedsvcError(Exception):
-    """A request that the service refuses or cannot fulfil. The message is meant for the caller."""
+    """A request that the service refuses or cannot fulfil. The message is meant for the caller.
+
+    `status` is the HTTP status of the answer.
+    """
 
     status = 500
-    title = "Internal error"
 
 
 class BadSettings(FeedsvcError):
@@ -31,7 +33,6 @@ class NotFound(FeedsvcError):
     """The object does not exist, or is hidden from the caller."""
 
     status = 404
-    title = "Not found"
 
     def __init__(self, kind: str, ident: object) -> None:
         super().__init__(f"There is no {kind} {ident}.")
@@ -41,14 +42,12 @@ class Forbidden(FeedsvcError):
     """The caller may not do this."""
 
     status = 403
-    title = "Forbidden"
 
 
 class Conflict(FeedsvcError):
     """The request is in conflict with another one, or with the state of the service."""
 
     status = 409
-    title = "Conflict"
 
 
 class Refused(Conflict):
@@ -67,7 +66,6 @@ class StaleVersion(FeedsvcError):
     """`If-Match` names a version that is no longer the current one."""
 
     status = 412
-    title = "Precondition failed"
 
     def __init__(self, current: int, subject: str = "threshold has") -> None:
         super().__init__(
@@ -80,7 +78,6 @@ class Invalid(FeedsvcError):
     """A value is readable and not acceptable. `errors` is `{location: {field: [message]}}`."""
 
     status = 422
-    title = "Unprocessable content"
 
     def __init__(self, location: str, field: str, message: str) -> None:
         self.errors = {location: {field: [message]}}
@@ -91,7 +88,6 @@ class BadCursor(FeedsvcError):
     """A cursor that is damaged, or that belongs to another list."""
 
     status = 400
-    title = "Bad request"
 
     def __init__(self, reason: str) -> None:
         super().__init__(
@@ -107,7 +103,6 @@ class StoreUnavailable(FeedsvcError):
     """
 
     status = 503
-    title = "Service unavailable"
     retry_after_seconds = 2
 
     def __init__(self, store: str) -> None:

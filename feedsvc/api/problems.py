@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from flask import Response, g
@@ -16,13 +16,25 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from feedsvc.errors import FeedsvcError, StoreUnavailable
 from feedsvc.store.redis.client import UNAVAILABLE
 
-if TYPE_CHECKING:
-    from flask import Flask
-
 _log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 
+# The titles of the errors of the service, by status.
+_TITLES = {
+    400: "Bad request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not found",
+    409: "Conflict",
+    412: "Precondition failed",
+    415: "Unsupported media type",
+    422: "Unprocessable content",
+    428: "Precondition required",
+    500: "Internal error",
+    503: "Service unavailable",
+}
+# The details of Werkzeug's errors, where its own say too little.
 _DETAILS = {
     404: "Nothing exists at this address. The document at /openapi.json lists every address.",
     413: "The body is larger than 1 MiB (1,048,576 bytes), which is the most that is accepted.",
@@ -33,14 +45,12 @@ class BadRequest(FeedsvcError):
     """The body is not JSON, or cannot be read at all."""
 
     status = 400
-    title = "Bad request"
 
 
 class Unauthorized(FeedsvcError):
     """The token is missing (`given` is false) or invalid."""
 
     status = 401
-    title = "Unauthorized"
 
     def __init__(self, detail: str, *, given: bool) -> None:
         self.challenge = 'Bearer realm="feedsvc"' + (
@@ -53,21 +63,18 @@ class UnsupportedMediaType(FeedsvcError):
     """The request does not say that its body is JSON."""
 
     status = 415
-    title = "Unsupported media type"
 
 
 class PreconditionRequired(FeedsvcError):
     """A change of shared data that does not say which version the caller has read."""
 
     status = 428
-    title = "Precondition required"
 
 
 class InvalidFields(FeedsvcError):
     """Values of the wrong shape. `errors` is `{location: {field: [message]}}`."""
 
     status = 422
-    title = "Unprocessable content"
 
     def __init__(self, location: str, messages: dict[str, Any]) -> None:
         self.errors = {location: messages}
@@ -85,11 +92,6 @@ def problem(status: int, title: str, detail: str, **more: Any) -> Response:
         **more,
     }
     return Response(json.dumps(body), status, content_type=MEDIA_TYPE)
-
-
-def register(app: Flask) -> None:
-    """Answer every error of this application with a problem."""
-    app.register_error_handler(Exception, answer_to)
 
 
 def answer_to(error: Exception) -> Response:
@@ -112,7 +114,7 @@ def answer_to(error: Exception) -> Response:
 
 def _domain_problem(error: FeedsvcError) -> Response:
     members = {key: value for key, value in vars(error).items() if key in ("errors", "broken")}
-    answer = problem(error.status, error.title, str(error), **members)
+    answer = problem(error.status, _TITLES[error.status], str(error), **members)
     if isinstance(error, Unauthorized):
         answer.headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, StoreUnavailable):

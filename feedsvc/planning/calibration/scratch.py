@@ -42,7 +42,6 @@ class NoScratch(FeedsvcError):
     """There is no scratch database to measure in."""
 
     status = 409
-    title = "Conflict"
 
 
 class _ScratchDatabase(Database):

@@ -20,7 +20,6 @@ class NoSurvey(FeedsvcError):
     """No survey has been taken yet."""
 
     status = 409
-    title = "Conflict"
 
     def __init__(self) -> None:
         super().__init__(
