@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from feedsvc.api.answers import answer_json, answer_nothing, answer_page
+from feedsvc.api.answers import answer_json, answer_page
 from feedsvc.api.operations import Call, Operations
 from feedsvc.api.schemas import AccountAnswer, FollowItem, FollowResult, FollowsAnswer
 from feedsvc.errors import NotFound
@@ -69,24 +69,21 @@ def get_account(call: Call) -> Response:
     answers={202: "Out of every feed, for good"},
     errors=(404,),
 )
-def delete_account(call: Call) -> Response:
+def delete_account(call: Call) -> None:
     """Delete an account with its posts and follows."""
     accounts.delete(call.stores, call.account)
-    return answer_nothing(202)
 
 
 @_declare_change("PUT", "/accounts/{id}/following/{followee}")
-def put_following(call: Call) -> Response:
+def put_following(call: Call) -> None:
     """Follow an account."""
     follows.follow(call.stores, call.account, call.path["followee"])
-    return answer_nothing()
 
 
 @_declare_change("DELETE", "/accounts/{id}/following/{followee}")
-def delete_following(call: Call) -> Response:
+def delete_following(call: Call) -> None:
     """Unfollow an account."""
     follows.unfollow(call.stores, call.account, call.path["followee"])
-    return answer_nothing()
 
 
 @operations.declare(
@@ -96,12 +93,11 @@ def delete_following(call: Call) -> Response:
     answers={204: "The account follows the other one"},
     errors=(404,),
 )
-def get_following(call: Call) -> Response:
+def get_following(call: Call) -> None:
     """Check whether an account follows another."""
     _require_visible(call)
     if not follows.is_following(call.stores, call.account, call.path["followee"]):
         raise NotFound("follow of account", call.path["followee"])
-    return answer_nothing()
 
 
 @_declare_accounts("/accounts/{id}/following")
@@ -119,24 +115,21 @@ def list_followers(call: Call) -> Response:
 
 
 @_declare_change("DELETE", "/accounts/{id}/followers/{follower}")
-def delete_follower(call: Call) -> Response:
+def delete_follower(call: Call) -> None:
     """Remove a follower."""
     follows.unfollow(call.stores, call.path["follower"], call.account)
-    return answer_nothing()
 
 
 @_declare_change("PUT", "/accounts/{id}/mutes/{muted}")
-def put_mute(call: Call) -> Response:
+def put_mute(call: Call) -> None:
     """Mute an account."""
     hiding.mute(call.stores, call.account, call.path["muted"])
-    return answer_nothing()
 
 
 @_declare_change("DELETE", "/accounts/{id}/mutes/{muted}")
-def delete_mute(call: Call) -> Response:
+def delete_mute(call: Call) -> None:
     """Unmute an account."""
     hiding.unmute(call.stores, call.account, call.path["muted"])
-    return answer_nothing()
 
 
 @_declare_accounts("/accounts/{id}/mutes", own_account=True)
@@ -146,17 +139,15 @@ def list_mutes(call: Call) -> Response:
 
 
 @_declare_change("PUT", "/accounts/{id}/blocks/{blocked}")
-def put_block(call: Call) -> Response:
+def put_block(call: Call) -> None:
     """Block an account: hide each from the other, and end the follows between them."""
     hiding.block(call.stores, call.account, call.path["blocked"])
-    return answer_nothing()
 
 
 @_declare_change("DELETE", "/accounts/{id}/blocks/{blocked}")
-def delete_block(call: Call) -> Response:
+def delete_block(call: Call) -> None:
     """Unblock an account."""
     hiding.unblock(call.stores, call.account, call.path["blocked"])
-    return answer_nothing()
 
 
 @_declare_accounts("/accounts/{id}/blocks", own_account=True)

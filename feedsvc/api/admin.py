@@ -1,4 +1,7 @@
-"""`/v1/admin`: the threshold and its record, pins, fan-outs, and explanations of feeds."""
+"""`/v1/admin`: the threshold and its record, pins, fan-outs, and explanations of feeds.
+
+The group `studio` previews a change of the threshold, and recommends one.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,15 @@ from typing import TYPE_CHECKING
 
 from flask import Response, request
 
-from feedsvc.api.answers import answer_json, answer_nothing, answer_page
+from feedsvc.api.answers import answer_json, answer_page
 from feedsvc.api.operations import Call, Operations
+from feedsvc.api.planning_schemas import (
+    InputsAnswer,
+    PreviewAnswer,
+    PreviewQuery,
+    RecommendationAnswer,
+    RecommendationQuery,
+)
 from feedsvc.api.problems import PreconditionRequired
 from feedsvc.api.schemas import (
     ExplainQuery,
@@ -24,6 +34,9 @@ from feedsvc.api.threshold_schemas import GuardrailsAnswer, GuardrailsBody, Thre
 from feedsvc.fanout import status
 from feedsvc.inspection.explain import explain
 from feedsvc.planning.change import change, rollback
+from feedsvc.planning.overview import overview
+from feedsvc.planning.preview import preview
+from feedsvc.planning.recommendation import recommendation
 from feedsvc.routing import guardrails, load_shedding, pins, versions
 from feedsvc.routing.guardrails import Guardrails
 
@@ -32,6 +45,7 @@ if TYPE_CHECKING:
     from feedsvc.routing.versions import PolicyInfo
 
 operations = Operations("Administration")
+studio = Operations("Threshold studio")
 
 # A caller that may change may also read.
 _READ = ("admin:read", "admin:write")
@@ -139,10 +153,9 @@ def put_route(call: Call) -> Response:
     scopes=_WRITE,
     answers={204: "Unpinned, or never pinned"},
 )
-def delete_route(call: Call) -> Response:
+def delete_route(call: Call) -> None:
     """Remove the pin of an account, so that the threshold decides again."""
     pins.unpin(call.stores, call.account)
-    return answer_nothing()
 
 
 @operations.declare_list("/admin/pins", PinAnswer, scopes=_READ)
@@ -172,6 +185,41 @@ def get_explain(call: Call) -> Response:
     """Explain why a post is in a feed, or why not."""
     explanation = explain(call.stores, call.query["viewer"], call.query["post"])
     return answer_json(ExplanationAnswer().dump(explanation))
+
+
+@studio.declare(
+    "GET",
+    "/admin/threshold/preview",
+    scopes=_READ,
+    query=PreviewQuery,
+    answers={200: PreviewAnswer},
+    errors=(409,),
+)
+def get_threshold_preview(call: Call) -> Response:
+    """Preview a change of the threshold: each figure today and as proposed."""
+    return answer_json(PreviewAnswer().dump(preview(call.stores, **call.query)))
+
+
+@studio.declare(
+    "GET",
+    "/admin/threshold/recommendation",
+    scopes=_READ,
+    query=RecommendationQuery,
+    answers={200: RecommendationAnswer},
+    errors=(409,),
+)
+def get_threshold_recommendation(call: Call) -> Response:
+    """Recommend the threshold of least cost that respects the limits, with the reason."""
+    found = recommendation(call.stores, Guardrails(**call.query))
+    return answer_json(RecommendationAnswer().dump(found))
+
+
+@studio.declare(
+    "GET", "/admin/threshold/inputs", scopes=_READ, answers={200: InputsAnswer}, errors=(409,)
+)
+def get_threshold_inputs(call: Call) -> Response:
+    """Get the latest survey, the unit costs and the distribution of followers."""
+    return answer_json(InputsAnswer().dump(overview(call.stores)))
 
 
 def _threshold(info: PolicyInfo) -> Response:

@@ -19,7 +19,7 @@ def answer_json(payload: Any, status: int = 200, **headers: str) -> Response:
     return Response(text, status, headers=headers, content_type="application/json")
 
 
-def answer_nothing(status: int = 204) -> Response:
+def answer_nothing(status: int) -> Response:
     """Return an answer without a body."""
     answer = Response(status=status)
     del answer.headers["Content-Type"]

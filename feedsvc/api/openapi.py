@@ -11,7 +11,7 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields
 
-from feedsvc.api import accounts, admin, planning, posts
+from feedsvc.api import accounts, admin, posts
 from feedsvc.api.auth import SCOPES
 from feedsvc.api.examples import EXAMPLES
 from feedsvc.api.fields import MAX_LIMIT, Flag, Id, IdList, Limit, Moment, QueryAmount, QueryCount
@@ -26,7 +26,7 @@ GROUPS: tuple[Operations, ...] = (
     posts.operations,
     accounts.operations,
     admin.operations,
-    planning.operations,
+    admin.studio,
 )
 
 _ID = {"type": "string", "pattern": "^[1-9][0-9]{0,18}$", "maxLength": 19}
@@ -125,7 +125,10 @@ def document() -> dict[str, Any]:
         info={"description": _DESCRIPTION},
         security=[{"token": []}],
     )
-    _map_fields(plugin)
+    assert plugin.converter is not None, "APISpec has initialised the plugin"
+    for field, (kind, kind_format, _) in _FIELDS.items():
+        plugin.map_to_openapi_type(field, kind, kind_format)  # type: ignore[no-untyped-call]
+    plugin.converter.add_attribute_function(_attributes)  # type: ignore[no-untyped-call]
     spec.components.security_scheme(
         "token", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": _SCOPES}
     )
@@ -218,13 +221,6 @@ def _answer(operation: Operation, status: int, shape: type[Schema] | str) -> dic
         "description": HTTPStatus(status).phrase,
         "content": {"application/json": {"schema": content}},
     }
-
-
-def _map_fields(plugin: MarshmallowPlugin) -> None:
-    assert plugin.converter is not None, "APISpec has initialised the plugin"
-    for field, (kind, kind_format, _) in _FIELDS.items():
-        plugin.map_to_openapi_type(field, kind, kind_format)  # type: ignore[no-untyped-call]
-    plugin.converter.add_attribute_function(_attributes)  # type: ignore[no-untyped-call]
 
 
 def _attributes(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:

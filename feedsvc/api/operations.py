@@ -15,6 +15,7 @@ from flask import current_app, g, request
 from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from feedsvc.api.answers import answer_nothing
 from feedsvc.api.problems import BadRequest, InvalidFields, UnsupportedMediaType
 from feedsvc.api.schemas import NoQuery, PageQuery
 from feedsvc.errors import Forbidden
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from feedsvc.api.auth import Caller
     from feedsvc.services import Services
     from feedsvc.store import Stores
+
+    View = Callable[["Call"], Response | None]
 
 # The most items of a batch, and the most bytes of a body.
 BATCH = 1_000
@@ -85,7 +88,8 @@ class Operation:
     paged: bool = False
     # The first call of an account creates the account.
     creates_account: bool = True
-    view: Callable[[Call], Response] = field(compare=False)
+    # A view that returns None gets an answer without a body, with the declared status.
+    view: View = field(compare=False)
 
 
 class Operations:
@@ -95,12 +99,10 @@ class Operations:
         self.tag = tag
         self.declared: list[Operation] = []
 
-    def declare(
-        self, method: str, path: str, **more: Any
-    ) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
+    def declare(self, method: str, path: str, **more: Any) -> Callable[[View], View]:
         """Declare the decorated view as an operation. Its docstring is the summary."""
 
-        def decorate(view: Callable[[Call], Response]) -> Callable[[Call], Response]:
+        def decorate(view: View) -> View:
             summary = (view.__doc__ or "").strip().rstrip(".")
             self.declared.append(
                 Operation(
@@ -111,9 +113,7 @@ class Operations:
 
         return decorate
 
-    def declare_list(
-        self, path: str, of: type[Schema], **more: Any
-    ) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
+    def declare_list(self, path: str, of: type[Schema], **more: Any) -> Callable[[View], View]:
         """Declare the decorated view as a `GET` that answers with a page of `of`."""
         errors = (400, *more.pop("errors", ()))
         return self.declare(
@@ -154,7 +154,8 @@ def _run(operation: Operation, query_schema: Schema, **path_texts: str) -> Respo
     call = Call(services(), caller, path, query, body)
     if operation.creates_account and "feed" in caller.scopes:
         accounts.ensure(call.stores, caller.account)
-    return operation.view(call)
+    answer = operation.view(call)
+    return answer_nothing(min(operation.answers)) if answer is None else answer
 
 
 def _parse_path(texts: dict[str, str], caller: Caller) -> dict[str, int]:

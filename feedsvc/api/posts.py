@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response, request, url_for
 
-from feedsvc.api.answers import answer_nothing, answer_posts
+from feedsvc.api.answers import answer_posts
 from feedsvc.api.operations import Call, Operations
 from feedsvc.api.problems import InvalidFields
 from feedsvc.api.schemas import EditBody, IdsQuery, PostBody
@@ -75,10 +75,9 @@ def patch_post(call: Call) -> Response:
 @operations.declare(
     "DELETE", "/posts/{post_id}", scopes=_FEED, answers={204: "Gone from every feed"}, errors=(404,)
 )
-def delete_post(call: Call) -> Response:
+def delete_post(call: Call) -> None:
     """Delete a post of the caller."""
     edit.delete(call.stores, call.viewer, call.path["post_id"])
-    return answer_nothing()
 
 
 @operations.declare(
