@@ -47,12 +47,9 @@ class FollowChange:
 
 
 @dataclass(frozen=True)
-class FollowOutcome:
-    """The result of one line: `ok`, or `error` with the reason in `detail`."""
+class FollowOutcome(FollowChange):
+    """One line with its result: `ok`, or `error` with the reason in `detail`."""
 
-    follower: int
-    followee: int
-    action: str
     status: Literal["ok", "error"]
     detail: str | None
 
