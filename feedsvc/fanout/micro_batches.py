@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# The most posts in one micro-batch. Divided by 200, its own cost no longer counts.
+# The most posts in one micro-batch. 200 posts share its own cost, which then no longer counts.
 MAX_POSTS = 200
 
 _WAITING = (

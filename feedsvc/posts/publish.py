@@ -124,7 +124,7 @@ def _insert_post(
 def _insert_fanout(
     connection: Connection, post: PostRow, account: Row[int, str | None], decision: Decision
 ) -> None:
-    """Insert the fan-out, and remember the route unless it is only for now."""
+    """Insert the fan-out, and remember the route unless load shedding chose it."""
     is_pushed = decision.route == "push"
     fanout = {
         "post_id": post.id,

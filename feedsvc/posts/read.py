@@ -21,7 +21,7 @@ def one(stores: Stores, viewer: int | None, post_id: int) -> bytes:
 
 
 def many(stores: Stores, viewer: int | None, post_ids: list[int]) -> list[bytes]:
-    """Return the JSON of the posts that the viewer may see, in the order of their ids here."""
+    """Return the JSON of the posts that the viewer may see, in the order of `post_ids`."""
     found = [body for body in post_bodies.read(stores, post_ids) if body is not None]
     if viewer is None or not found:
         return [body.json for body in found]
