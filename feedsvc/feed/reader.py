@@ -5,7 +5,7 @@ before it takes the post off the celebrity list. So a read that misses the post 
 list finds it in the home list, which is read later.
 
 A warm first page is one round trip without SQL. It is one more for posts that this process has not
-shown lately.
+shown before.
 """
 
 from __future__ import annotations

@@ -43,16 +43,15 @@ class NearCache:
     the near cache starts again (`reload`). A post that is taken off a celebrity list stays in its
     copy: the post is in the home lists by then, and readers drop repeats.
 
-    Threads share the near cache. Every change is made under the lock, and ends by replacing
-    `_snapshot`. A read takes no lock: it uses the snapshot that it got. Lists and bodies are
-    immutable. The dictionaries of a snapshot are shared with the near cache; `Snapshot` says how
-    they change.
+    Threads share the near cache. Every change is made under the lock, but a read takes no lock to
+    use its snapshot. A snapshot is immutable, and so is each list and each body in it. Only its
+    dictionaries are shared with the near cache and change under a reader. `Snapshot` says how.
     """
 
     def __init__(
         self, longest_list: int, max_ids: int = _MAX_IDS, max_bytes: int = _MAX_BYTES
     ) -> None:
-        """Begin with no copies. A list of more than `longest_list` ids is not extended by puts."""
+        """Begin with no copies. A put drops the copy of a list of `longest_list` ids or more."""
         self._longest_list, self._max_ids, self._max_bytes = longest_list, max_ids, max_bytes
         self._lock = threading.Lock()
         self._snapshot = Snapshot(b"", 0, {})
@@ -196,8 +195,8 @@ class NearCache:
     def _forget(self, snapshot: Snapshot, authors: Collection[int]) -> None:
         """Forget authors whose lists were found empty at `snapshot`, unless they were put since.
 
-        Earlier snapshots keep their dictionary of authors: their home lists were read before a post
-        of such an author may have moved.
+        The snapshots of earlier reads keep their own dictionary of authors: a post of a forgotten
+        author may have moved after their home lists were read.
         """
         now = self._snapshot
         if authors and now.marker == snapshot.marker:

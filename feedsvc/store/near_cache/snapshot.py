@@ -160,9 +160,9 @@ class Snapshot:
     `news` are the entries that this read received itself.
 
     The dictionaries are those of the near cache, and they change under a reader. `authors` only
-    gains entries. An entry of `lists` or `bodies` may go at any time, and an absent entry means
-    "not known: fetch it". A list in `lists` may be newer than this snapshot, and `lists_of` checks
-    its load.
+    gains entries and higher numbers. An entry of `lists` or `bodies` may go at any time, and an
+    absent entry means "fetch it", never "empty". A list or a body may be newer than this snapshot.
+    `lists_of` checks the load of a list.
     """
 
     marker: bytes
@@ -180,7 +180,7 @@ class Snapshot:
 
     def celebrities_among(self, authors: frozenset[int]) -> AbstractSet[int]:
         """Return the accounts among `authors` that may have anything on their celebrity list."""
-        # An operation on the keys of a dictionary is atomic, so no lock is needed.
+        # A set operation on integer keys is atomic under the interpreter's lock.
         if len(self.authors) < len(authors):
             found: AbstractSet[int] = authors.intersection(self.authors)
         else:

@@ -100,7 +100,7 @@ def connected(node: redis.Redis) -> Iterator[Any]:
 
 
 def run_id_of(connection: Any) -> str:
-    """Return the key that holds the run of the node behind this connection.
+    """Return the key of the stored run of the node behind this connection.
 
     Raises `redis.ConnectionError` if the node is no primary, or has no slot.
     """

@@ -1,9 +1,9 @@
 -- KEYS[1]   string run-id: the run of the server under which its data were written
 -- ARGV[1]   1 to empty the server in any case, otherwise 0
 -- Returns   how many keys were deleted; -1 if the data are of this run and stay
--- Invariant nobody reads from a server that came back with older data (restarted from a snapshot,
---           or failed over), or whose views have the layout of another version of this service:
---           such a server is emptied first
+-- Invariant no client reads from a server that came back with older data (restarted from a
+--           snapshot, or failed over), or whose views have the layout of another version of this
+--           service: such a server is emptied first
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local replication = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 local layout = '2'
