@@ -24,7 +24,7 @@ from feedsvc.feed import reader
 from feedsvc.graph import generate, importer
 from feedsvc.planning import recommendation
 from feedsvc.planning.calibration.calibrate import calibrate
-from feedsvc.planning.survey import stored, survey
+from feedsvc.planning.survey import survey
 from feedsvc.routing.guardrails import Guardrails
 
 if TYPE_CHECKING:
@@ -172,6 +172,6 @@ def _thresholds(largest: int) -> list[int]:
 def _recommend(bench: Bench) -> int:
     """Return the threshold of least cost for as many reads for each post as the mix has."""
     inputs = compared.with_reads_of_mix(survey.refresh(bench.stores))
-    stored.save_survey(bench.stores, inputs)
+    survey.save_survey(bench.stores, inputs)
     curve = recommendation.recommendation(bench.stores, Guardrails()).curve
     return min(curve, key=lambda point: point.total).promote_at

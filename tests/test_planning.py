@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from feedsvc.feed import reader
 from feedsvc.graph import generate
 from feedsvc.planning import calibrated
+from feedsvc.planning.inputs import NoSurvey
 from feedsvc.planning.preview import in_words, preview
 from feedsvc.planning.recommendation import recommendation
-from feedsvc.planning.survey import stored, survey, viewers
+from feedsvc.planning.survey import survey, viewers
 from feedsvc.planning.survey.aggregates import grid
-from feedsvc.planning.survey.stored import NoSurvey
 from feedsvc.routing import pins
 from feedsvc.routing.guardrails import Guardrails
 from feedsvc.store.redis import usage
@@ -154,10 +154,10 @@ def test_a_pin_counts_under_every_threshold(town):
 
 def test_a_survey_is_repeated_only_when_the_last_one_is_old(stores):
     assert survey.refresh_if_old(stores)
-    first = stored.survey_taken_at(stores)
+    first = survey.survey_taken_at(stores)
     assert not survey.refresh_if_old(stores)
     survey.refresh(stores)
-    assert stored.survey_taken_at(stores) > first
+    assert survey.survey_taken_at(stores) > first
 
 
 def test_only_reads_of_the_sampled_viewers_are_counted(world, monkeypatch):

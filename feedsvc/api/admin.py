@@ -34,7 +34,7 @@ from feedsvc.api.threshold_schemas import GuardrailsAnswer, GuardrailsBody, Thre
 from feedsvc.fanout import status
 from feedsvc.inspection.explain import explain
 from feedsvc.planning.change import change, rollback
-from feedsvc.planning.overview import overview
+from feedsvc.planning.inputs import overview
 from feedsvc.planning.preview import preview
 from feedsvc.planning.recommendation import recommendation
 from feedsvc.routing import guardrails, load_shedding, pins, versions

@@ -17,7 +17,7 @@ from feedsvc.cli.output import json_option, opened, show
 from feedsvc.formats import MAX_ID, amount, seconds_or_ms, size, whole
 from feedsvc.planning import calibrated
 from feedsvc.planning.calibration import calibrate as calibrating
-from feedsvc.planning.overview import overview
+from feedsvc.planning.inputs import overview
 from feedsvc.planning.preview import in_words, preview
 from feedsvc.planning.recommendation import recommendation
 from feedsvc.planning.survey import survey

@@ -16,8 +16,8 @@ from feedsvc.console import forms
 from feedsvc.fanout import status
 from feedsvc.feed import profile
 from feedsvc.inspection.explain import explain
+from feedsvc.planning.inputs import NoSurvey
 from feedsvc.planning.recommendation import recommendation
-from feedsvc.planning.survey.stored import NoSurvey
 from feedsvc.routing import pins
 from feedsvc.routing.guardrails import Guardrails
 

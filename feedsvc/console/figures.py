@@ -10,7 +10,7 @@ from feedsvc.formats import UNKNOWN, counted, duration, number, signed, size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from feedsvc.planning.overview import AtLeast
+    from feedsvc.planning.inputs import AtLeast
     from feedsvc.planning.preview import Figure, Preview
     from feedsvc.planning.recommendation import Recommendation
 

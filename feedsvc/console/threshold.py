@@ -15,11 +15,9 @@ from feedsvc.api.schemas import ThresholdBody
 from feedsvc.console import figures, forms
 from feedsvc.errors import Refused
 from feedsvc.planning import change
-from feedsvc.planning.overview import distribution
+from feedsvc.planning.inputs import NoSurvey, distribution, latest_survey
 from feedsvc.planning.preview import preview
 from feedsvc.planning.recommendation import recommendation
-from feedsvc.planning.survey import stored
-from feedsvc.planning.survey.stored import NoSurvey
 from feedsvc.routing import guardrails, load_shedding, versions
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ def charts() -> Response:
     """Return the data of the charts: accounts by followers, and the cost of each threshold."""
     stores = services().stores
     advice = recommendation(stores, guardrails.current(stores).guardrails)
-    return answer_json(figures.charts(distribution(stored.survey(stores)), advice))
+    return answer_json(figures.charts(distribution(latest_survey(stores)), advice))
 
 
 @pages.get("/threshold/preview")

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from feedsvc.formats import rfc3339
+from feedsvc.planning.inputs import NoSurvey
 from feedsvc.planning.preview import Figure, in_words, preview
-from feedsvc.planning.survey.stored import NoSurvey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from feedsvc.formats import amount, seconds_or_ms, size, whole
 from feedsvc.planning import calibrated as calibration
 from feedsvc.planning.costs import Batches
+from feedsvc.planning.inputs import SurveySummary, latest_survey, summary
 from feedsvc.planning.model import Estimate, Lines, Situation
-from feedsvc.planning.overview import SurveySummary, summary
-from feedsvc.planning.survey import stored
 from feedsvc.routing import versions
 from feedsvc.routing.policy import demote_at_in_ratio
 
@@ -159,7 +158,7 @@ def current_situation(stores: Stores) -> tuple[PolicyInfo, CalibratedCosts, Situ
     """
     current, costs = versions.current(stores), calibration.latest(stores)
     situation = Situation(
-        stored.survey(stores),
+        latest_survey(stores),
         costs.costs,
         costs.margins,
         costs.workers,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from feedsvc.formats import amount, whole
 from feedsvc.planning import rates
+from feedsvc.planning.inputs import SurveySummary, summary
 from feedsvc.planning.model import Estimate, Lines, saving
-from feedsvc.planning.overview import SurveySummary, summary
 from feedsvc.planning.preview import current_situation, finite
 from feedsvc.routing.policy import demote_at_in_ratio
 

@@ -19,12 +19,12 @@ import structlog
 from feedsvc import post_ids
 from feedsvc.graph import sample
 from feedsvc.planning.calibration import scratch
-from feedsvc.planning.survey import authors, stored, viewers
+from feedsvc.planning.survey import authors, viewers
 from feedsvc.planning.survey.aggregates import DAY_SECONDS, Z_95, Survey, grid
 from feedsvc.planning.survey.authors import Cells, Posting
 from feedsvc.store.redis import usage
 from feedsvc.store.sql.database import now
-from feedsvc.store.sql.tables import Account, Post
+from feedsvc.store.sql.tables import Account, Post, StoredSurvey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,7 +83,7 @@ def refresh_if_old(stores: Stores) -> bool:
 
     Also removes the keys of a killed calibration.
     """
-    taken_at = stored.survey_taken_at(stores)
+    taken_at = survey_taken_at(stores)
     if taken_at is not None and now() - taken_at < _REFRESH:
         return False
     scratch.clean(stores)
@@ -95,7 +95,7 @@ def refresh(stores: Stores, progress: Callable[[str], None] = lambda _: None) ->
     """Take a survey and store it. `progress` gets the name of each of the `STEPS` as it begins."""
     began = time.monotonic()
     survey = _take(stores, progress)
-    stored.save_survey(stores, survey)
+    save_survey(stores, survey)
     _log.info(
         "threshold.inputs_taken",
         accounts=survey.accounts,
@@ -103,6 +103,21 @@ def refresh(stores: Stores, progress: Callable[[str], None] = lambda _: None) ->
         assumed=survey.assumed,
     )
     return survey
+
+
+def survey_taken_at(stores: Stores) -> dt.datetime | None:
+    """Return the time of the latest survey; None without a survey."""
+    latest = sa.select(StoredSurvey.taken_at).order_by(StoredSurvey.id.desc()).limit(1)
+    with stores.sql.reading() as connection:
+        return connection.scalar(latest)
+
+
+def save_survey(stores: Stores, survey: Survey) -> None:
+    """Store a survey in place of the earlier ones."""
+    row = {"taken_at": survey.taken_at, "data": survey.to_json()}
+    with stores.sql.writing() as connection:
+        stored = connection.scalar(sa.insert(StoredSurvey).returning(StoredSurvey.id), row)
+        connection.execute(sa.delete(StoredSurvey).where(StoredSurvey.id < stored))
 
 
 def _take(stores: Stores, progress: Callable[[str], None]) -> Survey:

@@ -1,19 +1,35 @@
-"""Summarise the latest survey and the unit costs for people."""
+"""Read and summarise the inputs of the cost model: the latest survey and the unit costs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
+from feedsvc.errors import FeedsvcError
 from feedsvc.planning import calibrated
-from feedsvc.planning.survey import stored
+from feedsvc.planning.survey.aggregates import Survey
+from feedsvc.store.sql.tables import StoredSurvey
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from feedsvc.planning.calibrated import CalibratedCosts
-    from feedsvc.planning.survey.aggregates import Survey
     from feedsvc.store import Stores
+
+
+class NoSurvey(FeedsvcError):
+    """No survey has been taken yet."""
+
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Nothing is known about accounts, posts and reads yet. "
+            "A worker takes the first survey within a minute of the start; "
+            "python -m feedsvc threshold inputs takes one now."
+        )
 
 
 @dataclass(frozen=True)
@@ -50,17 +66,26 @@ class Overview:
 
 def overview(stores: Stores) -> Overview:
     """Return the latest survey and calibration. Raises `NoSurvey`."""
-    survey = stored.survey(stores)
+    survey = latest_survey(stores)
     return Overview(summary(survey), calibrated.latest(stores), distribution(survey))
+
+
+def latest_survey(stores: Stores) -> Survey:
+    """Return the latest survey. Raises `NoSurvey`."""
+    latest = select(StoredSurvey.data).order_by(StoredSurvey.id.desc()).limit(1)
+    with stores.sql.reading() as connection:
+        data = connection.scalar(latest)
+    if data is None:
+        raise NoSurvey
+    return Survey.from_json(data)
 
 
 def distribution(survey: Survey) -> list[AtLeast]:
     """Return how many accounts reach each threshold of the survey's grid."""
     cells = [*survey.cells, *(named.cell() for named in survey.singles())]
-    thresholds = (lists.promote_at for lists in survey.lists)
     return [
         AtLeast(threshold, sum(cell.accounts for cell in cells if cell.low >= threshold))
-        for threshold in thresholds
+        for threshold in (lists.promote_at for lists in survey.lists)
     ]
 
 
