@@ -11,7 +11,7 @@ from feedsvc.fanout import chain, micro_batches, queues
 from feedsvc.fanout.queues import FANOUT_QUEUE, LARGE_QUEUE
 from feedsvc.fanout.sweep import sweep
 from feedsvc.inspection.audit import audit
-from feedsvc.planning import change, outcome
+from feedsvc.planning import change, watch
 from feedsvc.planning.survey import survey
 from feedsvc.posts import idempotency
 from feedsvc.routing import load_shedding
@@ -57,7 +57,7 @@ def make_celery(stores: Stores, broker_url: str, metrics: Metrics) -> Celery:
     def run_guard() -> None:
         load_shedding.adjust(stores)
         change.roll_back_if_broken(stores)
-        outcome.measure_due(stores)
+        watch.measure_due(stores)
 
     register(queues.LINK_TASK, partial(chain.run_link, stores, enqueue))
     register(queues.MICRO_BATCH_TASK, run_micro_batch)

@@ -54,7 +54,7 @@ THRESHOLD = [
                 "        old = versions.numbered(stores, version)\n",
                 "        old = versions.numbered(stores, version)\n"
                 "        limits = guardrails.current(stores).guardrails\n"
-                "        if forecast.broken(limits, old.promote_at, old.demote_at, None):\n"
+                "        if broken_guardrails(limits, old.promote_at, old.demote_at, None):\n"
                 "            raise Refused([])\n",
             ),
         ),
@@ -64,7 +64,7 @@ THRESHOLD = [
         "refuse an improvement that does not reach the limit",
         (
             Edit(
-                "feedsvc/planning/forecast.py",
+                CHANGE,
                 "if value > max(limit, today):",
                 "if value > limit:",
             ),

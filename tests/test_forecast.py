@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feedsvc.errors import Refused
-from feedsvc.planning.change import roll_back_if_broken, rollback
-from feedsvc.planning.forecast import moved_percent
+from feedsvc.planning.change import moved_percent, roll_back_if_broken, rollback
 from feedsvc.planning.preview import preview
 from feedsvc.planning.survey import survey
 from feedsvc.routing import versions

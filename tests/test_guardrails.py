@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedsvc.errors import Invalid, Refused, StaleVersion
-from feedsvc.planning import forecast
-from feedsvc.planning.change import change, rollback
-from feedsvc.planning.forecast import broken
+from feedsvc.planning import change as changing
+from feedsvc.planning.change import broken_guardrails, change, rollback
 from feedsvc.planning.preview import Figure, ListsPerRead, Preview, Side
 from feedsvc.routing import guardrails, versions
 from feedsvc.routing.guardrails import Guardrails
@@ -68,16 +67,16 @@ def names(found):
 
 @given(lines, lines, forecasts)
 def test_nothing_is_refused_until_a_limit_is_set(one, other, preview):
-    assert broken(Guardrails(), max(one, other), min(one, other), preview) == []
+    assert broken_guardrails(Guardrails(), max(one, other), min(one, other), preview) == []
 
 
 @given(lines, lines, lines, st.sampled_from(["promote_at", "demote_at"]))
 def test_a_threshold_beyond_its_bound_breaks_it(one, other, bound, line):
     at = {"promote_at": max(one, other), "demote_at": min(one, other)}
-    assert names(broken(Guardrails(**{f"min_{line}": bound}), **at, preview=None)) == [
+    assert names(broken_guardrails(Guardrails(**{f"min_{line}": bound}), **at, preview=None)) == [
         f"min_{line}"
     ] * (at[line] < bound)
-    assert names(broken(Guardrails(**{f"max_{line}": bound}), **at, preview=None)) == [
+    assert names(broken_guardrails(Guardrails(**{f"max_{line}": bound}), **at, preview=None)) == [
         f"max_{line}"
     ] * (at[line] > bound)
 
@@ -85,13 +84,13 @@ def test_a_threshold_beyond_its_bound_breaks_it(one, other, bound, line):
 @given(lines, lines, st.integers(1, 100))
 def test_a_demote_at_too_near_to_promote_at_breaks_its_limit(one, other, percent):
     promote_at, demote_at = max(one, other), min(one, other)
-    found = broken(Guardrails(max_demote_percent=percent), promote_at, demote_at, None)
+    found = broken_guardrails(Guardrails(max_demote_percent=percent), promote_at, demote_at, None)
     assert bool(found) == (demote_at * 100 > percent * promote_at)
 
 
 @given(forecasts, st.sampled_from(sorted(FIGURES)), st.floats(0, 1e12))
 def test_a_figure_above_its_limit_is_refused_unless_it_improves(preview, guardrail, limit):
-    found = broken(Guardrails(**{guardrail: limit}), 2, 1, preview)
+    found = broken_guardrails(Guardrails(**{guardrail: limit}), 2, 1, preview)
     if preview is None:
         assert [(each.guardrail, each.value) for each in found] == [(guardrail, None)]
         return
@@ -110,13 +109,13 @@ def test_a_change_that_moves_more_deliveries_than_the_limit_is_refused(saved, ad
         to_push=Side(1, added, []),
         deliveries_per_day=replace(NONE, today=100),
     )
-    found = broken(Guardrails(max_moved_percent=limit), 2, 1, preview)
+    found = broken_guardrails(Guardrails(max_moved_percent=limit), 2, 1, preview)
     assert names(found) == ["max_moved_percent"] * (saved + added > limit)
 
 
 def test_a_figure_without_bound_breaks_its_limit_without_a_value():
     endless = replace(NO_EFFECT, seconds_to_last_follower=replace(NONE, proposed=None))
-    found = broken(Guardrails(max_delivery_seconds=5), 2, 1, endless)
+    found = broken_guardrails(Guardrails(max_delivery_seconds=5), 2, 1, endless)
     assert [(each.value, each.detail) for each in found] == [
         (None, "seconds to the last follower without end, the limit is 5")
     ]
@@ -133,7 +132,7 @@ def test_a_change_that_breaks_a_limit_changes_nothing_unless_it_is_forced(stores
 
 
 def test_a_limit_on_a_figure_refuses_a_change_without_a_forecast(stores, monkeypatch):
-    monkeypatch.setattr(forecast, "forecast", lambda *_: None)
+    monkeypatch.setattr(changing, "forecast", lambda *_: None)
     set_limits(stores, max_lists_per_read=3)
     with pytest.raises(Refused, match="no figures yet"):
         set_threshold(stores, 60)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from feedsvc.feed import reader
 from feedsvc.formats import percentile
-from feedsvc.planning import outcome
+from feedsvc.planning import watch
 from feedsvc.planning.change import rollback
 from feedsvc.routing import delivery_lag, versions
 from feedsvc.store.redis import usage
@@ -71,7 +71,7 @@ def test_a_version_is_measured_once_after_a_day_or_after_its_replacement(stores)
     backdate(stores, 3, ago_seconds=3_000)
     past.fan_outs(stores, [1.0, 3.0], ago_seconds=4_000, delivered=10)
     past.fan_outs(stores, [0.0], ago_seconds=4_000, author=8, pulled=True)
-    assert outcome.measure_due(stores) == 2
+    assert watch.measure_due(stores) == 2
     newest, second, _ = versions.history(stores, None, 10).items
     assert newest.measured is None, "it is the latest version, and has not held for a day"
     figures_of = {
@@ -86,15 +86,15 @@ def test_a_version_is_measured_once_after_a_day_or_after_its_replacement(stores)
         "reads": 0,
     }
     backdate(stores, 3, ago_seconds=90_000)
-    assert outcome.measure_due(stores) == 1
-    assert outcome.measure_due(stores) == 0
+    assert watch.measure_due(stores) == 1
+    assert watch.measure_due(stores) == 0
 
 
 def test_the_settings_are_measured_over_the_day_before_they_were_replaced(stores):
     past.fan_outs(stores, [1.0], ago_seconds=80_000)
     past.fan_outs(stores, [1.0], ago_seconds=90_000)
     set_threshold(stores, 5)
-    outcome.measure_due(stores)
+    watch.measure_due(stores)
     found = versions.history(stores, None, 10).items[1]
     assert (found.version, found.measured["posts"]) == (1, 1)
 
@@ -103,7 +103,7 @@ def test_an_outcome_counts_the_pages_of_all_its_minutes(stores):
     count_pages(stores, 98, 0.001, minutes_ago=3)
     count_pages(stores, 2, 0.5, minutes_ago=2)
     stores.redis.hincrby(f"figures:{int(time.time()) // 60 - 2}", "lists", 250)
-    found = outcome.measure(stores, now() - dt.timedelta(minutes=10), now())
+    found = watch.measure(stores, now() - dt.timedelta(minutes=10), now())
     assert (found.reads, found.lists_per_read) == (100, 2.5)
     assert 0.001 <= found.read_p50_seconds <= 0.001_2
     assert 0.5 <= found.read_p99_seconds <= 0.6
