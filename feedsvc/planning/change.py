@@ -17,7 +17,7 @@ from feedsvc.errors import Invalid, Refused, StaleVersion
 from feedsvc.formats import rfc3339
 from feedsvc.planning import watch
 from feedsvc.planning.inputs import NoSurvey
-from feedsvc.planning.preview import Figure, in_words, preview
+from feedsvc.planning.preview import Figure, Preview, in_words, preview
 from feedsvc.routing import guardrails, versions
 from feedsvc.routing.versions import PolicyChange, PolicyInfo
 from feedsvc.store.sql.database import now
@@ -25,7 +25,6 @@ from feedsvc.store.sql.database import now
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from feedsvc.planning.preview import Preview
     from feedsvc.routing.guardrails import Guardrails
     from feedsvc.store import Stores
 

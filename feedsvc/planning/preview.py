@@ -14,7 +14,7 @@ from feedsvc.formats import amount, seconds_or_ms, size, whole
 from feedsvc.planning import calibrated as calibration
 from feedsvc.planning.costs import Batches
 from feedsvc.planning.inputs import SurveySummary, latest_survey, summary
-from feedsvc.planning.model import Estimate, Lines, Situation
+from feedsvc.planning.model import Estimate, Group, Lines, Prediction, Situation
 from feedsvc.routing import versions
 from feedsvc.routing.policy import demote_at_in_ratio
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from feedsvc.planning.calibrated import CalibratedCosts
-    from feedsvc.planning.model import Group, Prediction
     from feedsvc.routing.versions import PolicyInfo
     from feedsvc.store import Stores
 

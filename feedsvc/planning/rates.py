@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, cast
 
 from feedsvc.planning import costs as formulas
 from feedsvc.planning.costs import Pulling, Pushing
-from feedsvc.routing.policy import Thresholds, decide
+from feedsvc.routing.policy import Route, Thresholds, decide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from feedsvc.planning.model import Group, Prediction, Situation
-    from feedsvc.routing.policy import Route
 
 _MISFITS = 10
 # Sums of equal numbers in another order differ by up to this share.

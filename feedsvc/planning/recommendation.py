@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from feedsvc.formats import amount, whole
 from feedsvc.planning import rates
 from feedsvc.planning.inputs import SurveySummary, summary
-from feedsvc.planning.model import Estimate, Lines, saving
+from feedsvc.planning.model import Estimate, Lines, Prediction, Situation, saving
 from feedsvc.planning.preview import current_situation, finite
 from feedsvc.routing.policy import demote_at_in_ratio
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from feedsvc.planning.calibrated import CalibratedCosts
-    from feedsvc.planning.model import Prediction, Situation
     from feedsvc.planning.rates import Misfit, PerAccount
     from feedsvc.routing.guardrails import Guardrails
     from feedsvc.routing.versions import PolicyInfo

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 from feedsvc.formats import percentile, rfc3339
 from feedsvc.routing import delivery_lag, versions
 from feedsvc.routing.guardrails import WATCHED_SECONDS, Guardrails
-from feedsvc.routing.versions import Watch
+from feedsvc.routing.versions import PolicyInfo, Watch
 from feedsvc.store.redis import usage
 from feedsvc.store.sql.database import now
 
 if TYPE_CHECKING:
-    from feedsvc.routing.versions import PolicyInfo
     from feedsvc.store import Stores
 
 # Fewer posts or pages may break a limit by accident.

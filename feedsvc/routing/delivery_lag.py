@@ -10,7 +10,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Connection, func, or_, select
 
 from feedsvc import post_ids
 from feedsvc.formats import percentile
@@ -18,8 +18,6 @@ from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from feedsvc.store import Stores
 
 # A percentile is taken over the newest 1,000 fan-outs of a window at most. They are enough for the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 
 from feedsvc.errors import StaleVersion
 from feedsvc.store.sql.database import now
@@ -13,8 +13,6 @@ from feedsvc.store.sql.tables import GuardrailSet
 
 if TYPE_CHECKING:
     import datetime as dt
-
-    from sqlalchemy import Connection
 
     from feedsvc.store import Stores
 

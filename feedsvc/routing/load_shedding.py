@@ -15,12 +15,11 @@ from sqlalchemy import delete, insert, update
 
 from feedsvc.routing import delivery_lag, guardrails
 from feedsvc.routing.next_route import current_shedding, latest_and_settled
-from feedsvc.routing.policy import next_shedding_line
+from feedsvc.routing.policy import LoadShedding, next_shedding_line
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import LoadSheddingLine
 
 if TYPE_CHECKING:
-    from feedsvc.routing.policy import LoadShedding
     from feedsvc.store import Stores
 
 _log = structlog.get_logger()

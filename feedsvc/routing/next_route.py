@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import Connection, bindparam, or_, select
 
-from feedsvc.routing.policy import LoadShedding, Route, Thresholds, decide, governing
+from feedsvc.routing.policy import Decision, LoadShedding, Route, Thresholds, decide, governing
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import LoadSheddingLine, Pin, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import Connection
-
-    from feedsvc.routing.policy import Decision
     from feedsvc.store import Stores
 
     # (account, followers, route of its latest post) -> the route of its next post

@@ -9,7 +9,7 @@ import datetime as dt
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.orm import aliased
 
 from feedsvc.errors import Invalid, StaleVersion
@@ -20,8 +20,6 @@ from feedsvc.store.sql.keyset import key_page
 from feedsvc.store.sql.tables import Policy
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
-
     from feedsvc.store import Stores
 
 _LOCK = 7_305_000_002  # serialises changes, so that each version number is given once

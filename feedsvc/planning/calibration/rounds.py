@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from feedsvc.fanout import chain, done, micro_batches, slices, sweep
 from feedsvc.feed import reader
 from feedsvc.graph import followers
-from feedsvc.planning.calibration.fixture_accounts import FOLLOWERS, fill_lists
-from feedsvc.planning.calibration.fixture_viewers import NONE, ONE
-from feedsvc.planning.calibration.meter import message_us, spaced
+from feedsvc.planning.calibration.fixture_accounts import FOLLOWERS, FixtureAccounts, fill_lists
+from feedsvc.planning.calibration.fixture_viewers import NONE, ONE, FixtureViewers
+from feedsvc.planning.calibration.meter import Meter, message_us, spaced
 from feedsvc.planning.costs import PAGE_POSTS
 from feedsvc.store.redis import delivery
 from feedsvc.store.redis.delivery import END, START, WHOLE
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-    from feedsvc.planning.calibration.fixture_accounts import FixtureAccounts
-    from feedsvc.planning.calibration.fixture_viewers import FixtureViewers
-    from feedsvc.planning.calibration.meter import Meter
     from feedsvc.store import Stores
 
 POSTS = 10

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import redis
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.pool import StaticPool
 
 from feedsvc.errors import FeedsvcError
@@ -28,8 +28,6 @@ from feedsvc.store.sql.tables import Base
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from sqlalchemy import Connection
 
     from feedsvc.store import Stores
 

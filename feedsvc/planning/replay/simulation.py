@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING
 
 from feedsvc.planning.costs import PAGE_POSTS
 from feedsvc.planning.replay.read_path import ListChange, merged_by_reads
-from feedsvc.planning.replay.result import result_of
-from feedsvc.planning.replay.write_path import Push, WritePath
-from feedsvc.routing.policy import Thresholds, decide, demote_at_in_ratio, governing
+from feedsvc.planning.replay.result import ReplayResult, result_of
+from feedsvc.planning.replay.write_path import Deployment, Push, WritePath
+from feedsvc.routing.policy import Route, Thresholds, decide, demote_at_in_ratio, governing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from feedsvc.planning.replay.follow_graph import FollowGraph
-    from feedsvc.planning.replay.result import ReplayResult
     from feedsvc.planning.replay.workload import Workload
-    from feedsvc.planning.replay.write_path import Deployment
-    from feedsvc.routing.policy import Route
 
 
 def pulled_accounts(

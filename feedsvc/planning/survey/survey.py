@@ -20,8 +20,8 @@ from feedsvc import post_ids
 from feedsvc.graph import sample
 from feedsvc.planning.calibration import scratch
 from feedsvc.planning.survey import authors, viewers
-from feedsvc.planning.survey.aggregates import DAY_SECONDS, Z_95, Survey, grid
-from feedsvc.planning.survey.authors import Cells, Posting
+from feedsvc.planning.survey.aggregates import DAY_SECONDS, Z_95, NamedAccount, Survey, grid
+from feedsvc.planning.survey.authors import Cells, Histogram, Posting
 from feedsvc.store.redis import usage
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Post, StoredSurvey
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from feedsvc.planning.survey.aggregates import NamedAccount
-    from feedsvc.planning.survey.authors import Histogram
     from feedsvc.store import Stores
 
 _log = structlog.get_logger()
