@@ -21,7 +21,7 @@ from feedsvc.graph import sample
 from feedsvc.planning.calibration import scratch
 from feedsvc.planning.survey import authors, viewers
 from feedsvc.planning.survey.aggregates import DAY_SECONDS, Z_95, NamedAccount, Survey, grid
-from feedsvc.planning.survey.authors import Cells, Histogram, Posting
+from feedsvc.planning.survey.authors import Cells, Posting
 from feedsvc.store.redis import usage
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Post, StoredSurvey
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from feedsvc.planning.survey.authors import Histogram
     from feedsvc.store import Stores
 
 _log = structlog.get_logger()
