@@ -1,25 +1,15 @@
-"""Logging: one JSON object a line, on stderr. Events have fixed names and fields."""
+"""Logging: one JSON object a line, on stderr. Events have fixed names and fields.
+
+Loggers write to the process's own stderr, also while a test runner has put another stream in the
+place of `sys.stderr`.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO, cast
 
 import structlog
-
-
-class _Stderr:
-    """Write to the `sys.stderr` of the moment.
-
-    A logger outlives a stream that replaces `sys.stderr` for a while, as a test runner does.
-    """
-
-    def write(self, text: str) -> int:
-        return sys.stderr.write(text)
-
-    def flush(self) -> None:
-        sys.stderr.flush()
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -35,6 +25,6 @@ def configure(level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Stderr())),
+        logger_factory=structlog.WriteLoggerFactory(sys.__stderr__),
         cache_logger_on_first_use=True,
     )
