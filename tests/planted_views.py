@@ -98,8 +98,8 @@ VIEWS = [
                 + "@dataclass(frozen=True)\nclass Unfollowed(Effect):\n"
                 + '    kind = "unfollowed"\n    follower: int\n    followee: int\n\n'
                 + "    def apply(self, stores: Stores) -> None:\n"
-                + "        unfollowed = {self.followee}\n"
-                + "        _edit_in_place(stores, self.follower, lambda ids: ids - unfollowed)\n\n\n"
+                + "        gone = {self.followee}\n"
+                + "        _edit_in_place(stores, self.follower, lambda ids: ids - gone)\n\n\n"
                 + "@dataclass(frozen=True)\nclass Flush(Effect):\n",
             ),
         ),
@@ -130,7 +130,8 @@ VIEWS = [
                 "stores.keys.relations(self.follower)\n"
                 "        )\n",
                 "        stores.redis.delete(stores.keys.homefeed(self.follower))\n"
-                "        _edit_in_place(stores, self.follower, lambda ids: ids | {self.followee})\n",
+                "        new = {self.followee}\n"
+                "        _edit_in_place(stores, self.follower, lambda ids: ids | new)\n",
             ),
         ),
         (WHILE_READ,),
