@@ -20,6 +20,17 @@ THRESHOLD = [
         ("tests/test_watch.py::test_a_version_added_during_a_check_is_not_rolled_back",),
     ),
     Planted(
+        "roll back to a partial rollout of the broken thresholds",
+        (
+            Edit(
+                CHANGE,
+                "versions.settled_before(stores, latest.version)",
+                "latest.version - 1",
+            ),
+        ),
+        ("tests/test_watch.py::test_a_rollback_takes_every_account_off_the_broken_thresholds",),
+    ),
+    Planted(
         "give the same version twice",
         (
             Edit(

@@ -114,6 +114,29 @@ def test_a_limit_that_was_broken_before_a_change_is_not_watched(stores):
     assert set_threshold(stores, 6).watch is None
 
 
+def test_a_rollback_takes_every_account_off_the_broken_thresholds(stores):
+    set_limits(stores, roll_back_delivery_seconds=20)
+    set_threshold(stores, 5, rollout_percent=10)
+    set_threshold(stores, 5)
+    backdate(stores, 3, ago_seconds=300)
+    past.fan_outs(stores, [39.0] * 30, ago_seconds=60)
+    assert change.roll_back_if_broken(stores)
+    latest = versions.current(stores)
+    assert (latest.promote_at, latest.rollout_percent, latest.rolled_back_to) == (1000, 100, 1)
+
+
+def test_a_broken_partial_rollout_returns_to_the_newest_version_for_all_accounts(stores):
+    set_limits(stores, roll_back_delivery_seconds=20)
+    set_threshold(stores, 500)
+    set_threshold(stores, 50, rollout_percent=10)
+    set_threshold(stores, 5, rollout_percent=10)
+    backdate(stores, 4, ago_seconds=300)
+    past.fan_outs(stores, [39.0] * 30, ago_seconds=60)
+    assert change.roll_back_if_broken(stores)
+    latest = versions.current(stores)
+    assert (latest.promote_at, latest.rollout_percent, latest.rolled_back_to) == (500, 100, 2)
+
+
 def test_one_of_several_checking_workers_rolls_back(watched, make_stores):
     past.fan_outs(watched, [39.0] * 30, ago_seconds=60)
     rolled, barrier = [], threading.Barrier(4)

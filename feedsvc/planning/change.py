@@ -57,9 +57,10 @@ def change(
 ) -> PolicyInfo:
     """Add a version with the given thresholds, and return it.
 
-    The forecast that the guardrails judge assumes a rollout to all accounts. Raises `StaleVersion`
-    unless `if_match` is the latest version (None accepts any), `Refused` if the change breaks a
-    guardrail and is not forced, and `Invalid` unless promote_at ≥ demote_at ≥ 1.
+    The guardrails judge a forecast that assumes a rollout to all accounts.
+    Raises `Invalid` unless promote_at ≥ demote_at ≥ 1.
+    Raises `StaleVersion` unless `if_match` is the latest version. None accepts any version.
+    Raises `Refused` if the change breaks a guardrail and is not forced.
     """
     if not promote_at >= demote_at >= 1:
         raise Invalid(
@@ -69,16 +70,16 @@ def change(
     def judged() -> PolicyChange:
         expected = forecast(stores, promote_at, demote_at)
         limits = guardrails.current(stores).guardrails
-        broken = broken_guardrails(limits, promote_at, demote_at, expected)
-        if broken and not force:
-            raise Refused([asdict(each) for each in broken])
+        violations = broken_guardrails(limits, promote_at, demote_at, expected)
+        if violations and not force:
+            raise Refused([asdict(each) for each in violations])
         return PolicyChange(
             promote_at=promote_at,
             demote_at=demote_at,
             rollout_percent=rollout_percent,
             reason=reason,
             changed_by=changed_by,
-            forced=bool(broken),
+            forced=bool(violations),
             predicted=as_json(expected) if expected else None,
             watch=watch.begin(stores, limits),
         )
@@ -91,7 +92,7 @@ def rollback(
 ) -> PolicyInfo:
     """Add a version equal to an old one, rollout included, and return it.
 
-    A rollback is never refused by guardrails and never watched, because it is the way back.
+    A rollback is never refused by guardrails and never watched, because it must always work.
     Raises `StaleVersion`, and `Invalid` for an unknown version.
     """
 
@@ -112,33 +113,35 @@ def rollback(
 def roll_back_if_broken(stores: Stores) -> bool:
     """Roll back the latest version if it has broken a limit of its watch.
 
+    The new version equals the newest earlier version that was rolled out to all accounts. A
+    partial rollout would not do: accounts outside it would stay on the broken version.
     Returns whether this call added the rollback. Several workers may run this concurrently.
     """
     latest = versions.current(stores)
     if latest.watch is None or now() > latest.watch.until:
         return False
-    broken = watch.broken(stores, latest.watch, latest.changed_at)
-    if broken is None:
+    reason = watch.broken(stores, latest.watch, latest.changed_at)
+    if reason is None:
         return False
     try:
         rollback(
             stores,
-            version=latest.version - 1,
-            reason=broken,
+            version=versions.settled_before(stores, latest.version),
+            reason=reason,
             changed_by="guardrail",
             if_match=latest.version,
         )
     except StaleVersion:  # another worker or an operator has added a version meanwhile
         return False
-    _log.warning("threshold.rolled_back", version=latest.version, reason=broken)
+    _log.warning("threshold.rolled_back", version=latest.version, reason=reason)
     return True
 
 
 def _add(stores: Stores, make: Callable[[], PolicyChange], if_match: int | None) -> PolicyInfo:
     """Make a change from the latest version, and add it.
 
-    A caller that accepts any version never sees `StaleVersion`: the change is made again from the
-    version that another caller has added meanwhile.
+    Raises `StaleVersion` unless `if_match` is the latest version. With `if_match` None, a caller
+    that loses the race to another caller makes its change again from the newer version.
     """
     while True:
         latest = versions.current(stores).version

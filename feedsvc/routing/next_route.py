@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 # The settings make version 1. It is stored when an operator adds the first change.
 FIRST_VERSION = 1
+ALL_ACCOUNTS = 100  # the rollout_percent of a version that governs every account
 NOT_EXPIRED = or_(Pin.expires_at.is_(None), Pin.expires_at > bindparam("now"))
 
-_ALL_ACCOUNTS = 100  # the rollout_percent of a version that governs every account
 _PINNED = select(Pin.account_id, Pin.route).where(NOT_EXPIRED)
 _PINNED_OF = _PINNED.where(Pin.account_id.in_(bindparam("accounts", expanding=True)))
 _NEWEST = (
@@ -34,7 +34,7 @@ _NEWEST = (
     .order_by(Policy.version.desc())
     .limit(1)
 )
-_NEWEST_FOR_ALL = _NEWEST.where(Policy.rollout_percent == _ALL_ACCOUNTS)
+_NEWEST_FOR_ALL = _NEWEST.where(Policy.rollout_percent == ALL_ACCOUNTS)
 _SHEDDING = select(
     LoadSheddingLine.pull_from, LoadSheddingLine.delivery_seconds, LoadSheddingLine.since
 )
@@ -62,7 +62,7 @@ def latest_and_settled(stores: Stores, connection: Connection) -> tuple[Threshol
     first = Thresholds(FIRST_VERSION, stores.limits.promote_at, stores.limits.demote_at)
     newest = connection.execute(_NEWEST).first()
     latest = Thresholds(*newest) if newest else first
-    if latest.rollout_percent == _ALL_ACCOUNTS:
+    if latest.rollout_percent == ALL_ACCOUNTS:
         return latest, latest
     newest_for_all = connection.execute(_NEWEST_FOR_ALL).first()
     return latest, Thresholds(*newest_for_all) if newest_for_all else first

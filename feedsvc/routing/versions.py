@@ -9,12 +9,12 @@ import datetime as dt
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 from sqlalchemy.orm import aliased
 
 from feedsvc.errors import Invalid, StaleVersion
 from feedsvc.paging import Kind, Page
-from feedsvc.routing.next_route import FIRST_VERSION
+from feedsvc.routing.next_route import ALL_ACCOUNTS, FIRST_VERSION
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.keyset import key_page
 from feedsvc.store.sql.tables import Policy
@@ -139,6 +139,15 @@ def history(stores: Stores, cursor: str | None, limit: int) -> Page[PolicyInfo]:
     return Page(infos, page.next_cursor, page.prev_cursor)
 
 
+def settled_before(stores: Stores, version: int) -> int:
+    """Return the number of the newest version before `version` that reached all accounts."""
+    settled = select(func.max(Policy.version)).where(
+        Policy.version < version, Policy.rollout_percent == ALL_ACCOUNTS
+    )
+    with stores.sql.reading() as connection:
+        return connection.scalar(settled) or FIRST_VERSION
+
+
 def unmeasured(stores: Stores) -> list[tuple[PolicyInfo, dt.datetime | None]]:
     """Return the versions without an outcome, each with the time of the next version.
 
@@ -163,7 +172,7 @@ def _latest(stores: Stores, connection: Connection) -> PolicyInfo:
         version=FIRST_VERSION,
         promote_at=stores.limits.promote_at,
         demote_at=stores.limits.demote_at,
-        rollout_percent=100,
+        rollout_percent=ALL_ACCOUNTS,
         reason="from the settings",
         changed_by="settings",
         changed_at=_STARTED_AT,
