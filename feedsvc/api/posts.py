@@ -31,7 +31,20 @@ _MAX_KEY_LENGTH = 255
 )
 def post_posts(call: Call) -> Response:
     """Upload a post as the caller; it is in every follower's feed when this returns."""
-    return _publish(call)
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and (not 1 <= len(key) <= _MAX_KEY_LENGTH or "\x00" in key):
+        raise InvalidFields(
+            "headers", {"Idempotency-Key": [f"Must be 1 to {_MAX_KEY_LENGTH} characters long."]}
+        )
+    published = publish.publish(
+        call.stores, call.services.enqueue, call.account, **call.body, idempotency_key=key
+    )
+    call.services.metrics.posts_published.inc(not published.replayed)
+    answer = Response(published.body, 201, content_type="application/json")
+    answer.headers["Location"] = url_for("get_post", post_id=published.post_id)
+    if published.replayed:
+        answer.headers["Idempotency-Replayed"] = "true"
+    return answer
 
 
 @operations.declare(
@@ -44,9 +57,9 @@ def post_posts(call: Call) -> Response:
     answers={201: PostSchema},
     errors=(404, 409),
 )
-def post_account_posts(call: Call) -> Response:
+def post_account_posts(call: Call) -> Response | None:
     """Upload a post."""
-    return _publish(call)
+    return post_posts(call)
 
 
 @operations.declare(
@@ -96,48 +109,6 @@ def get_posts(call: Call) -> Response:
 @operations.declare_list("/feed", PostSchema, scopes=_FEED, creates_account=False, errors=(404,))
 def get_feed(call: Call) -> Response:
     """Read the caller's home feed, newest first."""
-    return _home(call)
-
-
-@operations.declare_list(
-    "/accounts/{id}/feed",
-    PostSchema,
-    scopes=_FEED,
-    own_account=True,
-    creates_account=False,
-    errors=(404,),
-)
-def get_account_feed(call: Call) -> Response:
-    """Read the home feed of an account, newest first."""
-    return _home(call)
-
-
-@operations.declare_list("/accounts/{id}/posts", PostSchema, scopes=_FEED, errors=(404,))
-def get_account_posts(call: Call) -> Response:
-    """Read the posts of one account, newest first."""
-    cursor, limit = call.query["cursor"], call.query["limit"]
-    page = profile.profile_page(call.stores, call.viewer, call.account, cursor, limit)
-    return answer_posts(page, limit)
-
-
-def _publish(call: Call) -> Response:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and (not 1 <= len(key) <= _MAX_KEY_LENGTH or "\x00" in key):
-        raise InvalidFields(
-            "headers", {"Idempotency-Key": [f"Must be 1 to {_MAX_KEY_LENGTH} characters long."]}
-        )
-    published = publish.publish(
-        call.stores, call.services.enqueue, call.account, **call.body, idempotency_key=key
-    )
-    call.services.metrics.posts_published.inc(not published.replayed)
-    answer = Response(published.body, 201, content_type="application/json")
-    answer.headers["Location"] = url_for("get_post", post_id=published.post_id)
-    if published.replayed:
-        answer.headers["Idempotency-Replayed"] = "true"
-    return answer
-
-
-def _home(call: Call) -> Response:
     cursor, limit = call.query["cursor"], call.query["limit"]
     try:
         page = reader.home_page(call.stores, call.account, cursor, limit)
@@ -148,4 +119,25 @@ def _home(call: Call) -> Response:
         accounts.ensure(call.stores, call.account)
         page = reader.home_page(call.stores, call.account, cursor, limit)
     call.services.metrics.feed_pages.inc()
+    return answer_posts(page, limit)
+
+
+@operations.declare_list(
+    "/accounts/{id}/feed",
+    PostSchema,
+    scopes=_FEED,
+    own_account=True,
+    creates_account=False,
+    errors=(404,),
+)
+def get_account_feed(call: Call) -> Response | None:
+    """Read the home feed of an account, newest first."""
+    return get_feed(call)
+
+
+@operations.declare_list("/accounts/{id}/posts", PostSchema, scopes=_FEED, errors=(404,))
+def get_account_posts(call: Call) -> Response:
+    """Read the posts of one account, newest first."""
+    cursor, limit = call.query["cursor"], call.query["limit"]
+    page = profile.profile_page(call.stores, call.viewer, call.account, cursor, limit)
     return answer_posts(page, limit)

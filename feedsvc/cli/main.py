@@ -9,28 +9,23 @@ import sys
 import click
 
 from feedsvc import logs
-from feedsvc.cli import planning
-from feedsvc.cli.access import console, token
 from feedsvc.cli.feeds import fanout, feed
 from feedsvc.cli.graph import graph
-from feedsvc.cli.serve import db, up
+from feedsvc.cli.serve import console, db, token, up
 from feedsvc.cli.threshold import threshold
 from feedsvc.errors import FeedsvcError
 from feedsvc.store.redis.client import UNAVAILABLE
 from feedsvc.version import __version__
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    commands=[up, console, token, graph, threshold, fanout, feed, db],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="feedsvc")
 def commands() -> None:
     """feedsvc: a hybrid fan-out-on-write / fan-out-on-read home feed service."""
     logs.configure(logging.WARNING)
-
-
-for command in (up, console, token, graph, threshold, fanout, feed, db):
-    commands.add_command(command)
-for command in planning.COMMANDS:
-    threshold.add_command(command)
 
 
 def main() -> None:

@@ -165,6 +165,3 @@ def _inputs_lines(answer: dict[str, Any]) -> list[str]:
         ),
         f"unit costs: {'documented defaults' if costs['is_default'] else measured}",
     ]
-
-
-COMMANDS = (preview_command, recommend, inputs, calibrate)

@@ -1,13 +1,21 @@
-"""`up` runs the whole service; `db` migrates its database."""
+"""`up` runs the whole service, `db` migrates its database.
+
+`token` prints a token, `console` a link that signs in to the console.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 
 import click
+import jwt
 
-from feedsvc.cli.output import json_option, show
+from feedsvc.api.auth import SCOPES
+from feedsvc.cli.output import IdParameter, json_option, opened, show
+from feedsvc.console.signing_in import one_time_link
 from feedsvc.embedded import datadir
+from feedsvc.errors import FeedsvcError
 from feedsvc.services import database_url
 from feedsvc.settings import load_settings
 from feedsvc.store.sql import migrate
@@ -59,3 +67,66 @@ def upgrade(as_json: bool) -> None:
     show(
         {"found": found, "revision": reached}, as_json, lambda: [f"at revision {reached}{already}"]
     )
+
+
+@click.command()
+@click.option("--account", required=True, type=IdParameter(), help="The token's account.")
+@click.option("--scope", default="feed", show_default=True, help="Scopes, separated by spaces.")
+@click.option(
+    "--ttl",
+    default=3600,
+    show_default=True,
+    type=click.IntRange(1, 10**9),
+    help="Seconds until it expires.",
+)
+@json_option
+def token(account: int, scope: str, ttl: int, as_json: bool) -> None:
+    """Print a token signed with the service's key."""
+    scopes = scope.split()
+    if not scopes or not set(scopes) <= set(SCOPES):
+        raise click.BadParameter(
+            f"must be one or more of {', '.join(SCOPES)}", param_hint="--scope"
+        )
+    settings = load_settings()
+    if settings.jwt_jwks is not None:
+        raise FeedsvcError(
+            "FEEDSVC_JWT_JWKS is set, so this service cannot sign tokens; "
+            "get one from the service that owns its keys"
+        )
+    secret = settings.jwt_secret or datadir.secret(datadir.prepare(settings.data_dir))
+    issued_at = int(time.time())
+    claims = {
+        "sub": str(account),
+        "scope": " ".join(scopes),
+        "iat": issued_at,
+        "exp": issued_at + ttl,
+    }
+    signed = jwt.encode(claims, secret, "HS256")
+    show({"token": signed}, as_json, lambda: [signed])
+
+
+@click.command()
+@click.option(
+    "--account",
+    default="1",
+    show_default=True,
+    type=IdParameter(),
+    help="The account that changes are recorded under.",
+)
+@click.option("--read-only", is_flag=True, help="Allow reading only, no changes.")
+@click.option(
+    "--url",
+    default="http://127.0.0.1:8000",
+    show_default=True,
+    help="The address of the running service.",
+)
+@json_option
+def console(account: int, read_only: bool, url: str, as_json: bool) -> None:
+    """Print a sign-in link for the console.
+
+    It signs one person in, once, within an hour.
+    """
+    scopes = ["admin:read"] if read_only else ["admin:read", "admin:write"]
+    with opened() as services:
+        link = one_time_link(services.stores, url.rstrip("/"), account, scopes)
+    show({"link": link}, as_json, lambda: [link])

@@ -11,6 +11,7 @@ import click
 from feedsvc.api.schemas import RollbackBody
 from feedsvc.api.threshold_schemas import GuardrailsAnswer, GuardrailsBody, ThresholdAnswer
 from feedsvc.cli.output import accepted_by, json_option, opened, show
+from feedsvc.cli.planning import calibrate, inputs, preview_command, recommend
 from feedsvc.cli.replay import simulate_command
 from feedsvc.errors import Invalid
 from feedsvc.formats import MAX_ID
@@ -38,12 +39,9 @@ _reason = click.option(
 )
 
 
-@click.group()
+@click.group(commands=[preview_command, recommend, inputs, calibrate, simulate_command])
 def threshold() -> None:
     """Show, change and plan the celebrity threshold."""
-
-
-threshold.add_command(simulate_command)
 
 
 @threshold.command(name="show")
@@ -120,7 +118,7 @@ def guardrails_group() -> None:
 def show_guardrails(as_json: bool) -> None:
     """Show the limits. A limit that was never set does not apply."""
     with opened() as services:
-        show(_guardrails_answer(services.stores, guardrails.current(services.stores)), as_json)
+        _show_guardrails(services.stores, guardrails.current(services.stores), as_json)
 
 
 def _limit(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
@@ -173,13 +171,12 @@ def set_guardrails(as_json: bool, reason: str, **given: Any) -> None:
             changed_by=_COMMAND_LINE,
             if_match=current.version,
         )
-        show(_guardrails_answer(services.stores, info), as_json)
+        _show_guardrails(services.stores, info, as_json)
 
 
-def _guardrails_answer(stores: Stores, info: GuardrailsInfo) -> dict[str, Any]:
+def _show_guardrails(stores: Stores, info: GuardrailsInfo, as_json: bool) -> None:
     shown = {**vars(info), **vars(info.guardrails), "relief": load_shedding.current(stores)}
-    answer: dict[str, Any] = GuardrailsAnswer().dump(shown)
-    return answer
+    show(GuardrailsAnswer().dump(shown), as_json)
 
 
 def _show(info: PolicyInfo, as_json: bool) -> None:
