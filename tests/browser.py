@@ -19,7 +19,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 from werkzeug.serving import make_server
 
-from feedsvc.console.signing_in import one_time_link
+from feedsvc.console.session import one_time_link
 
 SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
 PHONE, DESK = (375, 812), (1440, 900)

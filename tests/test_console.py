@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from feedsvc import formats
 from feedsvc.console import accounts as console_accounts
 from feedsvc.console import record, session
-from feedsvc.console.signing_in import one_time_link
+from feedsvc.console.session import one_time_link
 from feedsvc.planning.rates import Misfit
 from feedsvc.routing import versions
 from feedsvc.store.sql.database import now

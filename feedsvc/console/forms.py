@@ -39,10 +39,9 @@ def load(schema: Schema, given: Mapping[str, str]) -> dict[str, Any]:
         elif isinstance(field, Flag):
             values[name] = text == "true"
     try:
-        loaded: dict[str, Any] = schema.load(values)
+        return dict(schema.load(values))
     except ValidationError as error:
         raise InvalidFields("form", error.messages_dict) from None
-    return loaded
 
 
 def csrf_field() -> Markup:

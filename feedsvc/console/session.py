@@ -1,31 +1,48 @@
-"""The session after signing in: a signed cookie with the scopes of an admin token.
+"""Sign in with an admin token or with a one-time link, keep the session, and sign out.
 
-It lasts an hour at most. The key of its signature is derived from the service's secret and a salt
-of its own, so the cookie is not accepted as a token, nor a token as the cookie.
+A session is a signed cookie with the scopes of an admin token. It lasts an hour at most. The key of
+its signature is derived from the service's secret and a salt of its own, so the cookie is not
+accepted as a token, nor a token as the cookie.
+
+A link carries its code after the `#`, so that the code reaches no server's log and no other site.
+Redis stores only the code's digest.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from itsdangerous import BadData, URLSafeSerializer
+from werkzeug.datastructures import Authorization
 
+from feedsvc.api.auth import Caller
+from feedsvc.api.operations import services
+from feedsvc.api.problems import Unauthorized
 from feedsvc.errors import Forbidden
+from feedsvc.store.redis import keys
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flask import Request
     from werkzeug.wrappers import Response
 
-    from feedsvc.api.auth import Caller
+    from feedsvc.api.auth import Authenticator
+    from feedsvc.store import Stores
+
+pages = Blueprint("signing_in", __name__)
 
 COOKIE = "feedsvc_console"
 PATH = "/console"
 
 _LONGEST_SECONDS = 3_600
+_LINK_SECONDS = 3_600
 _SCOPES = {"admin:read", "admin:write"}
 
 
@@ -47,7 +64,80 @@ class Session:
         return "admin:write" in self.scopes
 
 
-def begin(caller: Caller) -> Session:
+def one_time_link(stores: Stores, url: str, account: int, scopes: Iterable[str]) -> str:
+    """Return a link to the console at `url` that signs in its first user, within an hour."""
+    code = secrets.token_urlsafe(24)
+    stores.redis.set(_key(code), json.dumps([account, sorted(scopes)]), ex=_LINK_SECONDS)
+    return f"{url}{PATH}/sign-in#{code}"
+
+
+@pages.get("/sign-in")
+def page() -> str:
+    """Show the form, also during a session: a link may be for another account."""
+    return render_template("console/sign_in.html", error=None)
+
+
+@pages.post("/sign-in")
+def sign_in() -> Response | tuple[str, int]:
+    """Exchange a token, or a link's code, for a session."""
+    try:
+        begun = _begin(_caller())
+    except (Unauthorized, Forbidden) as error:
+        return render_template("console/sign_in.html", error=str(error)), error.status
+    answer = redirect(url_for("console.threshold.page"), 303)
+    _set_cookie(answer, services().jwt_secret, begun)
+    return answer
+
+
+@pages.post("/sign-out")
+def sign_out() -> Response:
+    """End the session."""
+    answer = redirect(url_for("console.signing_in.page"), 303)
+    answer.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="Strict")
+    return answer
+
+
+def read(request: Request, secret: str) -> Session | None:
+    """Return the request's session; None if its cookie is missing, forged or expired."""
+    try:
+        account, scopes, csrf_token, expires_at = _serializer(secret).loads(
+            request.cookies.get(COOKIE, "")
+        )
+    except BadData:
+        return None
+    if time.time() >= expires_at:
+        return None
+    return Session(account, tuple(scopes), csrf_token, expires_at)
+
+
+def _caller() -> Caller:
+    """Return the caller that the form's code or token stands for. Raises `Unauthorized`."""
+    code = request.form.get("code")
+    if code:
+        return _spend(services().stores, code)
+    authenticator: Authenticator = current_app.extensions["feedsvc.authenticator"]
+    token = request.form.get("token", "").strip()
+    return authenticator.caller(Authorization("bearer", token=token))
+
+
+def _spend(stores: Stores, code: str) -> Caller:
+    """Return the caller that a link's code stands for, and make the code invalid."""
+    found = cast("bytes | None", stores.redis.getdel(_key(code)))
+    if found is None:
+        raise Unauthorized(
+            "This link has been used, or is older than an hour. "
+            "The command python -m feedsvc console prints a new one.",
+            given=True,
+        )
+    account, scopes = json.loads(found)
+    return Caller(account, frozenset(scopes), int(time.time()) + _LINK_SECONDS)
+
+
+def _key(code: str) -> str:
+    return keys.console_code(hashlib.sha256(code.encode()).hexdigest())
+
+
+def _begin(caller: Caller) -> Session:
     """Return a session with the caller's admin scopes. Raises `Forbidden` if it has none.
 
     The session ends with the caller's token, and after an hour at the latest.
@@ -66,7 +156,7 @@ def begin(caller: Caller) -> Session:
     )
 
 
-def write(answer: Response, request: Request, secret: str, session: Session) -> None:
+def _set_cookie(answer: Response, secret: str, session: Session) -> None:
     """Set the session's cookie. No script can read it, and no other site can send it."""
     value = _serializer(secret).dumps(
         [session.account, session.scopes, session.csrf_token, session.expires_at]
@@ -78,29 +168,11 @@ def write(answer: Response, request: Request, secret: str, session: Session) -> 
         path=PATH,
         httponly=True,
         samesite="Strict",
-        secure=_is_https(request),
+        secure=_is_https(),
     )
 
 
-def read(request: Request, secret: str) -> Session | None:
-    """Return the request's session; None if its cookie is missing, forged or expired."""
-    try:
-        account, scopes, csrf_token, expires_at = _serializer(secret).loads(
-            request.cookies.get(COOKIE, "")
-        )
-    except BadData:
-        return None
-    if time.time() >= expires_at:
-        return None
-    return Session(account, tuple(scopes), csrf_token, expires_at)
-
-
-def end(answer: Response) -> None:
-    """Delete the cookie."""
-    answer.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="Strict")
-
-
-def _is_https(request: Request) -> bool:
+def _is_https() -> bool:
     """Return whether the browser uses HTTPS, as far as this server or a proxy says.
 
     The proxy's header is believed unchecked: a false one only makes the cookie stricter.

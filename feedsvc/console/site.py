@@ -10,7 +10,7 @@ from feedsvc import formats
 from feedsvc.api import problems
 from feedsvc.api.operations import services
 from feedsvc.api.problems import Unauthorized
-from feedsvc.console import accounts, forms, live, record, session, signing_in, threshold
+from feedsvc.console import accounts, forms, record, session, threshold
 from feedsvc.errors import Forbidden
 from feedsvc.version import __version__
 
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
 
 _PARTS = (
-    signing_in.pages,
+    session.pages,
     threshold.pages,
-    live.pages,
     record.pages,
     accounts.pages,
     accounts.explanations,

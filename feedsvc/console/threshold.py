@@ -1,7 +1,11 @@
-"""Show the threshold, preview another one, and set it in two steps: review, then apply."""
+"""Show the threshold and the live figures, and preview another threshold.
+
+Set it in two steps: review, then apply.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +18,25 @@ from feedsvc.api.planning_schemas import PreviewQuery
 from feedsvc.api.schemas import ThresholdBody
 from feedsvc.console import figures, forms
 from feedsvc.errors import Refused
+from feedsvc.formats import counted, duration, number
 from feedsvc.planning import change
 from feedsvc.planning.inputs import NoSurvey, distribution, latest_survey
 from feedsvc.planning.preview import preview
 from feedsvc.planning.recommendation import recommendation
-from feedsvc.routing import guardrails, load_shedding, versions
+from feedsvc.routing import delivery_lag, guardrails, load_shedding, versions
+from feedsvc.store.redis import usage
+from feedsvc.store.sql.database import now
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
+    from feedsvc.routing.delivery_lag import Lag
+    from feedsvc.store.redis.usage import Pages
+
 pages = Blueprint("threshold", __name__)
 
 _LATEST = 3
+_LIVE_WINDOW = dt.timedelta(minutes=1)
 
 
 class _ChangeForm(ThresholdBody):
@@ -44,6 +55,27 @@ def page() -> str:
         versions=latest,
         guardrails={name: limit for name, limit in limits.items() if limit is not None},
         load_shedding=load_shedding.current(stores),
+    )
+
+
+@pages.get("/live")
+def live() -> Response:
+    """Return the live figures: delivery lag, deliveries and reads. A script asks for them often.
+
+    Each figure is a number (null: nothing to measure), a text, and a note.
+    """
+    stores, at = services().stores, now()
+    with stores.sql.reading() as connection:
+        posts, delivered = delivery_lag.delivered(connection, at - _LIVE_WINDOW, at)
+    lag, reads = delivery_lag.recent(stores), usage.between(stores.redis, at - _LIVE_WINDOW, at)
+    each_second = delivered / _LIVE_WINDOW.total_seconds()
+    posted = f"{counted(posts, 'post') if posts else 'no post'} in the last minute"
+    return answer_json(
+        {
+            "lag": _figure(lag.p99_seconds, duration(lag.p99_seconds), _lag_note(lag)),
+            "deliveries": _figure(each_second, f"{number(each_second)} /s", posted),
+            "reads": _figure(reads.p99_seconds, duration(reads.p99_seconds), _reads_note(reads)),
+        }
     )
 
 
@@ -97,3 +129,24 @@ def _confirmation(wanted: dict[str, Any], broken: list[dict[str, Any]]) -> str:
         preview=shown,
         broken=broken,
     )
+
+
+def _lag_note(lag: Lag) -> str:
+    if not lag.posts:
+        return "no post was pushed in 5 minutes"
+    half = duration(lag.p50_seconds)
+    note = f"{counted(lag.posts, 'post')} in 5 minutes, half of them within {half}"
+    if not lag.oldest_unfinished_seconds:
+        return note
+    return f"{note}; the oldest unfinished one is {duration(lag.oldest_unfinished_seconds)} old"
+
+
+def _reads_note(reads: Pages) -> str:
+    if not reads.pages:
+        return "no feed was read in the last minute"
+    half = duration(reads.p50_seconds)
+    return f"{counted(reads.pages, 'page')} in the last two minutes, half of them within {half}"
+
+
+def _figure(value: float | None, text: str, note: str) -> dict[str, Any]:
+    return {"value": value, "said": text, "beside": note}
