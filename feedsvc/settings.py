@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from marshmallow import (
     RAISE,
@@ -119,8 +119,6 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         if environ.get(PREFIX + name.upper())
     }
     try:
-        settings = _SettingsSchema().load({**given, **overrides})
+        return cast("Settings", _SettingsSchema().load({**given, **overrides}))
     except ValidationError as error:
         raise BadSettings(error.messages_dict) from None
-    assert isinstance(settings, Settings)
-    return settings

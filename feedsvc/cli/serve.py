@@ -13,7 +13,7 @@ import jwt
 
 from feedsvc.api.auth import SCOPES
 from feedsvc.cli.output import IdParameter, json_option, opened, show
-from feedsvc.console.signing_in import one_time_link
+from feedsvc.console.session import one_time_link
 from feedsvc.embedded import datadir
 from feedsvc.errors import FeedsvcError
 from feedsvc.services import database_url

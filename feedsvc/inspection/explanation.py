@@ -13,9 +13,6 @@ from feedsvc.store.redis import keys
 if TYPE_CHECKING:
     import datetime as dt
 
-ListState = Literal["absent", "building", "valid"]
-Source = Literal["celebrity list", "home feed", "database"]
-
 
 @dataclass(frozen=True)
 class StoredList:
@@ -24,7 +21,7 @@ class StoredList:
     `floor` is None unless the list is valid.
     """
 
-    state: ListState
+    state: Literal["absent", "building", "valid"]
     floor: int | None
     holds_post: bool
 
@@ -88,7 +85,7 @@ class Explanation:
         return _obstacle(self) is None
 
     @property
-    def source(self) -> Source | None:
+    def source(self) -> Literal["celebrity list", "home feed", "database"] | None:
         """Return where the reader took the post from; None if it did not serve the post.
 
         The reader takes a list that was not stored from the database, and stores the list.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from feedsvc.embedded.valkey import die_with_parent, wait_or_kill
+from feedsvc.embedded.valkey import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,14 +45,6 @@ class Child:
         if exit_code is not None and time.monotonic() - self.started_at > _PAUSE_SECONDS:
             _log.warning("up.child_died", child=self.name, exit_code=exit_code, log=str(self.log))
             self._start()
-
-    def terminate(self) -> None:
-        """Ask the process to finish its work and end."""
-        self.process.terminate()
-
-    def wait_or_kill(self, seconds: float) -> None:
-        """Wait for the end of the process, and kill it after this many seconds."""
-        wait_or_kill(self.process, seconds)
 
     def _start(self) -> None:
         with self.log.open("ab") as output:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import jwt
 import sqlalchemy as sa
 
-from feedsvc.console.signing_in import one_time_link
+from feedsvc.console.session import one_time_link
 from feedsvc.feed import reader
 from feedsvc.graph import generate
 from feedsvc.paging import DEFAULT_LIMIT

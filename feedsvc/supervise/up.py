@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 import urllib.request
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from feedsvc.supervise.children import Child
 from feedsvc.supervise.demo import load_demo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from feedsvc.settings import Settings
@@ -99,9 +99,9 @@ def _serve(settings: Settings, plan: Plan, folder: Path, children: list[Child]) 
     url = f"http://{f'[{plan.host}]' if ':' in plan.host else plan.host}:{port}"
     _wait_until(lambda: _is_alive(url), children, logs)
     click.echo(f"ready: {url}")
-    sys.stdout.flush()
     if plan.demo:
-        _show_demo(environment, url)
+        with closing(open_services(load_settings(environment))) as services:
+            click.echo("\n".join(load_demo(services, url)))
     while True:
         _restart_dead(children)
 
@@ -185,22 +185,14 @@ def _restart_dead(children: list[Child]) -> None:
     time.sleep(_TICK_SECONDS)
 
 
-def _show_demo(environment: Mapping[str, str], url: str) -> None:
-    services = open_services(load_settings(environment))
-    try:
-        click.echo("\n".join(load_demo(services, url)))
-    finally:
-        services.close()
-
-
 def _stop_all(children: list[Child]) -> None:
     """Stop the web server and the workers after their current work, then the store they use."""
     deadline = time.monotonic() + _DRAIN_SECONDS
     users = [child for child in children if child.name != "valkey"]
     for child in users:
-        child.terminate()
+        child.process.terminate()
     for child in users:
-        child.wait_or_kill(deadline - time.monotonic())
+        valkey.wait_or_kill(child.process, deadline - time.monotonic())
     for child in children:
-        child.terminate()
-        child.wait_or_kill(2)
+        child.process.terminate()
+        valkey.wait_or_kill(child.process, 2)

@@ -52,7 +52,7 @@ def serve(factory: str, host: str, port: int, processes: int) -> None:
     """
     end_with_parent(os.getppid())
     os.environ[_SERVER_PID] = str(os.getpid())
-    server = Server(
+    Server(
         factory,
         factory=True,
         address=host,
@@ -64,8 +64,7 @@ def serve(factory: str, host: str, port: int, processes: int) -> None:
         respawn_interval=1.0,
         workers_kill_timeout=_DRAIN_SECONDS,
         log_access=False,
-    )
-    server.serve()
+    ).serve()
 
 
 if __name__ == "__main__":
