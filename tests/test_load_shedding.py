@@ -118,7 +118,7 @@ def test_a_shed_post_is_visible_and_explained_and_forgotten(
     pulled = world.post(9)
     found = status.status(world.stores, pulled)
     assert (found.route, found.state, found.policy_version) == ("pull", "done", 2)
-    assert "until it has recovered" in pins.route_of(world.stores, 9).why
+    assert "until delivery has recovered" in pins.route_of(world.stores, 9).why
     finish_all_fanouts(world)
     for _ in range(4):
         load_shedding.adjust(world.stores)

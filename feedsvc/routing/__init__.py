@@ -1,4 +1,5 @@
-"""Push or pull, now: the policy and its versions, pins, guardrails, load shedding, delivery lag.
+"""Decide the route of each upload: the policy and its versions, pins, and load shedding.
 
-An upload decides with `policy` and `next_route` alone. The room reads and writes SQL, never Redis.
+Also stores the guardrails and measures delivery lag. An upload calls only `policy` and
+`next_route`. This package reads and writes SQL, never Redis.
 """

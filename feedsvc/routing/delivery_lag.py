@@ -1,7 +1,7 @@
 """Measure delivery lag: the seconds from an upload until its fan-out is done, read from SQL.
 
-A fan-out that is not done counts with its age. Post ids are ordered by time, so a time window is a
-range of the primary key, and a query reads a bounded number of rows.
+For a fan-out that is not done, the lag is its age so far. Post ids are ordered by time. So a time
+window is a range of the primary key, and a query reads a bounded number of rows.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from feedsvc.store.sql.tables import Fanout
 if TYPE_CHECKING:
     from feedsvc.store import Stores
 
-# A percentile is taken over the newest 1,000 fan-outs of a window at most. They are enough for the
-# 99th percentile, and SQL reads them within milliseconds.
+# A percentile is taken over at most the newest 1,000 fan-outs of a window, so that a query reads a
+# bounded number of rows. Ten of the 1,000 are above the 99th percentile.
 MAX_FANOUTS = 1_000
 _RECENT = dt.timedelta(minutes=5)
 
@@ -51,7 +51,8 @@ def between(
     connection: Connection, since: dt.datetime, until: dt.datetime, most: int = MAX_FANOUTS
 ) -> list[float]:
     """Return the lags of the newest pushed posts uploaded in a window, in seconds, ascending."""
-    # The fan-out of a pulled or deleted post is done without a start.
+    # A pulled post's fan-out has the state "done" and no `started_at`. So has the fan-out of a post
+    # that was deleted before its fan-out began.
     is_pushed = or_(Fanout.started_at.is_not(None), Fanout.state != "done")
     newest = (
         select(Fanout.post_id, Fanout.finished_at)

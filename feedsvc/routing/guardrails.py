@@ -28,8 +28,14 @@ _STARTED_AT = now()
 class Guardrails:
     """The limits. None means that a limit is not set.
 
-    `max_moved_percent` is a share of a day's deliveries. `delivery_seconds` run from an upload to
-    its last follower.
+    `max_moved_percent` is a share of a day's deliveries. Three limits are in seconds
+    from an upload:
+
+    - `max_delivery_seconds` limits the predicted mean time to the last follower of the largest
+      pushed account.
+    - `roll_back_delivery_seconds` limits the measured 99th percentile of the delivery lag.
+    - `relief_delivery_seconds` limits the age of the oldest unfinished fan-out. Load shedding
+      starts above it.
     """
 
     min_promote_at: int | None = None

@@ -1,9 +1,9 @@
 """Shed load while fan-outs are late: pull the accounts with the most followers.
 
-The line is the follower count from which accounts are pulled. Each check that finds the delivery
-lag above its limit lowers the line. Posts of pulled accounts stay visible, because readers merge
-the celebrity lists. No post is dropped. Load shedding starts only after an operator has set the
-guardrail `relief_delivery_seconds`.
+The line is the follower count from which accounts are pulled. Each check that finds the oldest
+unfinished fan-out older than its limit lowers the line. Posts of pulled accounts stay visible,
+because readers merge the celebrity lists. No post is dropped. Load shedding starts only after an
+operator has set the guardrail `relief_delivery_seconds`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# The line never falls below this part of `promote_at`, or below a slice if a slice is less.
-# A small installation, whose largest accounts have fewer followers than a slice, sheds load too.
-_LEAST_PART = 16
+# The lowest line is one slice, because an account with fewer followers is delivered in one step of
+# a micro-batch, and pulling it saves little. If a sixteenth of `promote_at` is less than a slice,
+# the lowest line is this sixteenth. So load shedding also works with a small `promote_at`.
+_LOWEST_LINE_DIVISOR = 16
 _LOCK = 7_305_000_004  # serialises the checks that move the line
 
 
@@ -37,7 +38,7 @@ def current(stores: Stores) -> LoadShedding | None:
 
 
 def adjust(stores: Stores) -> None:
-    """Move the line one step by the delivery lag.
+    """Move the line one step, by the age of the oldest unfinished fan-out.
 
     Several workers may run this concurrently. Only one of them moves the line.
     """
@@ -51,9 +52,7 @@ def adjust(stores: Stores) -> None:
     before = seen.pull_from if seen else None
     line = None
     if limit is not None:
-        # One step of a micro-batch serves an account with fewer followers than a slice.
-        # Not pushing its posts would save little.
-        least = min(stores.limits.fanout_slice, max(1, promote_at // _LEAST_PART))
+        least = min(stores.limits.fanout_slice, max(1, promote_at // _LOWEST_LINE_DIVISOR))
         line = next_shedding_line(before, seconds, limit, least=least, promote_at=promote_at)
     if _replace(stores, seen, line, seconds) and line != before:
         _log.warning(
@@ -65,7 +64,10 @@ def adjust(stores: Stores) -> None:
 
 
 def _replace(stores: Stores, seen: LoadShedding | None, line: int | None, seconds: float) -> bool:
-    """Store the new line, unless another worker has changed it since `seen`."""
+    """Store the new line, unless another worker has changed it since `seen`.
+
+    Returns whether it was stored.
+    """
     with stores.sql.writing() as connection:
         stores.sql.one_at_a_time(connection, _LOCK)
         if current_shedding(connection) != seen:

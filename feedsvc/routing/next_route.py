@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
-    # (account, followers, route of its latest post) -> the route of its next post
+    # (account, followers, last route) -> the route of its next post. The last route is the route
+    # of its latest post that load shedding did not pull.
     Decider = Callable[[int, int, Route | None], Decision]
 
-# The settings make version 1. It is stored when an operator adds the first change.
+# Version 1 comes from the settings. It is stored when an operator adds the first change.
 FIRST_VERSION = 1
 ALL_ACCOUNTS = 100  # the rollout_percent of a version that governs every account
 NOT_EXPIRED = or_(Pin.expires_at.is_(None), Pin.expires_at > bindparam("now"))
@@ -41,7 +42,10 @@ _SHEDDING = select(
 
 
 def decider(stores: Stores, connection: Connection, accounts: list[int]) -> Decider:
-    """Read the inputs once, and return a function that decides for each account in `accounts`."""
+    """Read the inputs once, and return a function that decides for each account in `accounts`.
+
+    Do not call the function for another account: its pin would be ignored.
+    """
     latest, settled = latest_and_settled(stores, connection)
     shedding = current_shedding(connection)
     rows = connection.execute(_PINNED_OF, {"now": now(), "accounts": accounts})

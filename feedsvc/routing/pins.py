@@ -25,7 +25,7 @@ _PINS = select(*Pin.__table__.columns).where(NOT_EXPIRED)
 
 @dataclass(frozen=True)
 class PinInfo:
-    """One pin. It stands until `expires_at`, or until it is removed if that is None."""
+    """One pin. It ends at `expires_at`. If that is None, it stands until an operator removes it."""
 
     account_id: int
     route: Route
@@ -79,7 +79,7 @@ def pin(
 ) -> RouteInfo:
     """Pin the account to a route, in place of an earlier pin. Raises `NotFound`.
 
-    The pin ends at `expires_at`. With None it stands until it is removed.
+    The pin ends at `expires_at`. If `expires_at` is None, it stands until it is removed.
     """
     info = PinInfo(account, route, reason, expires_at, pinned_by, now())
     existing = select(Account.id).where(Account.id == account, ~Account.deleting)

@@ -1,6 +1,6 @@
 """Decide between push and pull. Pure.
 
-An upload decides once and stores the route on its post. Reading never uses the threshold.
+The route is decided once, at the upload, and stored with the post. A read never uses the threshold.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Thresholds:
 class LoadShedding:
     """Pull accounts with at least `pull_from` followers while fan-outs are late.
 
-    `delivery_seconds` is the delivery lag at the last check, `since` the start of the shedding.
+    `delivery_seconds` is the age of the oldest unfinished fan-out at the last check. Load shedding
+    began at `since`.
     """
 
     pull_from: int
@@ -44,7 +45,7 @@ class Decision:
     route: Route
     policy_version: int
     why: str
-    # Load shedding chose this route for one post. It does not become the account's last route.
+    # True if load shedding chose the route. It is then not stored as the account's last route.
     for_now: bool = False
 
 
@@ -88,8 +89,8 @@ def decide(
     if shedding is None or usual.route == "pull" or followers < shedding.pull_from:
         return usual
     why = (
-        f"delivery is {shedding.delivery_seconds:.3g} s late: accounts with {shedding.pull_from} "
-        "followers or more are pulled until it has recovered"
+        f"the oldest unfinished fan-out is {shedding.delivery_seconds:.3g} s old: accounts with "
+        f"{shedding.pull_from} followers or more are pulled until delivery has recovered"
     )
     return Decision("pull", policy.version, why, for_now=True)
 
@@ -100,9 +101,9 @@ def next_shedding_line(
     """Return the follower count from which load shedding pulls accounts next.
 
     `line` is the present count. None stands for no load shedding, in `line` and in the result.
-    A delivery lag above its limit halves the line, down to `least`. A lag below half the limit
-    doubles the line; load shedding ends when the line reaches `promote_at`. Between the two the
-    line stays.
+    `delivery_seconds` above the limit halve the count, down to `least`. Less than half the limit
+    doubles the count, and load shedding ends when the count reaches `promote_at`. Between half the
+    limit and the limit, the count stays.
     """
     at = promote_at if line is None else line
     if delivery_seconds > limit_seconds:

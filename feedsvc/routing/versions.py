@@ -28,7 +28,11 @@ _STARTED_AT = now()
 
 @dataclass(frozen=True)
 class Watch:
-    """The 99th percentiles above which a version is rolled back until a time; None: no limit."""
+    """The limits of a version that is watched.
+
+    Until `until`, the version is rolled back when a 99th percentile is above its limit. None means
+    no limit.
+    """
 
     until: dt.datetime
     delivery_seconds: float | None
@@ -87,7 +91,11 @@ _UNMEASURED = (
 
 
 def current(stores: Stores) -> PolicyInfo:
-    """Return the latest version. The settings make the first one."""
+    """Return the latest version.
+
+    Until the first change is stored, version 1 comes from `FEEDSVC_PROMOTE_AT` and
+    `FEEDSVC_DEMOTE_AT`.
+    """
     with stores.sql.reading() as connection:
         return _latest(stores, connection)
 

@@ -55,7 +55,7 @@ class FollowGraph:
     ids: array[int]
     starts: array[int]
     flat: array[int]
-    # The route of each account's latest post; None before its first post.
+    # The route of each account's latest post that load shedding did not pull; None without one.
     last_routes: Sequence[Route | None]
     # How many posts each account has.
     posts: array[int]

@@ -38,7 +38,8 @@ class Cell:
     low: int
     high: int
     accounts: int
-    # Accounts that have ever posted, and accounts whose latest post was pulled.
+    # Accounts that have ever posted, and accounts whose last route is pull. A post that load
+    # shedding pulled does not change the last route.
     posted: int
     pulled: int
     followers: int

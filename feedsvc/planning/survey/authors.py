@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    # Accounts by their followers and the route of their latest post.
+    # Accounts by their followers and their last route, which is the route of their latest post that
+    # load shedding did not pull.
     Histogram = Mapping[tuple[int, str | None], int]
 
 # Up to this many of the largest accounts are named, and a few of each smaller size.
