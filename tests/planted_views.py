@@ -21,9 +21,9 @@ WHILE_READ = (
 
 _OPEN = "    marker = open_to_build(redis, key, limits.feed_ttl_seconds)\n"
 _READ = "    found = read_sql()\n"
-_WRITE = "    marker = celebrities.add_post(trip, author, post_id, stores.limits)\n"
+_WRITE = "    marker = _add_post(trip, author, post_id, stores.limits)\n"
 _NEXT = "    trip.then()\n"
-_PUT = "    celebrities.add_put(trip, author, post_id)\n"
+_PUT = "    _add_author(trip, author, post_id)\n"
 
 _EDIT_IN_PLACE = """\
 def _edit_in_place(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from feedsvc.cache import celebrity_lists
 from feedsvc.planning import change
 from feedsvc.store.redis import celebrities, keys, lists
 from feedsvc.store.redis.keys import CELEBRITIES
@@ -24,7 +25,7 @@ def test_an_absent_set_is_not_an_empty_set(stores):
 
 
 def test_a_put_into_an_absent_set_does_not_make_it_valid(stores):
-    celebrities.put(stores.redis, 7)
+    celebrity_lists.put_author(stores.redis, 7)
     assert celebrities.read(stores.redis) is None
     make_valid(stores, 5)
     assert celebrities.read(stores.redis) == {5, 7}
@@ -32,9 +33,9 @@ def test_a_put_into_an_absent_set_does_not_make_it_valid(stores):
 
 def test_an_author_that_was_put_again_is_not_removed(stores):
     make_valid(stores)
-    celebrities.put(stores.redis, 7)
+    celebrity_lists.put_author(stores.redis, 7)
     number = stores.redis.zscore(CELEBRITIES, "7")
-    celebrities.put(stores.redis, 7)
+    celebrity_lists.put_author(stores.redis, 7)
     assert not REMOVE_AUTHOR.run(stores.redis, [CELEBRITIES], 7, int(number))
     assert celebrities.read(stores.redis) == {7}
 

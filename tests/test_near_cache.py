@@ -88,7 +88,7 @@ def near_cache(stores):
 
 def test_a_read_learns_the_puts_since_the_last_read(stores, near_cache):
     assert celebrities_in(read_snapshot(stores, near_cache), 7) == set()
-    celebrities.put(stores.redis, 7, POST)
+    celebrity_lists.put_author(stores.redis, 7, POST)
     assert len(entries(stores, near_cache)) == 3, "the put, the counter, the marker"
     found = learn(stores, near_cache)
     assert celebrities_in(found, 7, 8) == {7}
@@ -100,14 +100,14 @@ def test_a_read_learns_the_puts_since_the_last_read(stores, near_cache):
 def test_the_near_cache_starts_again_after_the_log_was_lost(stores, near_cache, then_put):
     stores.redis.delete(INVALIDATION_LOG)
     if then_put:
-        celebrities.put(stores.redis, 8, POST)
+        celebrity_lists.put_author(stores.redis, 8, POST)
     assert learn(stores, near_cache) is None
     assert celebrities_in(read_snapshot(stores, near_cache), 7, 8) == ({8} if then_put else set())
     assert learn(stores, near_cache) is not None
 
 
 def test_the_near_cache_starts_again_after_another_log_has_begun(stores, near_cache):
-    celebrities.put(stores.redis, 7, POST)
+    celebrity_lists.put_author(stores.redis, 7, POST)
     stores.redis.delete(INVALIDATION_LOG)
     invalidation_log.position(stores.redis)
     assert learn(stores, near_cache) is None
@@ -116,26 +116,26 @@ def test_the_near_cache_starts_again_after_another_log_has_begun(stores, near_ca
 def test_the_near_cache_starts_again_after_a_missed_put(stores, near_cache, monkeypatch):
     monkeypatch.setattr(invalidation_log, "_MAX_ENTRIES", 3)
     for author in (5, 6, 7):
-        celebrities.put(stores.redis, author, POST)
+        celebrity_lists.put_author(stores.redis, author, POST)
     assert celebrities_in(learn(stores, near_cache), 5, 6, 7) == {5, 6, 7}
     for author in (1, 2, 3, 4):
-        celebrities.put(stores.redis, author, POST)
+        celebrity_lists.put_author(stores.redis, author, POST)
     assert learn(stores, near_cache) is None
     assert celebrities_in(read_snapshot(stores, near_cache), *range(8)) == set(range(1, 8))
 
 
 def test_the_near_cache_survives_the_loss_of_the_set_of_celebrities(stores, near_cache):
     """The log has every put."""
-    celebrities.put(stores.redis, 7, POST)
+    celebrity_lists.put_author(stores.redis, 7, POST)
     read_snapshot(stores, near_cache)
     stores.redis.delete(CELEBRITIES)
-    celebrities.put(stores.redis, 8, POST)
+    celebrity_lists.put_author(stores.redis, 8, POST)
     assert celebrities_in(learn(stores, near_cache), 7, 8, 9) == {7, 8}
 
 
 def test_a_read_that_asked_before_an_author_was_forgotten_has_the_author(stores, near_cache):
     """Its home list was read in the same trip, and may lack a post that has moved since."""
-    celebrities.put(stores.redis, 7, POST)
+    celebrity_lists.put_author(stores.redis, 7, POST)
     found = read_snapshot(stores, near_cache)
     asked = ask(stores, near_cache)
     forget(near_cache, found, [7])
@@ -144,9 +144,9 @@ def test_a_read_that_asked_before_an_author_was_forgotten_has_the_author(stores,
 
 
 def test_an_author_put_again_is_not_forgotten(stores, near_cache):
-    celebrities.put(stores.redis, 7, POST)
+    celebrity_lists.put_author(stores.redis, 7, POST)
     found = read_snapshot(stores, near_cache)
-    celebrities.put(stores.redis, 7, POST + 1)
+    celebrity_lists.put_author(stores.redis, 7, POST + 1)
     read_snapshot(stores, near_cache)
     forget(near_cache, found, [7])
     assert celebrities_in(read_snapshot(stores, near_cache), 7) == {7}
@@ -154,10 +154,10 @@ def test_an_author_put_again_is_not_forgotten(stores, near_cache):
 
 def test_a_late_answer_does_not_lower_an_authors_number(stores, near_cache):
     """Otherwise a third read, which found the list empty before the second put, would drop it."""
-    celebrities.put(stores.redis, 7, POST)
+    celebrity_lists.put_author(stores.redis, 7, POST)
     slow = ask(stores, near_cache)
     at_empty = read_snapshot(stores, near_cache)
-    celebrities.put(stores.redis, 7, POST + 1)
+    celebrity_lists.put_author(stores.redis, 7, POST + 1)
     read_snapshot(stores, near_cache)
     receive(*slow)
     forget(near_cache, at_empty, [7])
@@ -166,25 +166,25 @@ def test_a_late_answer_does_not_lower_an_authors_number(stores, near_cache):
 
 def test_a_slow_reload_does_not_replace_a_newer_snapshot(stores, near_cache):
     slow = invalidation_log.position(stores.redis), celebrities.read(stores.redis)
-    celebrities.put(stores.redis, 7, POST)
+    celebrity_lists.put_author(stores.redis, 7, POST)
     read_snapshot(stores, near_cache)
     near_cache.reload(*slow[0], slow[1])
     assert celebrities_in(learn(stores, near_cache), 7) == {7}
 
 
 def test_a_cached_list_gets_later_puts(stores, near_cache):
-    celebrities.put(stores.redis, 7, POST)
+    celebrity_lists.put_author(stores.redis, 7, POST)
     found = read_snapshot(stores, near_cache)
     assert ids_of(found, 7) is None
     near_cache.store_lists(found, {7: CachedList.of(FloorList([POST, POST], 9))})
-    celebrities.put(stores.redis, 7, POST + 2)
-    celebrities.put(stores.redis, 7, POST + 1)
+    celebrity_lists.put_author(stores.redis, 7, POST + 2)
+    celebrity_lists.put_author(stores.redis, 7, POST + 1)
     assert ids_of(read_snapshot(stores, near_cache), 7) == [POST, POST + 1, POST + 2]
 
 
 def test_a_list_that_is_cached_late_gets_the_puts_since_it_was_read(stores, near_cache):
     slow = read_snapshot(stores, near_cache)
-    celebrities.put(stores.redis, 7, POST)
+    celebrity_lists.put_author(stores.redis, 7, POST)
     read_snapshot(stores, near_cache)
     near_cache.store_lists(slow, {7: CachedList.of(FloorList([], 0))})
     assert ids_of(read_snapshot(stores, near_cache), 7) == [POST]
@@ -194,7 +194,7 @@ def test_a_list_is_not_cached_if_later_puts_are_not_remembered(stores, near_cach
     slow = read_snapshot(stores, near_cache)
     monkeypatch.setattr(near_cache, "_remembered", near_cache._remembered.__class__(maxlen=1))
     for number in range(2):
-        celebrities.put(stores.redis, 7, POST + number)
+        celebrity_lists.put_author(stores.redis, 7, POST + number)
         read_snapshot(stores, near_cache)
     near_cache.store_lists(slow, {7: CachedList.of(FloorList([], 0))})
     assert ids_of(read_snapshot(stores, near_cache), 7) is None
@@ -222,7 +222,7 @@ def test_a_list_is_not_used_before_it_has_the_puts_since_it_was_read(
 ):
     """A read that asks while a list is being cached must not find it without later puts."""
     found = read_snapshot(stores, near_cache)
-    celebrities.put(stores.redis, 7, POST)
+    celebrity_lists.put_author(stores.redis, 7, POST)
     read_snapshot(stores, near_cache)
     apply, seen = near_cache._apply, []
 
@@ -242,10 +242,10 @@ def test_a_list_that_is_trimmed_or_rebuilt_is_read_again(stores, near_cache, wha
         read_snapshot(stores, near_cache), {7: CachedList.of(FloorList(list(range(1, 5)), 0))}
     )
     if what == "is rebuilt":
-        celebrities.put(stores.redis, 7)
+        celebrity_lists.put_author(stores.redis, 7)
     else:
         for number in range(2):
-            celebrities.put(stores.redis, 7, POST + number)
+            celebrity_lists.put_author(stores.redis, 7, POST + number)
     assert ids_of(read_snapshot(stores, near_cache), 7) is None
 
 
@@ -260,9 +260,9 @@ def test_the_oldest_lists_are_dropped_above_the_bound(stores, monkeypatch):
         )
     found = read_snapshot(stores, near_cache)
     assert [author for author in range(1, 9) if ids_of(found, author)] == [6, 7, 8]
-    celebrities.put(stores.redis, 7, POST)
-    celebrities.put(stores.redis, 8, POST)
-    celebrities.put(stores.redis, 8, POST + 1)
+    celebrity_lists.put_author(stores.redis, 7, POST)
+    celebrity_lists.put_author(stores.redis, 8, POST)
+    celebrity_lists.put_author(stores.redis, 8, POST + 1)
     found = read_snapshot(stores, near_cache)
     assert sum(len(each.ids) + 1 for each in found.lists.values()) == near_cache._ids
 
@@ -274,7 +274,7 @@ def test_authors_without_posts_are_forgotten_when_authors_have_doubled(
     listed = frozenset([2])
     for author in range(1, 5):
         near_cache.prune(read_snapshot(stores, near_cache), lambda: pytest.fail("not many yet"))
-        celebrities.put(stores.redis, author, POST)
+        celebrity_lists.put_author(stores.redis, author, POST)
         read_snapshot(stores, near_cache)
     near_cache.prune(read_snapshot(stores, near_cache), lambda: listed)
     near_cache.prune(read_snapshot(stores, near_cache), lambda: pytest.fail("not many any more"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from feedsvc.store.redis import celebrities, keys, lists
+from feedsvc.cache import celebrity_lists
+from feedsvc.store.redis import keys, lists
+from feedsvc.store.redis.lists import Marker
 from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.sql.tables import Account, Follow, OutboxRow, Post
 
@@ -12,9 +14,9 @@ from feedsvc.store.sql.tables import Account, Follow, OutboxRow, Post
 def put_post(stores, author, post_id):
     """Put a post only on its author's celebrity list. Return the marker under which to build it."""
     trip = RoundTrip(stores.redis)
-    marker = celebrities.add_post(trip, author, post_id, stores.limits)
+    marker = celebrity_lists._add_post(trip, author, post_id, stores.limits)
     trip.run()
-    return marker.value
+    return None if marker.value is None else Marker.parse(marker.value)
 
 
 def are_true(stores):

@@ -12,15 +12,19 @@ from sqlalchemy import bindparam, select
 
 from feedsvc.cache import feed_queries
 from feedsvc.store.redis import celebrities, invalidation_log, keys, lists
-from feedsvc.store.redis.lists import FloorList
-from feedsvc.store.redis.round_trip import RoundTrip
+from feedsvc.store.redis.lists import FloorList, Marker
+from feedsvc.store.redis.round_trip import RoundTrip, fresh_token
+from feedsvc.store.redis.scripts import PUT_AUTHOR, PUT_POST
 from feedsvc.store.sql.tables import Post
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from feedsvc.settings import Settings
     from feedsvc.store import Stores
     from feedsvc.store.near_cache.snapshot import Snapshot
+    from feedsvc.store.redis.cluster import Redis
+    from feedsvc.store.redis.round_trip import Answer
 
 _POSTS = Post.id.in_(bindparam("posts", expanding=True))
 _LISTED = select(Post.id, Post.author_id).where(
@@ -37,13 +41,20 @@ def put(stores: Stores, author: int, post_id: int) -> None:
     trip = RoundTrip(stores.redis)
     trip.ask("DEL", keys.post(post_id))
     trip.then()
-    marker = celebrities.add_post(trip, author, post_id, stores.limits)
+    marker = _add_post(trip, author, post_id, stores.limits)
     trip.then()
-    celebrities.add_put(trip, author, post_id)
+    _add_author(trip, author, post_id)
     trip.run()
     if marker.value is not None:
         key, newest = keys.celebrity_posts(author), _read_sql(stores, author)
-        lists.finish(stores.redis, key, marker.value, newest, stores.limits)
+        lists.finish(stores.redis, key, Marker.parse(marker.value), newest, stores.limits)
+
+
+def put_author(redis: Redis, author: int, post_id: int = invalidation_log.WHOLE_LIST) -> None:
+    """Put an author into `celebrities` and log the change of its list, after the list was written."""
+    trip = RoundTrip(redis)
+    _add_author(trip, author, post_id)
+    trip.run()
 
 
 def put_listed(stores: Stores, post_ids: Sequence[int]) -> None:
@@ -74,7 +85,7 @@ def renew(stores: Stores, author: int) -> None:
     """Delete the author's list and build it again. An author with posts on it is a celebrity."""
     stores.redis.delete(keys.celebrity_posts(author))
     if rebuild(stores, author).ids:
-        celebrities.put(stores.redis, author)
+        put_author(stores.redis, author)
 
 
 def reload(stores: Stores) -> Snapshot:
@@ -103,3 +114,20 @@ def _read_sql(stores: Stores, author: int) -> FloorList:
     cap = stores.limits.feed_cap
     with stores.sql.reading() as connection:
         return FloorList.of_newest(feed_queries.listed(connection, author, cap + 1), cap)
+
+
+def _add_post(trip: RoundTrip, author: int, post_id: int, limits: Settings) -> Answer[bytes | None]:
+    """Put a post at the head of its author's list, in a round trip. `_add_author` has to follow.
+
+    The answer is None if the list is valid. Otherwise it is the marker under which the caller has
+    to build the list.
+    """
+    args = (post_id, limits.feed_cap, limits.longest_list, fresh_token(), limits.feed_ttl_seconds)
+    return trip.script(PUT_POST, [keys.celebrity_posts(author)], *args)
+
+
+def _add_author(trip: RoundTrip, author: int, post_id: int) -> None:
+    """Add the commands of `put_author` to a round trip, in the order that near caches rely on."""
+    trip.script(PUT_AUTHOR, [keys.CELEBRITIES], author, celebrities.BUILDING + fresh_token())
+    trip.then()
+    invalidation_log.add(trip, author, post_id)

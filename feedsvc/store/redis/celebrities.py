@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from feedsvc.store.redis import invalidation_log
 from feedsvc.store.redis.keys import CELEBRITIES, celebrity_posts
-from feedsvc.store.redis.lists import Marker
 from feedsvc.store.redis.round_trip import RoundTrip, fresh_token
 from feedsvc.store.redis.scripts import (
     FINISH_AUTHORS,
     OPEN_AUTHORS,
-    PUT_AUTHOR,
-    PUT_POST,
     REMOVE_AUTHOR,
     TAKE_OFF_POST,
 )
@@ -24,37 +20,12 @@ from feedsvc.store.redis.scripts import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from feedsvc.settings import Settings
     from feedsvc.store.redis.cluster import Redis
     from feedsvc.store.redis.round_trip import Answer
 
 _VALID = "v"
-_BUILDING = "b"
-
-
-def put(redis: Redis, author: int, post_id: int = invalidation_log.WHOLE_LIST) -> None:
-    """Put an author into the set and log the change of its list, after the list was written."""
-    trip = RoundTrip(redis)
-    add_put(trip, author, post_id)
-    trip.run()
-
-
-def add_put(trip: RoundTrip, author: int, post_id: int) -> None:
-    """Add the commands of `put` to a round trip, behind the stage that writes the list."""
-    trip.script(PUT_AUTHOR, [CELEBRITIES], author, _BUILDING + fresh_token())
-    trip.then()
-    invalidation_log.add(trip, author, post_id)
-
-
-def add_post(trip: RoundTrip, author: int, post_id: int, limits: Settings) -> Answer[Marker | None]:
-    """Put a post at the head of its author's list, in a round trip. `add_put` has to follow.
-
-    The answer is None if the list is valid. Otherwise it is the marker under which the caller has
-    to build the list.
-    """
-    trim_at = limits.feed_cap + limits.feed_slack
-    args = (post_id, limits.feed_cap, trim_at, fresh_token(), limits.feed_ttl_seconds)
-    return trip.script(PUT_POST, [celebrity_posts(author)], *args, parse=_building)
+# How the marker of a set begins that is being built; a token follows.
+BUILDING = "b"
 
 
 def add_take_off(trip: RoundTrip, author: int, post_id: int) -> Answer[int]:
@@ -108,14 +79,10 @@ def read(redis: Redis) -> frozenset[int] | None:
 
 def open_to_build(redis: Redis) -> str | None:
     """Return the marker under which to build the set; None if the set is valid."""
-    marker = OPEN_AUTHORS.run(redis, [CELEBRITIES], _BUILDING + fresh_token())
+    marker = OPEN_AUTHORS.run(redis, [CELEBRITIES], BUILDING + fresh_token())
     return None if marker is None else marker.decode()
 
 
 def finish(redis: Redis, marker: str, authors: Iterable[int]) -> None:
     """Make the set valid with authors that were read from SQL, unless it has another marker."""
     FINISH_AUTHORS.run(redis, [CELEBRITIES], marker, _VALID + fresh_token(), *authors)
-
-
-def _building(marker: bytes | None) -> Marker | None:
-    return None if marker is None else Marker.parse(marker)
