@@ -8,10 +8,8 @@ from collections import Counter
 
 import pytest
 
-from feedsvc.planning.replay import recent_days as recent
-from feedsvc.planning.replay import recorded
+from feedsvc.planning.replay import observed
 from feedsvc.planning.replay.follow_graph import NoAccounts, follow_graph_of, load
-from feedsvc.planning.replay.recent_days import recent_days
 from feedsvc.store.redis import usage
 
 GRAPH = follow_graph_of(
@@ -22,7 +20,7 @@ GRAPH = follow_graph_of(
 def read(tmp_path, text):
     path = tmp_path / "events.txt"
     path.write_bytes(text)
-    return recorded.read(path, GRAPH)
+    return observed.read_recording(path, GRAPH)
 
 
 def test_a_recording_is_read(tmp_path):
@@ -63,17 +61,17 @@ def test_an_empty_recording_has_no_events(tmp_path):
     ],
 )
 def test_an_error_names_a_malformed_line_by_its_number(tmp_path, line, why):
-    with pytest.raises(recorded.BadRecording, match="line 3: ") as raised:
+    with pytest.raises(observed.BadRecording, match="line 3: ") as raised:
         read(tmp_path, b"# here\n1 read 1\n" + line + b"\n3 read 1\n")
     assert why in str(raised.value)
     assert str(raised.value).endswith("nothing was simulated")
 
 
 def test_an_error_names_a_file_that_cannot_be_read(tmp_path):
-    with pytest.raises(recorded.BadRecording, match="No such file"):
-        recorded.read(tmp_path / "none", GRAPH)
+    with pytest.raises(observed.BadRecording, match="No such file"):
+        observed.read_recording(tmp_path / "none", GRAPH)
     whole = gzip.compress(b"1 read 1\n" * 1000)
-    with pytest.raises(recorded.BadRecording, match="end-of-stream"):
+    with pytest.raises(observed.BadRecording, match="end-of-stream"):
         read(tmp_path, whole[:-9])
 
 
@@ -105,11 +103,13 @@ def test_recent_posts_keep_their_times_and_deleted_posts_count(world, stores):
     world.post(3)
     world.delete(4, world.post(4))
     numbers = {3: 0, 4: 1}
-    times, authors = recent._posts(stores, numbers, 60)
+    times, authors = observed.recent_posts(stores, numbers, 60)
     assert list(authors) == [0, 1]
     assert 50 < times[0] <= times[1] <= 60
-    assert list(recent._posts(stores, {4: 1}, 60)[1]) == [1], "account 3 is not in the graph"
-    assert recent._posts(stores, numbers, 0) == (array("d"), array("I"))
+    assert list(observed.recent_posts(stores, {4: 1}, 60)[1]) == [1], (
+        "account 3 is not in the graph"
+    )
+    assert observed.recent_posts(stores, numbers, 0) == (array("d"), array("I"))
 
 
 def test_recent_days_have_the_reads_that_were_counted(world, stores, monkeypatch):
@@ -117,7 +117,7 @@ def test_recent_days_have_the_reads_that_were_counted(world, stores, monkeypatch
     world.post(9)
     by_viewer = Counter({viewer: viewer - 99 for viewer in range(100, 125)}) + Counter({4040: 9})
     monkeypatch.setattr(usage, "sampled_reads", lambda _: usage.Reads(by_viewer, 7_200))
-    found = recent_days(stores, load(stores), 72, seed=1)
+    found = observed.recent_days(stores, load(stores), 72, seed=1)
     assert not found.reads_are_assumed
     assert len(found.workload.authors) == 1
     assert len(found.workload.viewers) == round(16 * by_viewer.total() / 100)
@@ -128,7 +128,9 @@ def test_a_hundred_reads_for_each_post_are_assumed_if_too_few_were_counted(world
     world.add_followers(9, [1])
     world.post(9)
     progress = []
-    found = recent_days(stores, load(stores), 60, 1, lambda *counts: progress.append(counts))
+    found = observed.recent_days(
+        stores, load(stores), 60, 1, lambda *counts: progress.append(counts)
+    )
     assert found.reads_are_assumed
     assert (len(found.workload.authors), len(found.workload.viewers)) == (1, 100)
     assert progress == [(100, 100)]

@@ -20,8 +20,12 @@ from hypothesis import strategies as st
 from feedsvc.planning.costs import PAGE_POSTS, UnitCosts
 from feedsvc.planning.replay import write_path
 from feedsvc.planning.replay.follow_graph import follow_graph_of
-from feedsvc.planning.replay.result import distribution
-from feedsvc.planning.replay.simulation import pulled_accounts, simulate, thresholds_at
+from feedsvc.planning.replay.simulation import (
+    distribution,
+    pulled_accounts,
+    simulate,
+    thresholds_at,
+)
 from feedsvc.planning.replay.workload import (
     Rates,
     Workload,

@@ -13,8 +13,7 @@ from tqdm import tqdm
 from feedsvc.cli.output import json_option, opened, show
 from feedsvc.formats import MAX_ID, amount, seconds_or_ms, whole
 from feedsvc.planning import calibrated
-from feedsvc.planning.replay import follow_graph, recorded
-from feedsvc.planning.replay.recent_days import recent_days
+from feedsvc.planning.replay import follow_graph, observed
 from feedsvc.planning.replay.simulation import pulled_accounts, simulate, thresholds_at
 from feedsvc.planning.replay.workload import READS_PER_POST, Rates, generate
 from feedsvc.planning.replay.write_path import Deployment, deployment_of
@@ -122,8 +121,8 @@ def _recorded(path: Path, graph: FollowGraph) -> tuple[Workload, dict[str, Any]]
     size = path.stat().st_size if path.is_file() else None
     with _bar("B", "events", size) as bar:
         try:
-            recording = recorded.read(path, graph, lambda at: bar.update(at - bar.n))
-        except recorded.BadRecording as error:
+            recording = observed.read_recording(path, graph, lambda at: bar.update(at - bar.n))
+        except observed.BadRecording as error:
             raise click.BadParameter(str(error), param_hint="--recorded") from None
     return recording.workload, {"source": "recorded", "of_unknown_accounts": recording.unknown}
 
@@ -132,7 +131,9 @@ def _recent(
     stores: Stores, graph: FollowGraph, days: int, seed: int
 ) -> tuple[Workload, dict[str, Any]]:
     with _bar(" reads", "events") as bar:
-        recent = recent_days(stores, graph, days * _DAY_SECONDS, seed, partial(_progress, bar))
+        recent = observed.recent_days(
+            stores, graph, days * _DAY_SECONDS, seed, partial(_progress, bar)
+        )
     assumed = {"reads_are_assumed": recent.reads_are_assumed}
     return recent.workload, {"source": "database", "seed": seed, **assumed}
 

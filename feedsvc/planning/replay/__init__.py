@@ -1,5 +1,5 @@
 """Replay: recorded, recent or generated posts and reads, simulated against other thresholds.
 
-The simulation is pure. Only `follow_graph` and `recent_days` read from the stores.
+The simulation is pure. Only `follow_graph` and `observed` read from the stores.
 Nothing here writes.
 """

@@ -72,8 +72,7 @@ def merged_by_reads(
     # Several numbers become one key, because a page bounds the entries: add their reads up.
     counts: Counter[MergedLists] = Counter()
     for number, times in reads.items():
-        key = MergedLists(number % _ENTRY, min(PAGE_POSTS, number // _ENTRY))
-        counts[key] += times
+        counts[MergedLists(number % _ENTRY, min(PAGE_POSTS, number // _ENTRY))] += times
     return counts
 
 
