@@ -73,8 +73,13 @@ def latest(stores: Stores) -> CalibratedCosts:
         row = connection.execute(newest).first()
     if row is None:
         return DEFAULTS
-    costs, margins = UnitCosts(**row.costs), UnitCosts(**row.margins)
-    return CalibratedCosts(row.taken_at, row.machine, row.workers, costs, margins)
+    return CalibratedCosts(
+        row.taken_at,
+        row.machine,
+        row.workers,
+        UnitCosts(**row.costs),
+        UnitCosts(**row.margins),
+    )
 
 
 def save(stores: Stores, found: CalibratedCosts) -> None:

@@ -101,10 +101,11 @@ def advise(
 ) -> Recommendation:
     """Recommend a threshold from a situation that was read before."""
     today = situation.predict(situation.today)
-    curve = []
-    for promote_at in (lists.promote_at for lists in situation.survey.lists):
-        demote_at = demote_at_in_ratio(promote_at, current.promote_at, current.demote_at)
-        curve.append(situation.predict(Lines(promote_at, demote_at)))
+    ratio = current.promote_at, current.demote_at
+    curve = [
+        situation.predict(Lines(lists.promote_at, demote_at_in_ratio(lists.promote_at, *ratio)))
+        for lists in situation.survey.lists
+    ]
     choice = choose(curve, today, limits)
     is_noise = choice.saves.value <= choice.saves.margin
     keep = is_noise and not broken_limits(limits, today)

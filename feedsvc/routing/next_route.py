@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
-    # (account, followers, last route) -> the route of its next post. The last route is the route
-    # of its latest post that load shedding did not pull.
-    Decider = Callable[[int, int, Route | None], Decision]
-
 # Version 1 comes from the settings. It is stored when an operator adds the first change.
 FIRST_VERSION = 1
 ALL_ACCOUNTS = 100  # the rollout_percent of a version that governs every account
@@ -41,10 +37,14 @@ _SHEDDING = select(
 )
 
 
-def decider(stores: Stores, connection: Connection, accounts: list[int]) -> Decider:
+def decider(
+    stores: Stores, connection: Connection, accounts: list[int]
+) -> Callable[[int, int, Route | None], Decision]:
     """Read the inputs once, and return a function that decides for each account in `accounts`.
 
-    Do not call the function for another account: its pin would be ignored.
+    The function takes an account, its followers and its last route, which is the route of its
+    latest post that load shedding did not pull. Do not call the function for another account: its
+    pin would be ignored.
     """
     latest, settled = latest_and_settled(stores, connection)
     shedding = current_shedding(connection)
@@ -80,5 +80,4 @@ def current_shedding(connection: Connection) -> LoadShedding | None:
 
 def pinned_routes(connection: Connection) -> dict[int, Route]:
     """Return the route of every account with a pin that has not expired."""
-    rows = connection.execute(_PINNED, {"now": now()})
-    return {row.account_id: row.route for row in rows}
+    return {row.account_id: row.route for row in connection.execute(_PINNED, {"now": now()})}

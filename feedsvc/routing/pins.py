@@ -54,8 +54,7 @@ def route_of(stores: Stores, account: int) -> RouteInfo:
         row = connection.execute(found.where(Account.id == account, ~Account.deleting)).first()
         if row is None:
             raise NotFound("account", account)
-        of_account = _PINS.where(Pin.account_id == account)
-        pin = connection.execute(of_account, {"now": now()}).first()
+        pin = connection.execute(_PINS.where(Pin.account_id == account), {"now": now()}).first()
         decide = decider(stores, connection, [account])
         decision = decide(account, row.follower_count, row.last_route)
     return RouteInfo(

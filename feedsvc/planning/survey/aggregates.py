@@ -31,23 +31,26 @@ def grid(largest: int) -> list[int]:
     return points
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Cell:
-    """Sums over accounts with similar followers (`low` ≤ followers < `high`) and posting rates."""
+    """Sums over accounts with similar followers (`low` ≤ followers < `high`) and posting rates.
+
+    Only `authors.Cells` changes a cell, while it adds up accounts.
+    """
 
     low: int
     high: int
-    accounts: int
+    accounts: int = 0
     # Accounts that have ever posted, and accounts whose last route is pull. A post that load
     # shedding pulled does not change the last route.
-    posted: int
-    pulled: int
-    followers: int
-    posts: float
+    posted: int = 0
+    pulled: int = 0
+    followers: int = 0
+    posts: float = 0.0
     # The sum of posts times followers.
-    follower_ids: float
+    follower_ids: float = 0.0
     # The entries that their celebrity lists would hold together.
-    entries: float
+    entries: float = 0.0
 
     def share_from(self, followers: int) -> float:
         """Return the share of the accounts with at least this number of followers.

@@ -10,7 +10,7 @@ import math
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -118,40 +118,32 @@ def authors(connection: Connection, since_id: int, per_day: float) -> list[Autho
     ]
 
 
-@dataclass
-class _Sums:
-    """The columns of a cell without its bounds."""
-
-    accounts: int = 0
-    posted: int = 0
-    pulled: int = 0
-    followers: int = 0
-    posts: float = 0.0
-    follower_ids: float = 0.0
-    entries: float = 0.0
-
-
 class Cells:
     """Accounts added up by size and rate. `points`: the thresholds that divide the sizes."""
 
     def __init__(self, points: Sequence[int], posting: Posting) -> None:
         self.posting = posting
         self._points = points
+        # Interval n of the grid, -1 for accounts without followers, is from bound n + 1 to n + 2.
+        self._bounds = [0, *points, 2 * points[-1]]
         # By size, and by the octave of the rate.
-        self._sums: dict[tuple[int, float], _Sums] = defaultdict(_Sums)
+        self._cells: dict[tuple[int, float], Cell] = {}
 
     def add(self, accounts: int, followers: int, rate: float, route: str | None) -> None:
         """Add a number of equal accounts. A negative number removes them."""
         has_list = self.posting.has_list(followers, route)
-        octave = math.floor(math.log2(rate)) if rate else -math.inf
-        sums = self._sums[self.size(followers), octave]
-        sums.accounts += accounts
-        sums.posted += accounts * has_list
-        sums.pulled += accounts * (route == "pull")
-        sums.followers += accounts * followers
-        sums.posts += accounts * rate
-        sums.follower_ids += accounts * rate * followers
-        sums.entries += accounts * self.posting.entries(rate) * has_list
+        size, octave = self.size(followers), math.floor(math.log2(rate)) if rate else -math.inf
+        cell = self._cells.get((size, octave))
+        if cell is None:
+            cell = Cell(low=self._bounds[size + 1], high=self._bounds[size + 2])
+            self._cells[size, octave] = cell
+        cell.accounts += accounts
+        cell.posted += accounts * has_list
+        cell.pulled += accounts * (route == "pull")
+        cell.followers += accounts * followers
+        cell.posts += accounts * rate
+        cell.follower_ids += accounts * rate * followers
+        cell.entries += accounts * self.posting.entries(rate) * has_list
 
     def size(self, followers: int) -> int:
         """Return the interval of the grid; -1 for accounts without followers."""
@@ -159,12 +151,7 @@ class Cells:
 
     def done(self) -> list[Cell]:
         """Return the cells that have accounts, by size and rate."""
-        bounds = [0, *self._points, 2 * self._points[-1]]
-        return [
-            Cell(low=bounds[size + 1], high=bounds[size + 2], **vars(sums))
-            for (size, _), sums in sorted(self._sums.items(), key=itemgetter(0))
-            if sums.accounts > 0
-        ]
+        return [self._cells[key] for key in sorted(self._cells) if self._cells[key].accounts > 0]
 
 
 def complete_from(counts: Histogram) -> int:
