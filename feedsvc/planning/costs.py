@@ -3,8 +3,8 @@
 The trade-off is from Silberstein, Terrace, Cooper and Ramakrishnan, *Feeding Frenzy: Selectively
 Materializing Users' Event Feeds* (SIGMOD 2010): either an upload writes its post into a feed, or
 every read of that feed merges the post. Costs are the processor time of web processes, workers,
-Redis and the database together: in µs for one unit, in seconds for an amount of work. An amount of
-work belongs to a period, which is a day or a replay, and so do its seconds.
+Redis and the database together. A unit cost is in µs. An amount of work is counted over a period (a
+day, or a replay), and its cost is in seconds for that period.
 """
 
 from __future__ import annotations
@@ -32,35 +32,37 @@ class UnitCosts:
 
     # An upload on either route: its transaction, its celebrity list, its body.
     upload_us: float
-    # A pushed post that leaves its celebrity list.
+    # The take-off of a pushed post from its celebrity list.
     fanout_us: float
-    # A micro-batch: its message and its queries. Then each post in it.
+    # A micro-batch: its message and its queries.
     round_us: float
+    # A post in a micro-batch.
     small_fanout_us: float
     # A link of a large fan-out: its message and its rows in SQL.
     link_us: float
     # A follower's id, from the database into a packed command.
     follower_id_us: float
-    # A push into a feed that exists, with its share of trimming. Then a push that finds no feed.
+    # A push into a feed that exists, with its share of trimming.
     push_us: float
+    # A push that finds no feed.
     skip_us: float
     # A page of a feed that merges no celebrity list, without HTTP.
     read_us: float
-    # Finding the celebrity lists of a read, for each factor of ten of the lists that its process
-    # caches. Older calibrations lack this cost, and `list_tenfold_us`.
+    # Looking up the celebrity lists of a read costs this times log10(lists that the process
+    # caches). Older calibrations lack this cost and `list_tenfold_us`.
     look_up_us: float = 0.0
     # The first list that a read merges.
     first_list_us: float
-    # Each list that a read merges, in a process that caches one list. Then the part that each
-    # factor of ten of cached lists adds.
+    # Merging one list costs `list_us` + `list_tenfold_us` · log10(lists that the process caches).
     list_us: float
     list_tenfold_us: float = 0.0
     # Each entry of a merged list that the page may show.
     list_entry_us: float
     # A new celebrity post, learnt by one process that reads.
     learn_us: float
-    # The memory of a feed or a celebrity list without entries. Then that of one entry.
+    # The memory of a feed or a celebrity list without entries.
     feed_bytes: float
+    # The memory of one entry of a feed or a list.
     entry_bytes: float
 
     def share(self, part: float) -> UnitCosts:
@@ -70,32 +72,34 @@ class UnitCosts:
 
 @dataclass(frozen=True, kw_only=True)
 class Pushing:
-    """An amount of pushing. `follower_ids` sums the followers of all pushed posts.
+    """An amount of pushing."""
 
-    Followers without a materialised feed count, too.
-    """
-
+    # All pushed posts, `small_posts` included.
     posts: float = 0.0
+    # Posts that join micro-batches.
     small_posts: float = 0.0
     micro_batches: float = 0.0
+    # Links of large fan-outs.
     links: float = 0.0
+    # The sum of the followers of all pushed posts, with and without a materialised feed.
     follower_ids: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pulling:
-    """An amount of pulling.
+    """An amount of pulling."""
 
-    `lists` counts the celebrity lists that all reads merge, `entries` their entries, up to
-    `PAGE_POSTS` a read. `look_ups` sums the `tenfolds` of the process over all reads, and
-    `tenfolds` sums them over all merged lists.
-    """
-
+    # Reads · log10(lists that a process caches).
     look_ups: float = 0.0
+    # Reads that merge at least one celebrity list.
     merging_reads: float = 0.0
+    # Celebrity lists that all reads merge together.
     lists: float = 0.0
+    # `lists` · log10(lists that a process caches).
     tenfolds: float = 0.0
+    # Entries of the merged lists, at most `PAGE_POSTS` a read.
     entries: float = 0.0
+    # Pulled posts.
     posts: float = 0.0
 
 
@@ -114,7 +118,7 @@ def push_seconds(costs: UnitCosts, work: Pushing, materialised_share: float) -> 
 
 
 def pull_seconds(costs: UnitCosts, work: Pulling) -> float:
-    """Return the cost of pulling: finding and merging lists, and learning new celebrity posts."""
+    """Return the cost of pulling: look up lists, merge them, and learn new celebrity posts."""
     return _US * (
         work.look_ups * costs.look_up_us
         + work.merging_reads * costs.first_list_us
@@ -128,8 +132,8 @@ def pull_seconds(costs: UnitCosts, work: Pulling) -> float:
 def tenfolds(lists: float) -> float:
     """Return the decimal logarithm of the number of lists that a process caches; at least 0.
 
-    Finding a list among more lists takes longer, because fewer of them are in the processor's
-    caches.
+    A list among more lists costs more, because fewer of them are in the processor's caches
+    (measured in `docs/evidence/threshold.md`, "How calibration measures").
     """
     return math.log10(max(1.0, lists))
 
@@ -169,8 +173,9 @@ def wait_seconds(busy: float, squares: float) -> float:
     """Return the mean time that a link or a micro-batch waits for a worker (M/G/1).
 
     In one second, the jobs of one worker take `busy` seconds together, and `squares` is the sum of
-    the squares of their seconds. Each worker has an equal share of all jobs. Infinite if `busy` is
-    at least 1, because then the queue grows without end.
+    the squares of their seconds. Each worker has an equal share of all jobs. The result is infinite
+    if `busy` is at least 1, because the queue then grows without end.
+
     The mean wait is Pollaczek's and Khinchine's, rate · E[s²] / 2(1 - utilisation) (Kleinrock,
     *Queueing Systems* I, 1975, 5.6). Workers that share one queue wait less, so it is a bound.
     """
@@ -183,9 +188,8 @@ def seconds_to_last_follower(
     """Return the mean time from an upload to its last push, if each job waits `wait` seconds.
 
     The result is a bound. Lanes share the links of a large account among workers, while the formula
-    runs them one after the other. For a small account, the formula takes the post that asks for a
-    micro-batch, and later posts of the micro-batch wait less. Infinite if the workers cannot keep
-    up.
+    runs them one after the other. For a small account, the formula describes the post that requests
+    the micro-batch. Later posts of the micro-batch wait less. The result is infinite if `wait` is.
     """
     links = batches.links(followers)
     own = 0.0 if links else GATHER_SECONDS + _US * costs.round_us
@@ -212,10 +216,10 @@ def posts_per_micro_batch(
     """Return how many small fan-outs a micro-batch delivers: the larger of two counts.
 
     `posts_per_second` counts small posts. Each of them adds `seconds_each` to its micro-batch.
-    The first count is the post that asks for the micro-batch and the posts of its waiting time.
-    The second count, n, is the posts that came for one worker while the micro-batch before it ran:
-    n = rate · (round + n · seconds_each), where `round` is the micro-batch's own time.
-    The result is at most `MAX_POSTS`.
+    The first count is 1 plus the posts that arrive in `GATHER_SECONDS`. The second count, n, is the
+    posts that arrive for one worker while the micro-batch before runs:
+    n = rate · (own + n · seconds_each). `rate` is the small posts per second and worker, and `own`
+    is `round_us` in seconds. The result is at most `MAX_POSTS`.
     """
     gathered = 1.0 + posts_per_second * GATHER_SECONDS
     rate = posts_per_second / workers

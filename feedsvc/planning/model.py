@@ -36,14 +36,18 @@ class Lines:
 
 
 class Estimate(NamedTuple):
-    """A value and the half-width of its 95 % interval. Infinite if a queue grows without end."""
+    """A value and the half-width of its 95 % interval.
+
+    Both are infinite if a queue grows without end. The margin alone is infinite if the queue does
+    so only with unit costs at the upper end of their interval.
+    """
 
     value: float
     margin: float
 
 
 class Group(NamedTuple):
-    """A cell or a named account, and the work that its posts cause if all are pushed.
+    """A cell, or one named account as a cell, with the work of pushing all its posts of a day.
 
     `links` counts the links of one post; 0 if it joins a micro-batch. `jobs` counts the links of a
     day, or the posts of a day that join micro-batches. `job_seconds` is the time of one job.
@@ -93,10 +97,10 @@ class Situation:
 
     @cached_property
     def reads_per_follow(self) -> float:
-        """Return the reads a day of the average follower of an author.
+        """Return how often a day the mean follower of an author reads.
 
-        With every account pulled, each merge of a list belongs to one read and one follow. So the
-        result is the number of merges over the number of follows of authors.
+        If every account were pulled, a read would merge one list for each author that the viewer
+        follows. So the result is the number of these merges over the number of follows of authors.
         """
         cells = [group.cell for group in self.groups]
         follows = sum(cell.followers * cell.posted / cell.accounts for cell in cells)
@@ -106,7 +110,8 @@ class Situation:
     def posts_per_micro_batch(self) -> float:
         """Return how many small fan-outs a micro-batch delivers if every small post is pushed.
 
-        Under any threshold nearly all of them are.
+        One figure serves all thresholds. It is right for thresholds above `FEEDSVC_FANOUT_SLICE`,
+        because they push every small post. It is too high for lower thresholds.
         """
         posts = sum(group.small_posts for group in self.groups)
         busy = sum(group.small_posts * group.job_seconds for group in self.groups)
@@ -130,7 +135,7 @@ class Situation:
         return above + between * (above_today + between_today * pulled)
 
     def predict(self, lines: Lines) -> Prediction:
-        """Predict the effect of a pair of thresholds in the long run."""
+        """Predict the effect of a pair of thresholds, once feeds and lists have settled."""
         return Prediction(
             self, lines, [(group, self.pulled_share(group, lines)) for group in self.groups]
         )
@@ -140,7 +145,7 @@ class Situation:
 class Prediction:
     """The effect of a pair of thresholds. Rates are per day.
 
-    `groups` has every account, each group with the share of its accounts that is pulled.
+    `groups`: every group, with the share of its accounts that is pulled.
     """
 
     situation: Situation
@@ -277,7 +282,7 @@ class Prediction:
         return Estimate(expected, at_worst - expected if math.isfinite(at_worst) else math.inf)
 
     def _to_last_follower(self, slower: float) -> float:
-        """Return this time with every unit cost multiplied by `slower`."""
+        """Return the mean time to the last follower, with all unit costs multiplied by `slower`."""
         at, largest = self.situation, 0
         round_seconds = at.costs.round_us / 1e6
         # The seconds of all jobs of a day, and the sum of their squares.
@@ -287,7 +292,8 @@ class Prediction:
             busy += jobs * group.job_seconds
             squares += jobs * group.job_seconds**2
             if jobs:
-                # If a cell is pulled in part, its largest pushed account is below `promote_at`.
+                # A cell of one account has exactly `low` followers. In a cell that is pulled in
+                # part, the largest pushed account is below `promote_at`, but still in the cell.
                 is_whole = cell.accounts == 1 or pulled == 0
                 limit = cell.high if is_whole else max(self.lines.promote_at, cell.low + 1)
                 largest = max(largest, min(cell.high, limit) - 1)
@@ -306,7 +312,8 @@ class Prediction:
 def saving(of: Prediction, over: Prediction) -> Estimate:
     """Return the processor seconds a day that one prediction saves over another.
 
-    Work that both have in common cancels, and its uncertainty with it. Only the difference counts.
+    Work common to both cancels out. So the margin includes only the uncertainty of the work in
+    which they differ.
     """
     at = of.situation
     share = at.survey.materialised_share
