@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import current_app, g, request
 from marshmallow import Schema, ValidationError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from feedsvc.store import Stores
 
     View = Callable[["Call"], Response | None]
+    AnyView = TypeVar("AnyView", bound=View)
 
 # The most items of a batch, and the most bytes of a body.
 BATCH = 1_000
@@ -99,10 +100,10 @@ class Operations:
         self.tag = tag
         self.declared: list[Operation] = []
 
-    def declare(self, method: str, path: str, **more: Any) -> Callable[[View], View]:
+    def declare(self, method: str, path: str, **more: Any) -> Callable[[AnyView], AnyView]:
         """Declare the decorated view as an operation. Its docstring is the summary."""
 
-        def decorate(view: View) -> View:
+        def decorate(view: AnyView) -> AnyView:
             summary = (view.__doc__ or "").strip().rstrip(".")
             self.declared.append(
                 Operation(
@@ -113,7 +114,9 @@ class Operations:
 
         return decorate
 
-    def declare_list(self, path: str, of: type[Schema], **more: Any) -> Callable[[View], View]:
+    def declare_list(
+        self, path: str, of: type[Schema], **more: Any
+    ) -> Callable[[AnyView], AnyView]:
         """Declare the decorated view as a `GET` that answers with a page of `of`."""
         errors = (400, *more.pop("errors", ()))
         return self.declare(

@@ -57,7 +57,7 @@ def post_posts(call: Call) -> Response:
     answers={201: PostSchema},
     errors=(404, 409),
 )
-def post_account_posts(call: Call) -> Response | None:
+def post_account_posts(call: Call) -> Response:
     """Upload a post."""
     return post_posts(call)
 
@@ -130,7 +130,7 @@ def get_feed(call: Call) -> Response:
     creates_account=False,
     errors=(404,),
 )
-def get_account_feed(call: Call) -> Response | None:
+def get_account_feed(call: Call) -> Response:
     """Read the home feed of an account, newest first."""
     return get_feed(call)
 

@@ -60,9 +60,10 @@ def page() -> str:
 
 @pages.get("/live")
 def live() -> Response:
-    """Return the live figures: delivery lag, deliveries and reads. A script asks for them often.
+    """Return the live figures: delivery lag, deliveries and reads.
 
-    Each figure is a number (null: nothing to measure), a text, and a note.
+    A script asks for them every few seconds. Each figure is a number (null: nothing to measure), a
+    text, and a note.
     """
     stores, at = services().stores, now()
     with stores.sql.reading() as connection:
