@@ -182,7 +182,8 @@ def _progress(bar: tqdm[Any], more: int, total: int) -> None:
 def _table(about: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     """Return a summary of the events, then a line for each figure.
 
-    Each threshold has a column, and today's is marked. `rows`: a `ReplayResult` as a dictionary for each threshold, with the threshold.
+    Each threshold has a column, and today's is marked. `rows` has a `ReplayResult` as
+    a dictionary for each threshold, with the threshold.
     """
     cells = [
         [label, *(write(row) for row in rows)]
