@@ -21,8 +21,8 @@ GIVE_UP_SECONDS = 2.0
 # The time that a commit may take after the last check, plus the largest difference of clocks.
 _MARGIN_SECONDS = 3.0
 
-# The ids that one process draws within a millisecond ascend. If two processes draw one id, the insert
-# of the second one finds the id taken, and the upload draws again.
+# The ids that one process draws within a millisecond ascend. If two processes draw one id, the
+# insert of the second one finds the id taken, and the upload draws again.
 _sequence = itertools.count(secrets.randbelow(_NUMBERS))
 
 

@@ -51,7 +51,7 @@ def put(stores: Stores, author: int, post_id: int) -> None:
 
 
 def put_author(redis: Redis, author: int, post_id: int = invalidation_log.WHOLE_LIST) -> None:
-    """Put an author into `celebrities` and log the change of its list, after the list was written."""
+    """Put an author into `celebrities` and log that its list changed. Write the list before."""
     trip = RoundTrip(redis)
     _add_author(trip, author, post_id)
     trip.run()
