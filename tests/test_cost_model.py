@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -315,18 +316,32 @@ def test_the_choice_is_the_cheapest_threshold_that_keeps_the_limits_if_any_does(
         assert (choice.binding is None) == (choice.best.total_seconds.value == unlimited)
 
 
-@given(
-    situations(),
-    st.builds(Guardrails, max_delivery_seconds=limits, max_lists_per_read=limits),
-)
-def test_a_recommendation_is_consistent_and_gives_a_reason(situation, wanted):
+def advice_for(situation, wanted):
     lines = {
         "promote_at": situation.today.promote_at,
         "demote_at": situation.today.demote_at,
         "rollout_percent": 100,
     }
     now = PolicyInfo(version=1, **lines, reason="", changed_by="", changed_at=NOON)
-    advice = advise(situation, DEFAULTS, now, wanted)
+    return advise(situation, DEFAULTS, now, wanted)
+
+
+@given(situations())
+def test_a_reason_claims_the_least_cost_only_if_no_threshold_costs_less(situation):
+    for at in situation.survey.lists:
+        of_today = replace(situation, today=Lines(at.promote_at, at.promote_at))
+        wanted = Guardrails(max_lists_per_read=at.p99)
+        advice = advice_for(of_today, wanted)
+        if "No other threshold costs less" in advice.why:
+            assert advice.today.total <= min(point.total for point in advice.curve) + 1e-9
+
+
+@given(
+    situations(),
+    st.builds(Guardrails, max_delivery_seconds=limits, max_lists_per_read=limits),
+)
+def test_a_recommendation_is_consistent_and_gives_a_reason(situation, wanted):
+    advice = advice_for(situation, wanted)
     assert advice.why
     assert advice.per_account.saves_per_day >= 0
     assert (

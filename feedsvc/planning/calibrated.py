@@ -36,7 +36,8 @@ DEFAULT_COSTS = UnitCosts(
     feed_bytes=80,
     entry_bytes=10.2,
 )
-# Unit costs differ by up to this share between machines, and between days on one machine.
+# An assumption, not a measurement: on another machine, each unit cost is between half and one and a
+# half times its default.
 _DEFAULT_MARGIN = 0.5
 # The worker processes that `feedsvc up` starts.
 _DEFAULT_WORKERS = 2

@@ -245,7 +245,7 @@ def _broken_figures(guardrails: Guardrails, preview: Preview | None) -> Iterator
         figure = figure_of(preview)
         today = math.inf if figure.today is None else figure.today
         value = math.inf if figure.proposed is None else figure.proposed
-        # A figure that is above its limit today may improve without reaching the limit.
+        # If today's figure is above the limit, a change that does not raise it is accepted.
         if value > max(limit, today):
             amount = f"{unit} without end" if value == math.inf else f"{value:.6g} {unit}"
             detail = f"{amount}, the limit is {limit:.6g}"

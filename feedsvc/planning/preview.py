@@ -1,7 +1,7 @@
 """Preview a change of the threshold: its effects next to today's figures, from the latest survey.
 
-A preview reads no account. The guardrails refuse changes by its figures, and the record of
-versions stores it.
+A preview reads no account. The guardrails judge a change by the figures of its preview. The record
+of versions stores the preview.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ _NAMED = 10
 
 @dataclass(frozen=True)
 class Figure:
-    """A value today and with the proposed thresholds, with the half-width of its 95 % interval.
+    """A value today, its value with the proposed thresholds, and the change from one to the other.
 
-    None stands for a value without bound, or for an unknown value.
+    `margin` is the half-width of the 95 % interval of `proposed`. None in `today` or `proposed`
+    stands for a value without bound. `change` is None if `today` or `proposed` is. None in `margin`
+    stands for a margin without bound or an unknown one.
     """
 
     today: float | None
@@ -118,7 +120,7 @@ def preview(stores: Stores, promote_at: int, demote_at: int | None = None) -> Pr
 
     def figure(of: Callable[[Prediction], Estimate]) -> Figure:
         before, after = of(today), of(proposed)
-        # Infinity less infinity is not a number, so `finite` drops it as well.
+        # Infinity - infinity is not a number. `finite` turns it into None.
         change = finite(after.value - before.value)
         return Figure(finite(before.value), finite(after.value), change, finite(after.margin))
 
@@ -195,12 +197,13 @@ def in_words(preview: Preview) -> list[str]:
     ]
     if preview.inputs.assumed:
         sentences.append(
-            f"Too few {' and '.join(preview.inputs.assumed)} were counted yet: "
-            "those figures rest on assumptions."
+            f"Too few {' and '.join(preview.inputs.assumed)} have been counted. "
+            "The figures about them rest on assumptions."
         )
     if preview.costs.is_default:
         sentences.append(
-            "Unit costs are documented defaults: threshold calibrate measures this system's."
+            "The unit costs are documented defaults. "
+            "Run python -m feedsvc threshold calibrate to measure this system."
         )
     return sentences
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from feedsvc.planning.model import Group, Prediction, Situation
 
 _MISFITS = 10
-# Sums of equal numbers in another order differ by up to this share.
+# The relative rounding error of a sum whose order has changed.
 _ROUNDING = 1e-9
 
 
@@ -79,8 +79,8 @@ def account_seconds(situation: Situation, group: Group) -> tuple[float, float]:
 def per_account(situation: Situation, curve: Sequence[Prediction]) -> PerAccount:
     """Return the cost of choosing the cheaper route for each account.
 
-    The share of reads that merge any list is that of pulling every account, scaled by the cost of
-    the pulled lists.
+    The share of reads that merge any list is an estimate: the share if every account is pulled,
+    times the cost of the pulled accounts over the cost of pulling all accounts.
     """
     survey = situation.survey
     costs = [account_seconds(situation, group) for group in situation.groups]
@@ -99,7 +99,8 @@ def per_account(situation: Situation, curve: Sequence[Prediction]) -> PerAccount
     routes = sum(min(pair) for pair in costs)
     total = routes + formulas.pull_seconds(situation.costs, reading) + curve[0].base_seconds.value
     best = min(each.total_seconds.value for each in curve)
-    # The best threshold is itself a rule by rates, so the cheapest rule costs no more.
+    # The estimate may be above the cost of the best threshold. A threshold is one possible rule, so
+    # the cheapest rule costs no more.
     if total > best * (1 - _ROUNDING):
         total = best
     return PerAccount(total, best - total, (best - total) / best if best else 0.0)

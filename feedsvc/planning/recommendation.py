@@ -77,7 +77,9 @@ class Recommendation:
 class Choice:
     """The best threshold of a curve, and its saving over today's.
 
-    `binding` is the limit that rules out a cheaper threshold, or that even the best one breaks.
+    `binding` is the limit that rules out the cheapest threshold of the curve. If no threshold keeps
+    the limits, `binding` is the limit that the best threshold breaks most. None if the cheapest
+    threshold keeps all limits.
     """
 
     best: Prediction
@@ -90,7 +92,8 @@ class Choice:
 def recommendation(stores: Stores, limits: Guardrails) -> Recommendation:
     """Recommend the threshold of least cost that keeps the limits. Raises `NoSurvey`.
 
-    Only the limits of `Limit` count. The limit on lists per read applies to the 99th percentile.
+    Only the three limits named in `Limit` are applied. The limit on lists per read applies to the
+    99th percentile.
     """
     current, costs, situation = current_situation(stores)
     return advise(situation, costs, current, limits)
@@ -137,8 +140,8 @@ def choose(curve: Sequence[Prediction], today: Prediction, limits: Guardrails) -
     allowed = [each for each in by_cost if not broken_limits(limits, each)]
     if allowed:
         best, *others = allowed
-        breaks_limits = _cost(best) > _cost(by_cost[0])
-        binding = _most_broken(limits, by_cost[0]) if breaks_limits else None
+        cheapest = by_cost[0]
+        binding = _most_broken(limits, cheapest) if _cost(best) > _cost(cheapest) else None
     else:
         best, others = min(by_cost, key=lambda each: max(broken_limits(limits, each).values())), []
         binding = _most_broken(limits, best)
@@ -158,13 +161,14 @@ def broken_limits(limits: Guardrails, of: Prediction) -> dict[Limit, float]:
 
 
 def _most_broken(limits: Guardrails, of: Prediction) -> Limit:
-    broken = broken_limits(limits, of)
-    return max(broken, key=lambda name: broken[name])
+    excess = broken_limits(limits, of)
+    return max(excess, key=lambda name: excess[name])
 
 
 def _why_keep(choice: Choice, today: Prediction) -> str:
     if choice.best.lines == today.lines or choice.saves.value <= 0:
-        return f"No other threshold costs less than today's {whole(today.lines.promote_at)}."
+        others = "threshold" if choice.binding is None else "threshold that keeps the limits"
+        return f"No other {others} costs less than today's {whole(today.lines.promote_at)}."
     saves, margin = amount(choice.saves.value), amount(choice.saves.margin)
     best = whole(choice.best.lines.promote_at)
     return (

@@ -20,16 +20,17 @@ from feedsvc.store.sql.database import now
 if TYPE_CHECKING:
     from feedsvc.store import Stores
 
-# Fewer posts or pages may break a limit by accident.
+# With fewer posts or pages, a percentile may be above its limit by chance.
 ENOUGH_POSTS = 20
 ENOUGH_PAGES = 100
 _WINDOW = dt.timedelta(minutes=5)
-# A start before all posts and pages.
+# The earliest time: no lower bound.
 _EVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 DAY = dt.timedelta(days=1)
-# Delivery lag is sampled from each half hour of the day, at most 500 posts of each. So a busy day
-# costs no more to measure than a quiet day, and every half hour counts.
+# Delivery lag is sampled: at most 500 posts of each 48th part of the measured time (half an hour of
+# a full day). So the percentiles of a busy day cost no more than those of a quiet day, and every
+# part is represented.
 _PARTS = 48
 _POSTS_A_PART = 500
 
@@ -123,9 +124,10 @@ def measure_due(stores: Stores) -> int:
 def _measured_day(
     info: PolicyInfo, ended_at: dt.datetime | None
 ) -> tuple[dt.datetime, dt.datetime]:
-    """Return the first day of a version, or less if it was replaced earlier.
+    """Return the start and the end of the measured time.
 
-    The settings make the first version, and their start is unknown. Its last day counts.
+    It is the version's first day, cut at its replacement. The start of version 1 is unknown, so its
+    last day is measured.
     """
     if info.previous is None and ended_at is not None:
         return ended_at - DAY, ended_at
