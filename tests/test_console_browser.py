@@ -348,7 +348,7 @@ def test_the_page_says_that_there_is_no_survey_yet(visit, services):
         connection.execute(sa.delete(StoredSurvey))
     person = visit()
     page = person.sign_in()
-    page.get_by_text("Nothing is known about accounts").nth(1).wait_for()
+    page.get_by_text("There is no survey of accounts").nth(1).wait_for()
     person.screenshot("nothing-known")
     person.faults.clear()  # the browser notes the 409
     page.get_by_label("Reason").fill("in the dark")

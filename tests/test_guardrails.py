@@ -73,10 +73,10 @@ def test_nothing_is_refused_until_a_limit_is_set(one, other, preview):
 @given(lines, lines, lines, st.sampled_from(["promote_at", "demote_at"]))
 def test_a_threshold_beyond_its_bound_breaks_it(one, other, bound, line):
     at = {"promote_at": max(one, other), "demote_at": min(one, other)}
-    assert names(broken_guardrails(Guardrails(**{f"min_{line}": bound}), **at, preview=None)) == [
+    assert names(broken_guardrails(Guardrails(**{f"min_{line}": bound}), **at, expected=None)) == [
         f"min_{line}"
     ] * (at[line] < bound)
-    assert names(broken_guardrails(Guardrails(**{f"max_{line}": bound}), **at, preview=None)) == [
+    assert names(broken_guardrails(Guardrails(**{f"max_{line}": bound}), **at, expected=None)) == [
         f"max_{line}"
     ] * (at[line] > bound)
 

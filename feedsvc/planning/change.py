@@ -163,10 +163,10 @@ def forecast(stores: Stores, promote_at: int, demote_at: int) -> Preview | None:
         return None
 
 
-def as_json(preview: Preview) -> dict[str, Any]:
+def as_json(expected: Preview) -> dict[str, Any]:
     """Return a preview as `GET …/preview` answers it. The record of versions stores this."""
-    current, costs = preview.current, preview.costs
-    answer = asdict(preview) | {
+    current, costs = expected.current, expected.costs
+    answer = asdict(expected) | {
         "current": {
             "version": current.version,
             "promote_at": current.promote_at,
@@ -178,43 +178,43 @@ def as_json(preview: Preview) -> dict[str, Any]:
             "workers": costs.workers,
             "is_default": costs.is_default,
         },
-        "words": in_words(preview),
+        "words": in_words(expected),
     }
-    answer["inputs"]["taken_at"] = rfc3339(preview.inputs.taken_at)
+    answer["inputs"]["taken_at"] = rfc3339(expected.inputs.taken_at)
     for account in answer["to_pull"]["largest"] + answer["to_push"]["largest"]:
         account["account_id"] = str(account["account_id"])
     return answer
 
 
 def broken_guardrails(
-    guardrails: Guardrails, promote_at: int, demote_at: int, preview: Preview | None
+    limits: Guardrails, promote_at: int, demote_at: int, expected: Preview | None
 ) -> list[Broken]:
     """Return the limits that a change would break, in the order of `Guardrails`. Pure."""
     return [
-        *_broken_bounds(guardrails, promote_at, demote_at),
-        *_broken_figures(guardrails, preview),
+        *_broken_bounds(limits, promote_at, demote_at),
+        *_broken_figures(limits, expected),
     ]
 
 
-def _broken_bounds(guardrails: Guardrails, promote_at: int, demote_at: int) -> Iterator[Broken]:
+def _broken_bounds(limits: Guardrails, promote_at: int, demote_at: int) -> Iterator[Broken]:
     for line, value in (("promote_at", promote_at), ("demote_at", demote_at)):
-        least, most = getattr(guardrails, f"min_{line}"), getattr(guardrails, f"max_{line}")
+        least, most = getattr(limits, f"min_{line}"), getattr(limits, f"max_{line}")
         if least is not None and value < least:
             detail = f"{line} {value} is below its bound of {least}"
             yield Broken(f"min_{line}", least, value, detail)
         if most is not None and value > most:
             yield Broken(f"max_{line}", most, value, f"{line} {value} is above its bound of {most}")
-    limit = guardrails.max_demote_percent
+    limit = limits.max_demote_percent
     if limit is not None and demote_at * 100 > limit * promote_at:
         percent = demote_at * 100 / promote_at
         detail = f"demote_at is {percent:.6g} % of promote_at, the limit is {limit} %"
         yield Broken("max_demote_percent", limit, percent, detail)
 
 
-def moved_percent(preview: Preview) -> Figure:
+def moved_percent(expected: Preview) -> Figure:
     """Return the deliveries a day that a change adds and saves, in percent of today's."""
-    moved = preview.to_pull.deliveries_per_day + preview.to_push.deliveries_per_day
-    percent = 100 * moved / (preview.deliveries_per_day.today or moved or 1.0)
+    moved = expected.to_pull.deliveries_per_day + expected.to_push.deliveries_per_day
+    percent = 100 * moved / (expected.deliveries_per_day.today or moved or 1.0)
     return Figure(0.0, percent, percent, None)
 
 
@@ -224,25 +224,25 @@ _FIGURES = (
     (
         "max_delivery_seconds",
         "seconds to the last follower",
-        lambda preview: preview.seconds_to_last_follower,
+        lambda expected: expected.seconds_to_last_follower,
     ),
-    ("max_lists_per_read", "lists merged a read", lambda preview: preview.lists_per_read.p99),
-    ("max_memory_bytes", "bytes of memory", lambda preview: preview.redis_bytes),
+    ("max_lists_per_read", "lists merged a read", lambda expected: expected.lists_per_read.p99),
+    ("max_memory_bytes", "bytes of memory", lambda expected: expected.redis_bytes),
 )
 
 
-def _broken_figures(guardrails: Guardrails, preview: Preview | None) -> Iterator[Broken]:
+def _broken_figures(limits: Guardrails, expected: Preview | None) -> Iterator[Broken]:
     for guardrail, unit, figure_of in _FIGURES:
-        limit = getattr(guardrails, guardrail)
+        limit = getattr(limits, guardrail)
         if limit is None:
             continue
-        if preview is None:
+        if expected is None:
             detail = (
                 f"{unit}: at most {limit:.6g}, and the cost model has no figures yet to judge by"
             )
             yield Broken(guardrail, limit, None, detail)
             continue
-        figure = figure_of(preview)
+        figure = figure_of(expected)
         today = math.inf if figure.today is None else figure.today
         value = math.inf if figure.proposed is None else figure.proposed
         # If today's figure is above the limit, a change that does not raise it is accepted.

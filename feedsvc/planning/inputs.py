@@ -26,7 +26,7 @@ class NoSurvey(FeedsvcError):
 
     def __init__(self) -> None:
         super().__init__(
-            "Nothing is known about accounts, posts and reads yet. "
+            "There is no survey of accounts, posts and reads yet. "
             "A worker takes the first survey within a minute of the start; "
             "python -m feedsvc threshold inputs takes one now."
         )

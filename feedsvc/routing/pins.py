@@ -54,7 +54,7 @@ def route_of(stores: Stores, account: int) -> RouteInfo:
         row = connection.execute(found.where(Account.id == account, ~Account.deleting)).first()
         if row is None:
             raise NotFound("account", account)
-        pin = connection.execute(_PINS.where(Pin.account_id == account), {"now": now()}).first()
+        pinned = connection.execute(_PINS.where(Pin.account_id == account), {"now": now()}).first()
         decide = decider(stores, connection, [account])
         decision = decide(account, row.follower_count, row.last_route)
     return RouteInfo(
@@ -63,7 +63,7 @@ def route_of(stores: Stores, account: int) -> RouteInfo:
         decision.why,
         row.follower_count,
         decision.policy_version,
-        PinInfo(**pin._asdict()) if pin else None,
+        PinInfo(**pinned._asdict()) if pinned else None,
     )
 
 

@@ -15,7 +15,8 @@ DAY_SECONDS = 86_400.0
 # Standard errors in the half-width of a 95 % interval.
 Z_95 = 1.96
 
-# Two neighbouring thresholds differ by 19 %, which is less than a threshold has to be exact.
+# Two neighbouring thresholds differ by 19 %. The recommendation chooses among these thresholds. The
+# prediction for any other threshold interpolates.
 _POINTS_PER_OCTAVE = 4
 
 
@@ -55,7 +56,7 @@ class Cell:
     def share_from(self, followers: int) -> float:
         """Return the share of the accounts with at least this number of followers.
 
-        Accounts count as spread evenly over the logarithm of their followers.
+        The formula assumes that accounts are spread evenly over the logarithm of their followers.
         """
         if followers <= self.low:
             return 1.0

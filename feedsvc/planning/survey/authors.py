@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Up to this many of the largest accounts are named, and a few of each smaller size.
 _LARGEST = 500
 _PER_SIZE = 10
-# Of the Pequod experiments, see `assumed_rate`.
+# Constants of the Pequod workload (NSDI 2014), see `assumed_rate`.
 _FEW_FOLLOWERS, _WEIGHT_AT_100 = 10, 2.5
 # More accounts than this with one and the same follower count are not named.
 _ALIKE = 100
@@ -73,11 +73,11 @@ class Posting:
 
 
 def assumed_rate(followers: int) -> float:
-    """Return the posts per day that are assumed where none were counted.
+    """Return the posts per day that are assumed if too few authors were counted.
 
     The rule of the Pequod experiments (NSDI 2014), scaled to one post per day at a hundred
-    followers. The weight of an account without followers is 0, below ten followers 0.1, and from
-    there on, on average, (1 + ⌊2·log10 f⌋) / 2.
+    followers. The weight of an account without followers is 0. Below ten followers it is 0.1. From
+    ten followers on, its mean is (1 + ⌊2 · log10 followers⌋) / 2.
     """
     if followers == 0:
         return 0.0
@@ -126,7 +126,7 @@ class Cells:
         self._points = points
         # Interval n of the grid, -1 for accounts without followers, is from bound n + 1 to n + 2.
         self._bounds = [0, *points, 2 * points[-1]]
-        # By size, and by the octave of the rate.
+        # Key: the interval of the grid, and ⌊log2(posts per day)⌋ or -∞.
         self._cells: dict[tuple[int, float], Cell] = {}
 
     def add(self, accounts: int, followers: int, rate: float, route: str | None) -> None:
@@ -157,10 +157,10 @@ class Cells:
 def complete_from(counts: Histogram) -> int:
     """Return the follower count from which on accounts are few enough to name all of them."""
     by_followers = _by_followers(counts)
-    lowest, named = max(by_followers, default=0) + 1, 0
+    lowest, accounts = max(by_followers, default=0) + 1, 0
     for followers in sorted(by_followers, reverse=True):
-        named += by_followers[followers]
-        if named > _LARGEST or followers == 0:
+        accounts += by_followers[followers]
+        if accounts > _LARGEST or followers == 0:
             break
         lowest = followers
     return lowest

@@ -47,7 +47,7 @@ def lists_by_threshold(
 ) -> list[ListsAt]:
     """Return the lists for each threshold of the grid, with pins as they are.
 
-    `weights`: the viewers of the sample, and the reads that each of them stands for.
+    `weights`: the viewers of the sample, each with a weight in proportion to its reads.
     """
     pins = pinned_routes(connection)
     viewers = list(weights)
@@ -64,7 +64,10 @@ def lists_by_threshold(
 def _followees(
     connection: Connection, viewers: list[int]
 ) -> Iterator[sa.Row[int, int, int, str | None]]:
-    """Read viewer, followee, its followers and its latest route. Each viewer follows itself."""
+    """Yield viewer, followee, its followers and its last route.
+
+    Also yields a row for each viewer itself, because a home feed holds the viewer's own posts.
+    """
     columns = (Account.id, Account.follower_count, Account.last_route)
     follows = sa.select(Follow.follower_id, *columns).join(
         Account, Account.id == Follow.followee_id
@@ -80,11 +83,12 @@ class _Tally:
 
     def __init__(self, points: Sequence[int], posting: Posting, pins: Mapping[int, str]) -> None:
         self._points, self._posting, self._pins = points, posting, pins
-        # By the highest point of the grid that pulls the followee.
+        # `_lists[i]`: the followees with a list, for which point i is the highest threshold that
+        # pulls them. `_entries[i]`: the entries of these lists.
         self._lists = [0] * len(points)
         self._entries = [0.0] * len(points)
-        # By the lowest point that pushes the followee. The last place is for followees that every
-        # point pulls.
+        # `_rates[i]`: the posts per day of the followees for which point i is the lowest threshold
+        # that pushes them. The last item is for followees that every threshold pulls.
         self._rates = [0.0] * (len(points) + 1)
 
     def add(self, followee: int, followers: int, route: str | None) -> None:
