@@ -1,4 +1,5 @@
-"""Calibration: unit costs measured on this system, with the service's own functions.
+"""Measure the unit costs of this system, with the service's own functions.
 
-It works only on scratch stores, with fixture accounts and fixture viewers.
+A calibration works only on `scratch` stores. They hold accounts made for it: the authors and
+followers of `fixture_accounts`, and the viewers of `fixture_viewers`.
 """

@@ -51,8 +51,9 @@ _log = structlog.get_logger()
 
 ROUNDS = 9
 _WARM_UP_ROUNDS = 2
-# In the worst case a process caches a list of every account that has posted. A service that has
-# just begun counts as the first figure. The memory of the near cache allows at most the second.
+# Besides the lists that viewers merge, calibration caches as many lists as accounts have posted, the
+# most that a process can need. These are at least 2,000, as for a young service, and at most 80,000.
+# The near cache has room for 4,000,000 ids, and counts 45 for each of these lists.
 _LEAST_LISTS, _MOST_LISTS = 2_000, 80_000
 _ANSWER_SECONDS = 1.0
 # Student's t for a 95 % interval of nine rounds. A median varies by a quarter more than a mean,
@@ -103,8 +104,8 @@ def unit_costs(
     one_list = (times[MANY] - times[ONE] - (LISTS - SHORT) * entry) / (LISTS - 1)
     first = times[ONE] - times[NONE] - one_list - SHORT * entry
     among_few = (times[AMONG_FEW] - times[NONE] - first) / LISTS - entry
-    # A list also costs something in a process that caches no other list. So a tenfold of lists
-    # costs at most `among_few` divided by the tenfolds of FEW.
+    # `among_few` is `list_us` + tenfolds(FEW) · `list_tenfold_us`, and `list_us` is at least 0. So
+    # `list_tenfold_us` is at most `among_few` / tenfolds(FEW).
     tenfold = max(
         0.0,
         min(

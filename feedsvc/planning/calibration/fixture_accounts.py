@@ -44,7 +44,8 @@ class FixtureAccounts:
     def build(self, source: random.Random) -> None:
         """Create the accounts and follows, and fill the home feeds.
 
-        The feeds look as after a long run, with the newest posts of `author` at their head.
+        The feeds are filled as on a service that has run for a long time, with the newest posts of
+        `author` at their head.
         """
         without_feed = range(_FIRST + 100_000, _FIRST + 100_000 + FOLLOWERS)
         insert_follows(

@@ -4,9 +4,11 @@ Their kinds differ in the celebrity lists that a read merges: no list, a short o
 many lists of one post each. Home feeds hold all posts of the day, also the posts on celebrity
 lists. So a process that sees the lists serves the same pages as a process that sees none.
 
-Three processes read, each with a near cache of its own. The first one caches many more lists than
-the viewers merge. So the memory that a read touches is in no cache of the processor, and few of the
-latest posts belong to one viewer. The second process caches few lists, and the third one none.
+Three `Stores`, each with a near cache of its own, stand for three processes. The first one caches
+many more lists than the viewers merge. So the memory that a read touches is in no cache of the
+processor. A read searches the recent posts of all cached lists, and few of them are by the
+celebrities of one viewer, as in production. The second one caches few lists. The third one caches
+no list.
 """
 
 from __future__ import annotations
@@ -52,25 +54,28 @@ NONE, ONE, ONE_LONG, MANY, AMONG_FEW = (
 VIEWERS = 400
 # Posts of the day on a short list and on a long one, which fills a page.
 SHORT, LONG = 5, PAGE_POSTS
-# The celebrities of a viewer of many lists, each with one post of the day. The more lists a read
-# merges, the less each one costs; this number represents all (docs/evidence/threshold.md).
+# The celebrities of a viewer of many lists, each with one post of the day. 12 stands for all other
+# numbers of lists: the more a read merges, the less each one costs (docs/evidence/threshold.md).
 LISTS = 12
 # A viewer of many lists also follows this many accounts without a list.
 _WITHOUT_LIST = 30
 # The lists that the second process caches.
 FEW = 1_000
-# Pushed posts of the day in a full home feed and in a young one. One home feed in `_FULL` is full.
-# A young feed does not fill a page, so a read merges its lists twice.
-_PUSHED, _YOUNG, _FULL = 30, 3, 4
+# Pushed posts of the day in a full home feed and in a young one. A young feed does not fill a page,
+# so a read merges its lists twice.
+_PUSHED, _YOUNG = 30, 3
+# One home feed in 4 is full.
+_FULL_ONE_IN = 4
 _POSTS_PER_LIST = {ONE: SHORT, ONE_LONG: LONG, MANY: 1}
 # Other authors, whose lists get new posts. No fixture viewer follows them at first.
 _OTHERS = 10
 _HOUR_MS = 3_600_000
 
-# All ids are above those of the fixture accounts. Authors that exist only in the near cache have
-# ids below this one.
-_FIRST = 9_007_199_254_780_000
-_CACHED_ONLY_BELOW = _FIRST - 100_000
+# The author of the pushed posts. It has the lowest id of the fixture viewers and their celebrities.
+# Authors that exist only in the near cache have ids below `_CACHED_ONLY_BELOW`. No fixture account
+# has one of these ids.
+_PUSHED_AUTHOR = 9_007_199_254_780_000
+_CACHED_ONLY_BELOW = _PUSHED_AUTHOR - 100_000
 
 
 class FixtureViewers:
@@ -87,7 +92,7 @@ class FixtureViewers:
         self.cached_lists = 0
         self._more_lists = more_lists
         self._source = source
-        account = count(_FIRST + 1)
+        account = count(_PUSHED_AUTHOR + 1)
         own_lists = {NONE: 0, ONE: 1, ONE_LONG: 1, MANY: LISTS}
         self.viewers = {kind: list(islice(account, VIEWERS)) for kind in (*own_lists, AMONG_FEW)}
         self._few = list(islice(account, FEW))
@@ -132,9 +137,10 @@ class FixtureViewers:
         return self.few_lists if kind == AMONG_FEW else self.stores
 
     def draw(self, number: int, size: int) -> list[tuple[str, int]]:
-        """Return kinds and viewers in random order, other viewers for each number.
+        """Return the kinds and viewers of round `number`, in random order.
 
-        There are `size` viewers of each kind with lists, and as many without lists as all of them.
+        They are the next `size` viewers of each kind with lists, in turn, and 4 · `size` viewers
+        without lists.
         """
         drawn = [
             (kind, viewer)
@@ -165,8 +171,8 @@ class FixtureViewers:
 
     def _follows(self) -> Iterator[tuple[int, int]]:
         viewers = [*chain.from_iterable(self.viewers.values())]
-        for author in (*viewers, *self.others, *self._few):
-            yield author, _FIRST
+        for follower in (*viewers, *self.others, *self._few):
+            yield follower, _PUSHED_AUTHOR
         for celebrities in self._celebrities.values():
             for viewer, authors in celebrities.items():
                 yield from ((viewer, author) for author in authors)
@@ -177,7 +183,7 @@ class FixtureViewers:
     def _fill_feeds(self, lists: Mapping[int, list[int]], day: range) -> None:
         """Fill the home feeds with posts of the day, and full ones with older ids too."""
         limits = self.stores.limits
-        [pushed] = self._insert_posts([_FIRST], VIEWERS * _PUSHED, day, "push").values()
+        [pushed] = self._insert_posts([_PUSHED_AUTHOR], VIEWERS * _PUSHED, day, "push").values()
         older = older_ids(post_ids.lowest_of(day[0]), limits)
         full, young = dict[str, list[int]](), dict[str, list[int]]()
         for celebrities in self._celebrities.values():
@@ -185,7 +191,7 @@ class FixtureViewers:
                 key = self.stores.keys.homefeed(viewer)
                 own = [*chain.from_iterable(lists[author] for author in authors)]
                 recent = pushed[number::VIEWERS]
-                if number % _FULL:
+                if number % _FULL_ONE_IN:
                     young[key] = sorted([*recent[:_YOUNG], *own], reverse=True)
                 else:
                     ids = [*sorted([*recent, *own], reverse=True), *older]

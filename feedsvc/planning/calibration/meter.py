@@ -22,9 +22,10 @@ _PAUSE_SECONDS = 0.02
 _MESSAGES = 20
 _MESSAGE_SECONDS = 30
 # A worker does more with a message than take it: it wakes up, decodes, traces and logs. The broker
-# works too. Measured with tasks that did almost nothing, sent 20 and 50 ms apart to two waiting
-# workers (Redis broker): in the cheapest of eight runs they cost 1.36 times the figure that
-# `message_us` measures, in the most expensive run twice the figure.
+# works too. This factor adds their work to the time that `message_us` measures. It was measured
+# once, in November 2026, with tasks that did almost nothing. They were sent 20 and 50 ms apart to
+# two waiting workers (Redis broker). Eight runs cost 1.36 to 2 times the measured time. The lowest
+# factor is used, because other load on a machine only adds to a run.
 _WHOLE_MESSAGE = 1.36
 
 _T = TypeVar("_T")
@@ -33,8 +34,8 @@ _T = TypeVar("_T")
 def spaced(units: Iterable[_T]) -> Iterator[_T]:
     """Yield each unit after a pause.
 
-    In production the processor does other work between two units. So a unit that comes alone costs
-    more than a unit in a tight loop.
+    The pause lets the processor's caches cool, as other work does in production. In a tight loop a
+    unit costs little more than half as much (docs/evidence/threshold.md).
     """
     for unit in units:
         time.sleep(_PAUSE_SECONDS)
@@ -118,6 +119,6 @@ def message_us(celery: Celery) -> float:
                 celery.send_task("feedsvc.calibration", (1, 0, "0"), **sent)
                 messages.get(timeout=_MESSAGE_SECONDS).ack()
         finally:
-            messages.close()  # RabbitMQ deletes the queue with its consumer
-            messages.queue.delete()  # other brokers do not
+            messages.close()  # RabbitMQ then deletes the queue
+            messages.queue.delete()  # other brokers need this call
     return _WHOLE_MESSAGE * (time.process_time() - began) / _MESSAGES * 1e6

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from feedsvc.store import Stores
 
 POSTS = 10
-# Viewers of each kind with lists that read in a round.
+# How many viewers of each kind with lists read in a round.
 READS = 100
-# An author follows another after this many pages, and an author posts after this many pages: lists
-# cost less in a process that only reads.
+# An author follows another account after every 7 pages, and an author posts after every 100 pages.
+# Without these changes, lists would cost too little: in a process that only reads, the first list
+# costs a third less (docs/evidence/threshold.md).
 _PAGES_PER_FOLLOW, _PAGES_PER_POST = 7, 100
-# Of the times of single reads, this share of the shortest and of the longest is left out.
+# This share of the shortest times of single reads is left out, and as much of the longest.
 _LEFT_OUT = 0.025
 
 
@@ -48,7 +49,7 @@ def measure_round(
 ) -> dict[str, float]:
     """Measure every piece of work once. Returns microseconds by the name of the work.
 
-    Other viewers read in each round.
+    Each round reads the next `READS` viewers of each kind with lists, in turn.
     """
     stores, posts = accounts.stores, list[int]()
     upload = meter.us(lambda: posts.extend(accounts.upload(accounts.author, POSTS)), POSTS)
@@ -118,8 +119,9 @@ def _fanouts(accounts: FixtureAccounts, meter: Meter) -> dict[str, float]:
 def _reads(viewers: FixtureViewers, meter: Meter, number: int) -> dict[str, float]:
     """Measure a first page, and the time that lists add to it.
 
-    Two processes read each page, one of them without lists. The difference of their times is the
-    time that lists add. The second read of a page costs less, so the two take turns.
+    Each page is read twice, with two near caches. One of them has no lists. The difference of the
+    two times is the time that lists add. The second read of a page costs less, so the two near
+    caches take turns to be the first.
     """
     times: dict[str, list[float]] = defaultdict(list)
     for process in viewers.stores, viewers.no_lists, viewers.few_lists:
@@ -140,7 +142,8 @@ def _reads(viewers: FixtureViewers, meter: Meter, number: int) -> dict[str, floa
         viewers.put_old_post()
         times["learn"].append(_page_us(viewers.stores, viewer) - _page_us(viewers.stores, viewer))
     found = {name: _trimmed_mean(each) for name, each in times.items()}
-    # Lists in the near cache cost the stores nothing, so their part is measured without lists.
+    # Lists in the near cache add no work in the stores. So the work of the stores is measured with
+    # viewers without lists.
     without_lists = viewers.viewers[NONE]
     _, stores_us = meter.parts_us(
         lambda: [_page_us(viewers.stores, viewer) for viewer in without_lists], len(without_lists)
@@ -149,7 +152,7 @@ def _reads(viewers: FixtureViewers, meter: Meter, number: int) -> dict[str, floa
 
 
 def _page_us(process: Stores, viewer: int) -> float:
-    """Read a first page and return the microseconds of this process."""
+    """Read a first page and return the processor time of this process, in µs."""
     began = time.process_time()
     reader.home_page(process, viewer, None, PAGE_POSTS)
     return (time.process_time() - began) * 1e6
@@ -173,7 +176,7 @@ def feed_bytes(accounts: FixtureAccounts) -> dict[str, float]:
 
 
 def _make_due(stores: Stores) -> None:
-    """Let the sweep find every fan-out that it checks later."""
+    """Make every waiting fan-out due for the sweep now."""
     with stores.sql.writing() as connection:
         connection.execute(
             sa.update(Fanout)

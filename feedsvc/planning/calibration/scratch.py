@@ -1,9 +1,9 @@
 """Scratch stores: empty stores on the same servers, where work costs the same and no user sees it.
 
-On SQLite they are a file that loses its name once it is open. On PostgreSQL they are a schema, made
-in a transaction that never commits. On Redis they are a logical database, the second one after the
-service's. A crash leaves nothing in SQL. It may leave keys in the scratch database of Redis. A mark
-shows that a calibration wrote them, and the next survey or calibration removes them.
+On SQLite they are an open file that is already unlinked. On PostgreSQL they are a schema, made in a
+transaction that never commits. On Redis they are logical database n + 2, where n is the service's.
+A crash leaves nothing in SQL. It may leave keys in the scratch database of Redis. A mark shows that
+a calibration wrote them, and the next survey or calibration removes them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
-# A calibration with a younger mark is under way.
+# A mark younger than this means that a calibration is running.
 _UNDER_WAY_SECONDS = 120
 _DATABASES_AFTER = 2
 
@@ -137,7 +137,7 @@ def _scratch_client(client: redis.Redis) -> Iterator[redis.Redis]:
 
 @contextmanager
 def _on_sqlite(stores: Stores) -> Iterator[Connection]:
-    """Make a file on the service's disk and remove its name. It is gone with the connection."""
+    """Open a file on the service's disk and unlink it. It is gone when the connection ends."""
     folder = Path(stores.sql.engine.url.database or "").resolve().parent
     with tempfile.TemporaryDirectory(prefix="calibration-", dir=folder) as place:
         engine = make_engine(f"sqlite:///{place}/scratch.db", poolclass=StaticPool)
