@@ -1,8 +1,9 @@
-"""The chain of a fan-out: each link delivers a batch of followers and enqueues the next link.
+"""Run the chain of a fan-out: each link delivers a batch of followers and enqueues the next link.
 
-A link may run twice, late, or at the same time as another link of its post. The cursor in
-Redis moves only in the atomic step that pushes. A link that finds the cursor elsewhere goes on from
-there. The fan-out of a large account is several chains, one for each lane.
+A link may run twice, late, or at the same time as another link of its post. The cursor in Redis
+moves only in the atomic step that pushes. If Redis has another cursor than the message, the link
+goes on from the cursor in Redis. The fan-out of a large account has several chains, one for each
+lane.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# The sweep re-drives a fan-out that has made no progress for this long.
+# The sweep sends a fan-out again if it has made no progress for this long.
 STALLED_AFTER = dt.timedelta(seconds=10)
-# A link postpones the sweep's check only when less than this is left. So most links save one write.
+# While a fan-out is running, a link writes a new `next_look_at` only if the sweep's check is due in
+# less than this time. Most links therefore write nothing to SQL.
 _POSTPONE_BELOW = dt.timedelta(seconds=5)
 
 _COLUMNS = (
@@ -51,9 +53,11 @@ _ROW = select(*_COLUMNS).where(Fanout.post_id == bindparam("post"))
 def run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cursor: str) -> None:
     """Deliver one batch from `cursor`, then enqueue the next link or write `done`.
 
-    A fan-out that is done or gone counts as a success. A link of an older generation still delivers
-    its batch, so that a long queue makes progress although the sweep has sent other links since. It
-    enqueues nothing, because the younger link goes on. Nor does it divide the fan-out into lanes.
+    If the fan-out is done, or its row was deleted, the link does nothing.
+
+    A link of an older generation delivers its batch and enqueues nothing, because the newer link
+    goes on. So a long queue makes progress even after the sweep has sent links again. If the lanes
+    of a large fan-out are not chosen yet, an older link does nothing.
     """
     started = now()
     with stores.sql.reading() as connection:
@@ -61,7 +65,8 @@ def run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cu
     if row is None or row.state == "done":
         return
     is_current = generation >= row.generation
-    bounds = row.lane_bounds  # chosen once: a later change of the batch size does not move them
+    # The bounds are chosen once. A later change of the batch size does not change them.
+    bounds = row.lane_bounds
     if bounds is None and lanes.count(row.followers, stores.limits.fanout_batch) == 1:
         bounds = []
     is_postponed = (
@@ -88,7 +93,9 @@ def _divide(
     """Choose the bounds of the lanes and enqueue the first link of every lane but the first.
 
     The link that calls this is the first link of the first lane. Returns None if another link has
-    chosen the bounds. A chain that began undivided, when batches were larger, stays undivided.
+    chosen the bounds, or if the fan-out is done. If the undivided chain has delivered a batch
+    already, it stays undivided and the bounds are `[]`. This happens if the batch size was larger
+    when the chain began.
     """
     [whole] = done.progress(stores, {post_id: ()}, {})[post_id]
     count = 1 if whole.batches else lanes.count(row.followers, stores.limits.fanout_batch)
@@ -110,9 +117,11 @@ def _divide(
 def _run(
     stores: Stores, post_id: int, author: int, bounds: list[int], cursor: str, started: dt.datetime
 ) -> list[str]:
-    """Deliver a batch. Returns the cursors to go on from: none if the lane has reached its end.
+    """Deliver a batch. Returns the cursors of the links to enqueue next.
 
-    The last lane that reaches its end writes `done`. A link at END only tries to write it.
+    The list is empty if the lane has reached its end. The last lane that reaches its end writes
+    `done`. If all lanes are at END and `done` is missing, the sweep sends a link with cursor END.
+    This link delivers nothing and calls `done.write`.
     """
     if cursor == END:
         return done.write(stores, {post_id: bounds}, started, {})[post_id]
@@ -129,9 +138,10 @@ def _run(
 def _deliver_batch(
     stores: Stores, post_id: int, author: int, lane: Lane, cursor: str
 ) -> dict[int, str]:
-    """Deliver one whole batch from the lane's real cursor.
+    """Deliver one batch.
 
-    Returns the cursor reached in each bucket that the batch touches.
+    Starts at `cursor`. If Redis has another cursor, starts again from that one. Returns the cursor
+    reached in each bucket that the batch touches.
     """
     reached: dict[int, str] = {}
     while cursor != END:
@@ -152,8 +162,8 @@ def _deliver(
 ) -> dict[int, str]:
     """Deliver slices and return the cursor reached in each bucket.
 
-    The slices of an older post go one by one. A slice is left out if its bucket is not where the
-    slice starts.
+    If the post is no longer young (`slices.is_young`), each slice is a round trip of its own. A
+    slice is skipped if its bucket has reached another cursor than the slice's start.
     """
     if slices.is_young(post_id):
         return delivery.deliver(stores, post_id, author, parts, lane)

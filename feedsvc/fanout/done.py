@@ -1,4 +1,4 @@
-"""The end of a fan-out: `done` is written only after the cursors themselves have been read."""
+"""Write `done` for a fan-out, after reading from Redis that each of its cursors is at END."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
-    # Post -> the buckets of its followers. A post that is absent touches all buckets. Only a
-    # fan-out of one batch touches fewer.
+    # Post -> the buckets to read for the post. For a post that is not in the mapping, all buckets
+    # are read. Only a fan-out of a single batch may leave buckets out.
     Touched = Mapping[int, Collection[int]]
 
 _log = structlog.get_logger()
 
-# A pushed post stays on the celebrity list for this long, so that a read that has begun finds it
-# there.
+# How long a pushed post stays on the celebrity list. A read that began before the push may miss the
+# post in the home list. It still finds the post on the celebrity list, because a read takes far
+# less than 3 s.
 TAKE_OFF_AFTER = dt.timedelta(seconds=3)
 
 _POSTS = Post.id.in_(bindparam("posts", expanding=True))
-# Locks posts before their fan-outs and in ascending order, as a deletion does. So there is no
-# deadlock.
+# This query locks the posts, in ascending order, before any fan-out is locked. A deletion uses the
+# same order, so the two cannot deadlock.
 _UNFINISHED = (
     select(Post.id)
     .where(_POSTS, Post.pushed_at.is_(None), Post.deleted_at.is_(None))
@@ -75,7 +76,10 @@ def progress(
 
 
 def total(reached: Sequence[Progress]) -> Progress:
-    """Return the sums of all lanes, with the first cursor that is not END, else END."""
+    """Return the summed counts of all lanes.
+
+    The cursor is that of the first lane that is not at END, or END if every lane is.
+    """
     cursor = next((each.cursor for each in reached if each.cursor != END), END)
     return Progress(
         cursor, *(sum(counts) for counts in zip(*(each[1:] for each in reached), strict=True))
@@ -87,8 +91,9 @@ def write(
 ) -> dict[int, list[str]]:
     """Write `done` for each fan-out whose lanes have all reached their end.
 
-    Returns, for each fan-out, the cursors of the lanes that have not. The cursors are read here,
-    whatever a link reports: a Redis that lost its data meanwhile has lost the pushes as well.
+    Returns, for each fan-out, the cursors of its unfinished lanes. This function reads the cursors
+    again and does not trust the link. If Redis lost its data meanwhile, it has lost the pushes and
+    the cursors, so the fan-out is not done.
     """
     reached = progress(stores, fanouts, touched)
     left = {

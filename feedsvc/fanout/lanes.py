@@ -1,8 +1,9 @@
-"""Lanes: the fan-out of a large account is split into ranges of follower ids. Pure.
+"""Divide the fan-out of a large account into lanes, which are ranges of follower ids. Pure.
 
-Each lane is a chain of its own, so that workers share a large fan-out. A single chain leaves the
-store idle between its links, while lanes keep it busy. The first link chooses the bounds once and
-stores them on the fan-out's row. A cursor therefore says which lane it belongs to.
+Each lane has a chain of its own, so that workers share a large fan-out. With a single chain, Redis
+is idle between two links, during the queue, a query and a write (docs/decisions/0006). The first
+link chooses the bounds and stores them on the fan-out's row. They never change, so `at` finds the
+lane of a cursor from the cursor alone.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from feedsvc.store.redis.delivery import END, START, WHOLE, Lane
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# From two links on, a lane is worth its own progress key and its check of the cursors at the end.
+# The fewest batches in a lane, so only a fan-out of four batches or more is divided
+# (docs/decisions/0006). Each lane costs a progress key, and one more cursor to read at the end.
 BATCHES_A_LANE = 2
-# More lanes than workers only add cursors.
+# The most lanes of a fan-out (docs/decisions/0006). More lanes than workers bring no speed, and
+# each lane adds a cursor.
 MOST = 8
 
 
@@ -27,9 +30,10 @@ def count(followers: int, batch: int) -> int:
 
 
 def between(bounds: Sequence[int]) -> list[Lane]:
-    """Return the lanes between ascending follower ids.
+    """Return the lanes that the bounds separate: one more than there are bounds.
 
-    Each id is the last follower of its lane. The last lane has no bound.
+    Bounds are follower ids in ascending order. Each is the last follower of its lane. The last lane
+    has no bound.
     """
     if not bounds:
         return [WHOLE]
@@ -41,7 +45,7 @@ def between(bounds: Sequence[int]) -> list[Lane]:
 
 
 def at(bounds: Sequence[int], cursor: str) -> Lane:
-    """Return the lane that goes on from a cursor."""
+    """Return the lane that contains the next follower after `cursor`."""
     assert cursor != END, "a lane that has reached its end does not go on"
     return between(bounds)[bisect_right(bounds, int(cursor))]
 

@@ -1,7 +1,16 @@
-"""Sending fan-outs to the workers.
+"""Send fan-outs to the workers.
 
-A large fan-out has a queue of its own, so that a small one never waits behind it. A small fan-out
-is not sent by itself: it waits in SQL for the next micro-batch, which one upload requests for all.
+The number of followers at the upload decides how a fan-out is sent:
+
+- Up to `fanout_slice` (250 by default): the fan-out is small. It has no message of its own and
+  waits in SQL for the next micro-batch. The first upload that finds no request set sends one
+  message. This message serves every small fan-out that waits.
+- Up to `LARGE` (10,000): the fan-out has links in `FANOUT_QUEUE`.
+- Above `LARGE`: the fan-out has links in `LARGE_QUEUE`. All large fan-outs share this queue, so a
+  smaller fan-out never waits behind one.
+
+A fan-out of at least four batches (40,000 followers by default) is also divided into lanes
+(`lanes.count`).
 """
 
 from __future__ import annotations
@@ -20,19 +29,20 @@ LARGE_QUEUE = "feedsvc.fanout-large"
 LINK_TASK = "feedsvc.fanout.link"
 MICRO_BATCH_TASK = "feedsvc.fanout.small"
 
-# A fan-out to more followers than this goes to the queue of large ones: it is more than one link of
-# the default size.
+# In followers. A fan-out with more goes to `LARGE_QUEUE`. The default batch has 10,000 followers,
+# so such a fan-out needs several links.
 LARGE = 10_000
-# How long a requested micro-batch waits for more posts. They are still young when it begins
-# (`slices`). docs/decisions/0015 has the gain and the cost of the wait.
+# How long a requested micro-batch waits for more posts. The wait is shorter than
+# `slices.YOUNG_SECONDS` (1.0 s), so a micro-batch that begins on time delivers its posts at full
+# speed. docs/decisions/0015 has the gain and the cost of the wait.
 GATHER_SECONDS = 0.5
-# A request whose micro-batch was lost expires after this long, so that the next upload requests
-# another.
+# The request flag expires after this long, which is four times `GATHER_SECONDS`. If the micro-batch
+# was lost, the next upload then requests another.
 _REQUEST_SECONDS = 2
 
 
 class Enqueue(Protocol):
-    """Sends the link of a fan-out that starts at a cursor to the workers."""
+    """Sends the workers one link of a fan-out. The link starts at `cursor`."""
 
     def __call__(self, post_id: int, generation: int, cursor: str, followers: int) -> None:
         """Send the link. Raises the error of the broker's client if the broker is down."""
@@ -41,7 +51,7 @@ class Enqueue(Protocol):
 def enqueuer(app: Celery, stores: Stores) -> Enqueue:
     """Return the function that sends links to the workers.
 
-    In place of the first link of a small fan-out it requests a micro-batch.
+    For the first link of a small fan-out, the function requests a micro-batch instead.
     """
 
     def enqueue(post_id: int, generation: int, cursor: str, followers: int) -> None:
@@ -56,7 +66,10 @@ def enqueuer(app: Celery, stores: Stores) -> Enqueue:
 
 
 def request_micro_batch(stores: Stores) -> bool:
-    """Set the request flag. Returns True if it was not set: the caller enqueues the micro-batch."""
+    """Set the request flag.
+
+    Returns True if the flag was not set before. The caller then has to enqueue the micro-batch.
+    """
     return bool(stores.redis.set(keys.SMALL_FANOUTS, 1, nx=True, ex=_REQUEST_SECONDS))
 
 

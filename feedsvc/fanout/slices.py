@@ -1,9 +1,9 @@
-"""Cutting a batch of followers into slices, bucket by bucket, and choosing the size of a slice.
+"""Cut a batch of followers into slices, bucket by bucket, and choose the size of a slice.
 
-On a cluster each bucket has its own progress, in the slot of its feeds, and moves on independently.
-A batch moves the cursor of every bucket, also of a bucket without followers, so that all buckets
-agree on where the batch ended. A fan-out of one single batch touches only the buckets that have
-followers, and the author's own.
+On a cluster each bucket has its own progress cursor, in the hash slot of its home lists. A batch
+moves the cursor of every bucket, even if the bucket has no follower in it. So all cursors are equal
+after a batch. A fan-out of a single batch touches only the buckets that have followers, and the
+author's own bucket.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from feedsvc.store.redis.delivery import Lane
     from feedsvc.store.redis.keys import Keys
 
-# A post is in every feed before it is pushed: pushing only makes later reads cheaper. So a young
-# fan-out is pushed at full speed. An older one has waited because the workers are overloaded. It
-# goes in smaller slices, one round trip each, and readers are served in between.
-# docs/decisions/0013 has the gain and the cost.
+# Followers see the post before the push, through the celebrity list. So a push is never urgent. Up
+# to this long after the upload, slices are delivered at full speed. Later the workers are probably
+# behind, or the fan-out is long. Slices are then a quarter as large, one round trip each, so that
+# Redis serves readers in between. docs/decisions/0013 has the gain and the cost.
 YOUNG_SECONDS = 1.0
 _OLD_SLICE_DIVISOR = 4
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The followers after the cursor `start`, ascending, as decimal strings.
+    """The followers after the cursor `start`, in ascending numeric order, as decimal strings.
 
     `end` is the last follower, or END if no follower comes after it.
     """
@@ -43,12 +43,12 @@ class Batch:
 
 
 def is_young(post_id: int) -> bool:
-    """Return whether the post is so young that its pushes go before reads."""
+    """Return whether the post is less than `YOUNG_SECONDS` old."""
     return time.time() - post_ids.seconds_of(post_id) < YOUNG_SECONDS
 
 
 def size_now(post_id: int, longest: int) -> int:
-    """Return how many followers a slice of this post has now, at most `longest`."""
+    """Return the slice size to use now: `longest` for a young post, a quarter of it later."""
     return longest if is_young(post_id) else max(1, longest // _OLD_SLICE_DIVISOR)
 
 
@@ -57,8 +57,8 @@ def cut(
 ) -> list[Slice]:
     """Cut the batch into slices of at most `size` followers.
 
-    `reached` maps a bucket to its cursor if that is not the batch's start: the bucket goes on from
-    there.
+    `reached` has the known cursors. The slices of a bucket start at its cursor, or at the batch's
+    start if the bucket is not in `reached`.
     """
     followers = keys.by_bucket(batch.followers)
     is_only = lane == WHOLE and (batch.start, batch.end) == (START, END)
@@ -75,7 +75,11 @@ def cut(
 def _of_bucket(
     bucket: int, followers: Sequence[str], start: str, batch: Batch, size: int
 ) -> Iterator[Slice]:
-    """Yield slices, each from the end of the one before. Without followers, yield an empty one."""
+    """Yield the bucket's slices in order.
+
+    A bucket without followers gets one empty slice, which only moves its cursor. A bucket whose
+    cursor is at or past the batch's end gets none.
+    """
     if start != batch.start:
         if position(start) >= position(batch.end):
             return

@@ -1,4 +1,4 @@
-"""The status of one fan-out: read from Redis while it runs, and from its row once it is done."""
+"""Return how far one fan-out is. The counts come from Redis until it is done, then from SQL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FanoutStatus:
-    """`followers` is an estimate until the fan-out is done. Then it is `delivered + skipped`."""
+    """How far a fan-out is.
+
+    `followers` is the author's follower count at the upload. When the delivery is done, `followers`
+    becomes `delivered + skipped`. A pulled post, and a post deleted before that, keeps the first
+    number.
+    """
 
     post_id: int
     route: str

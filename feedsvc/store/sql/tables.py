@@ -160,7 +160,7 @@ class Fanout(Base):
     # pending: no link has run. running: between two links. done: every materialised feed has the
     # post, or the post is pulled or deleted.
     state: Mapped[str] = mapped_column(String(7), default="pending")
-    # A sweep that re-drives the chain raises it. A link of an older generation enqueues no next
+    # A sweep that sends the fan-out again raises it. A link of an older generation enqueues no next
     # link.
     generation: Mapped[int] = mapped_column(Integer, default=0)
     # How many sweeps in a row found no progress.
