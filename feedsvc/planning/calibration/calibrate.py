@@ -51,9 +51,9 @@ _log = structlog.get_logger()
 
 ROUNDS = 9
 _WARM_UP_ROUNDS = 2
-# Besides the lists that viewers merge, calibration caches as many lists as accounts have posted, the
-# most that a process can need. These are at least 2,000, as for a young service, and at most 80,000.
-# The near cache has room for 4,000,000 ids, and counts 45 for each of these lists.
+# Besides the lists that viewers merge, calibration caches as many lists as accounts have posted. A
+# process never needs more. At least 2,000 lists are cached, as for a young service, and at most
+# 80,000. The near cache has room for 4,000,000 ids, and counts 45 for each of these lists.
 _LEAST_LISTS, _MOST_LISTS = 2_000, 80_000
 _ANSWER_SECONDS = 1.0
 # Student's t for a 95 % interval of nine rounds. A median varies by a quarter more than a mean,

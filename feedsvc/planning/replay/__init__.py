@@ -1,5 +1,5 @@
-"""Replay: recorded, recent or generated posts and reads, simulated against other thresholds.
+"""Simulate posts and reads under other thresholds: a replay.
 
-The simulation is pure. Only `follow_graph` and `observed` read from the stores.
-Nothing here writes.
+The events are recorded, recent or generated. The simulation is pure. Only `follow_graph` and
+`observed` read from the stores. Nothing here writes.
 """

@@ -1,6 +1,8 @@
-"""The follow graph in memory: a million accounts with 15 million follows take about 100 MB.
+"""Hold the follow graph in memory.
 
-An account's number, 0 … n-1, is its place in the ascending order of ids.
+It takes 28 bytes an account and 4 bytes a follow (the items of its arrays). So a million accounts
+with 15 million follows take 88 MB. An account's number, 0 … n-1, is its place in the ascending
+order of ids.
 """
 
 from __future__ import annotations

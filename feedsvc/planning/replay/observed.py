@@ -48,7 +48,8 @@ _COLUMNS = 3
 class RecentDays:
     """Recent posts and reads.
 
-    `reads_are_assumed`: the reads are a hundred for each post, by 70 % of the accounts.
+    `reads_are_assumed` is True if too little was counted. Then 70 % of the accounts read, and there
+    are 100 reads for each post.
     """
 
     workload: Workload

@@ -59,7 +59,7 @@ def merged_by_reads(
             _add(merged, graph, author, _LIST + min(posts, cap) * _ENTRY)
     reads: Counter[int] = Counter()
     done = reported = 0
-    for seconds, author, change in _merge_changes(listed, changes, cap):
+    for seconds, author, change in _follower_changes(listed, changes, cap):
         upto = bisect_left(workload.read_seconds, seconds, done)
         reads.update(map(merged.__getitem__, workload.viewers[done:upto]))
         done = upto
@@ -82,12 +82,12 @@ def _add(merged: list[int], graph: FollowGraph, author: int, change: int) -> Non
         merged[follower] += change
 
 
-def _merge_changes(
+def _follower_changes(
     listed: Sequence[int], changes: Iterable[ListChange], cap: int
 ) -> Iterator[tuple[float, int, int]]:
-    """Yield by how much the merged lists and entries of an author's followers change, and when.
+    """Yield when the merged lists and entries of an author's followers change, and by how much.
 
-    A list that is longer than `cap` never gets empty by losing its oldest posts.
+    A list holds at most `cap` of its author's posts. So changes beyond `cap` posts have no effect.
     """
     posts = list(listed)
     for seconds, author, change in changes:

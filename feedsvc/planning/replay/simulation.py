@@ -1,10 +1,10 @@
-"""A replay: posts and reads simulated with some accounts pulled and all others pushed. Pure.
+"""Replay posts and reads, with some accounts pulled and all others pushed. Pure.
 
 The figures of a replay are delivery lag, merged lists, and processor time.
 
 Nothing is random here. The write path and the read path meet only in the celebrity lists. So all
-pushes are simulated first, which says when each post leaves its author's list. Reads are simulated
-afterwards, against lists that change over time.
+pushes are simulated first. The result is the time at which each post leaves its author's list.
+Reads are simulated afterwards, against lists that change over time.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def distribution(counts: Mapping[float, int]) -> Distribution:
 class ReplaySeconds:
     """Processor time of all parts together for the whole workload.
 
-    `base` is the part that every threshold costs.
+    `base` does not depend on the threshold.
     """
 
     push: float
@@ -72,8 +72,8 @@ class ReplayResult:
 
     - `seconds_to_last_follower`: of pushed posts. A pulled post is visible at once.
     - `wait_seconds`: of links and micro-batches, for a worker.
-    - `unfinished`: fan-outs under way when the last event happened. In the long run they are few,
-      unless the workers cannot keep up.
+    - `unfinished`: fan-outs under way when the last event happened. In a long replay, many of them
+      show that the workers cannot keep up.
     - `deliveries`: pushes into feeds that exist. `skipped`: all other pushes.
     - `read_seconds`: processor time of one read.
     """
@@ -98,7 +98,7 @@ class ReplayResult:
 def pulled_accounts(
     graph: FollowGraph, latest: Thresholds, settled: Thresholds, pins: Mapping[int, Route]
 ) -> bytearray:
-    """Return 1 for each account whose posts are pulled, by number.
+    """Return an array of flags: item n is 1 if the posts of account number n are pulled, else 0.
 
     `latest` and `settled` are the two policy versions of a rollout, see `governing`. `pins` maps an
     account's id to its route.

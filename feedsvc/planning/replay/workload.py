@@ -86,8 +86,9 @@ def generate(
 ) -> Workload:
     """Draw posts and reads in proportion to their rates.
 
-    Every account with a weight has posted before. Without any follow there are no posts, and all
-    events are reads. `progress` gets the number of events drawn since its last call.
+    The workload assumes at least one earlier post of each account that may post. Without any follow
+    there are no posts, and all events are reads. `progress` gets the number of events drawn since
+    its last call.
     """
     source = random.Random(seed)  # noqa: S311 -- a simulation
     weights = [_weight(source, graph.follower_count(number)) for number in range(len(graph))]
@@ -128,9 +129,9 @@ def counted_viewers(
 ) -> Viewers:
     """Return viewers that read as often as the counted ones did.
 
-    `reads` has an entry for each counted account number, at least one. One account in `one_in` was
-    counted, so about `len(reads) * one_in` accounts read. Other accounts have a home feed at random
-    with that share.
+    `reads`: the number of reads by account number, of the counted accounts; not empty. One account
+    in `one_in` was counted, so about `len(reads)` · `one_in` accounts read. An account without
+    counted reads has a home feed with the probability `len(reads)` · `one_in` / `accounts`.
     """
     share = len(reads) * one_in / accounts
     has_feed = bytearray(number in reads or source.random() < share for number in range(accounts))

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from feedsvc.planning.costs import UnitCosts
     from feedsvc.settings import Settings
 
-# The sweep takes a delivered post off its author's list half a second late, on average.
+# The sweep runs every second. So it takes a delivered post off its author's list 0.5 s after the
+# post is due, on average.
 _TAKE_OFF_SECONDS = done.TAKE_OFF_AFTER.total_seconds() + 0.5
 
 
@@ -49,8 +50,10 @@ class Deployment:
     costs: UnitCosts
 
     def slice_seconds(self, push: Push, followers: int) -> list[float]:
-        """Return the seconds that Redis takes for each slice of that number of followers.
+        """Return the seconds of pushing each slice of that number of followers.
 
+        The simulation charges all of them to Redis, although `push_us` and `skip_us` also include
+        the worker's time.
         There is at least one slice: it pushes into the author's own feed.
         """
         full, rest = divmod(followers, self.slice)
@@ -78,8 +81,8 @@ def deployment_of(settings: Settings, workers: int, costs: UnitCosts) -> Deploym
 class Push:
     """One fan-out.
 
-    `with_feed`: the followers with a home feed. `done_at`: when the last of them gets the post, in
-    seconds.
+    `with_feed`: the number of followers with a home feed. `done_at`: the time in seconds when the
+    last follower with a home feed gets the post.
     """
 
     author: int
@@ -149,7 +152,7 @@ class Link(Task):
 class MicroBatch(Task):
     """The small fan-outs that wait when it begins, up to a batch of followers.
 
-    A micro-batch that leaves some of them is followed by another.
+    If small fan-outs are left over, another micro-batch follows.
     """
 
     def __init__(self) -> None:
