@@ -1,11 +1,12 @@
-"""The transactional outbox: the effects that a committed change still has to have on Redis.
+"""Store effects on Redis in SQL, and apply them after the commit: the transactional outbox.
 
-A transaction stores its effects as rows of the table `changes`. They are applied after its commit
-and before the answer leaves. This includes the answer to a repeated request that changed no row. A
-sweep applies the rows that a crash left behind.
+A transaction stores its effects as outbox rows (table `changes`). The process applies them after
+the commit and before it answers. A repeated request changes no row, but it applies its effects too,
+because the first request may have died before it applied them. A sweep applies the outbox rows that
+a crash left behind.
 
-An effect may be applied several times. All effects delete cached views, except that a new post is
-put on its author's celebrity list.
+An effect may be applied several times. `PostPublished` and `PostRepeated` put a post on its
+author's celebrity list. Every other effect deletes views or takes posts off a list.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# The process that committed a younger row is most likely applying it now.
+# The sweep leaves an outbox row alone for 1 s after its transaction, because its own process is
+# probably applying it now.
 _GRACE = dt.timedelta(seconds=1)
 _SWEEP_ROWS = 1_000
 
@@ -53,27 +55,37 @@ _DUE = (
 class Effect(ABC):
     """An effect of a committed change on Redis."""
 
-    # How the row names the effect. Two releases may run at once, so a kind keeps its name and its
-    # ids.
+    # The name of the effect in an outbox row. Never change a kind, or the order and meaning of its
+    # ids, because an older release may run at the same time.
     kind: ClassVar[str]
 
     @property
     def ids(self) -> list[int]:
-        """Return the arguments as the row stores them."""
+        """Return the arguments as the outbox row stores them."""
         return list(astuple(self))
 
     @abstractmethod
     def apply(self, stores: Stores) -> None:
-        """Apply the effect after the commit. Raises if Redis is down."""
+        """Apply the effect after the commit.
+
+        Raises an error of the Redis client (`UNAVAILABLE`) if Redis is down, and `StoreUnavailable`
+        if SQL is down.
+        """
 
     def repeat(self, stores: Stores) -> None:
-        """Apply the effect later, after other changes. Raises if a store is down."""
+        """Apply the effect again or late, when other effects may have come in between.
+
+        Raises the same errors as `apply`.
+        """
         self.apply(stores)
 
 
 @dataclass(frozen=True)
 class PostPublished(Effect):
-    """A new post: every follower's next read finds it on its author's celebrity list."""
+    """Effect of a new post: put it on its author's celebrity list.
+
+    Every follower's next read finds the post there.
+    """
 
     kind = "posted"
     author: int
@@ -85,14 +97,18 @@ class PostPublished(Effect):
 
     def repeat(self, stores: Stores) -> None:
         """Put the post on the list only if SQL says that it still belongs there."""
-        # As `put` does, but also for a post that has left the list since.
+        # Drop the cached note that the post does not exist. `put` drops it too, but `put_listed`
+        # calls `put` only for posts that still belong on the list.
         stores.redis.delete(keys.post(self.post_id))
         celebrity_lists.put_listed(stores, [self.post_id])
 
 
 @dataclass(frozen=True)
 class PostRepeated(PostPublished):
-    """A repeated upload with an earlier idempotency key. The first may have died half-way."""
+    """Effect of an upload whose idempotency key was used before.
+
+    The first upload may have died between its commit and its effect.
+    """
 
     kind = "posted again"
 
@@ -103,7 +119,7 @@ class PostRepeated(PostPublished):
 
 @dataclass(frozen=True)
 class PostEdited(Effect):
-    """A post with another description: its cached bytes are dropped."""
+    """Effect of a new description: drop the post's cached bytes."""
 
     kind = "post edited"
     post_id: int
@@ -115,7 +131,7 @@ class PostEdited(Effect):
 
 @dataclass(frozen=True)
 class PostsDeleted(Effect):
-    """Deleted posts of one author: their bytes are dropped, and they leave the celebrity list."""
+    """Effect of deleted posts of one author: drop their bytes and take them off the list."""
 
     kind = "post deleted"
     author: int
@@ -134,13 +150,16 @@ class PostsDeleted(Effect):
 
 @dataclass(frozen=True)
 class Followed(Effect):
-    """A new followee. The rebuild of the follower's home feed brings the followee's older posts."""
+    """Effect of a new followee: delete the follower's home list and relations.
+
+    The next read rebuilds the home list, with the followee's older posts.
+    """
 
     kind = "followed"
     follower: int
 
     def apply(self, stores: Stores) -> None:
-        """Delete the follower's home feed and relations."""
+        """Delete the follower's home list and relations."""
         stores.redis.delete(
             stores.keys.homefeed(self.follower), stores.keys.relations(self.follower)
         )
@@ -148,7 +167,10 @@ class Followed(Effect):
 
 @dataclass(frozen=True)
 class RelationsChanged(Effect):
-    """Changed follows, mutes or blocks that need no backfill."""
+    """Effect of an unfollow, or of a mute or block set or lifted: delete the cached relations.
+
+    A read filters the home list by the relations, so the home list itself stays.
+    """
 
     kind = "relations"
     accounts: Sequence[int]
@@ -165,7 +187,7 @@ class RelationsChanged(Effect):
 
 @dataclass(frozen=True)
 class Flush(Effect):
-    """A bulk change: every cached view is thrown away."""
+    """Effect of a bulk change: delete every cached view."""
 
     kind = "flush"
 
@@ -193,7 +215,10 @@ class Transaction:
     effects: list[Effect] = field(default_factory=list)
 
     def add(self, effect: Effect) -> None:
-        """Add an effect. It is applied after the commit even if no row has changed."""
+        """Add an effect.
+
+        `transaction` applies the effect after the commit, even if the block wrote nothing.
+        """
         self.effects.append(effect)
 
 
@@ -201,7 +226,7 @@ class Transaction:
 def transaction(stores: Stores) -> Iterator[Transaction]:
     """Run the block in a writing transaction, then apply its effects to Redis.
 
-    Pings Redis first: while Redis is down nothing is changed.
+    First pings Redis. If Redis is down, the ping raises and SQL is not changed.
     """
     stores.redis.ping()
     with stores.sql.writing() as connection:
@@ -233,16 +258,18 @@ class Pending:
 
 
 def pending(stores: Stores) -> Pending:
-    """Return the accounts and posts whose effects are not applied yet, or were lost in a crash."""
+    """Return the accounts and posts that any outbox row names."""
     with stores.sql.reading() as connection:
         rows = list(connection.scalars(select(OutboxRow.ids)))
+    # Only `Flush` has no ids. It concerns all accounts and posts.
     return Pending(frozenset(ident for ids in rows for ident in ids), concerns_all=[] in rows)
 
 
 def sweep(stores: Stores) -> int:
     """Apply the outbox rows that a crash left behind. Returns the number of rows applied.
 
-    Keeps a row that cannot be applied, logs its id once, and goes on. Raises if a store is down.
+    If a row cannot be applied, logs its id once, does not delete it, and goes on. Raises if a store
+    is down.
     """
     before, after, applied = now() - _GRACE, 0, 0
     while rows := _select_due(stores, before, after):
@@ -254,9 +281,11 @@ def sweep(stores: Stores) -> int:
 
 
 def apply_pending(stores: Stores, account: int) -> None:
-    """Apply the outbox rows of an account that is being deleted.
+    """Apply the outbox rows whose first id is the account.
 
-    Keeps rows that cannot be applied. Raises if a store is down.
+    A deletion of the account calls this before it answers, because an earlier try may have died
+    between a commit and its effects. Does not delete rows that cannot be applied. Raises if a store
+    is down.
     """
     with stores.sql.reading() as connection:
         rows = [row for row in connection.execute(_ROWS) if row.ids[:1] == [account]]
@@ -277,12 +306,13 @@ def _delete(stores: Stores, row_ids: list[int]) -> None:
 
 
 def _repeat_each(stores: Stores, rows: Sequence[Row[int, str, list[int]]]) -> int:
-    """Apply rows one by one and delete the applied ones. Returns how many were applied."""
+    """Apply outbox rows one by one and delete the applied ones. Returns how many were applied."""
     applied = []
     try:
         for row in rows:
             if _repeat(stores, row):
-                # Appended one by one: the applied rows are deleted even if a store goes down.
+                # Collect the ids one by one, so that `finally` deletes the applied rows even if
+                # `_repeat` raises.
                 applied.append(row.id)  # noqa: PERF401
     finally:
         _delete(stores, applied)
@@ -290,9 +320,9 @@ def _repeat_each(stores: Stores, rows: Sequence[Row[int, str, list[int]]]) -> in
 
 
 def _repeat(stores: Stores, row: Row[int, str, list[int]]) -> bool:
-    """Apply one row. Returns False if that is impossible.
+    """Apply one outbox row.
 
-    For instance, a newer version of the service may have written it.
+    Returns False if the row cannot be applied, for instance because a newer release wrote it.
     """
     try:
         _effect_of(row).repeat(stores)

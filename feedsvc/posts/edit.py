@@ -1,4 +1,4 @@
-"""Editing and deleting a post. An author of None is the backend, which may change any post."""
+"""Edit and delete a post. `author=None` means the backend of the app, which may change any post."""
 
 from __future__ import annotations
 

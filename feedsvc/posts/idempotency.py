@@ -1,4 +1,4 @@
-"""Idempotency keys: the first answer to an upload, stored with the post for 24 hours."""
+"""Store the answer to an upload under its idempotency key. Repeats get it for 24 hours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
-# How long a repeated upload gets the first answer again.
+# For this long after the first upload, a repeated upload gets the first answer again.
 EXPIRES_AFTER = dt.timedelta(hours=24)
 
 _THIS_KEY = sa.and_(
@@ -41,7 +41,10 @@ _LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(sa.bindparam("number", type_
 
 
 def digest(photo_url: str, description: str) -> str:
-    """Return a digest of a body that does not depend on how its JSON was written."""
+    """Return a digest of the two fields.
+
+    Spaces and key order in the JSON of the request do not change the digest.
+    """
     return hashlib.sha256(json.dumps([photo_url, description]).encode()).hexdigest()
 
 
@@ -50,8 +53,8 @@ def claim(
 ) -> Row[int, str, str, dt.datetime] | None:
     """Lock a key, and return the post and the answer of its first upload.
 
-    Returns None if this is the first upload. Raises `Conflict` while another upload with the key is
-    running. Raises `Invalid` if the first upload had another body.
+    Returns None if the key is new or has expired. Raises `Conflict` while another upload with the
+    key is running. Raises `Invalid` if the first upload had another body.
     """
     _lock(stores, connection, account, key)
     this_key = {"account": account, "this_key": key}
@@ -73,7 +76,7 @@ def claim(
 def store(
     connection: Connection, account: int, key: str, body_digest: str, *, post_id: int, answer: bytes
 ) -> None:
-    """Store the first answer."""
+    """Store the answer, for later uploads with the same key."""
     row = {
         "account_id": account,
         "key": key,
@@ -96,7 +99,10 @@ def remove_expired(stores: Stores) -> None:
 
 
 def _lock(stores: Stores, connection: Connection, account: int, key: str) -> None:
-    """Let one transaction at a time use a key. On SQLite every writer is alone anyway."""
+    """Let one transaction at a time use a key.
+
+    SQLite has one writer at a time, so it needs no lock.
+    """
     if stores.sql.is_sqlite:
         return
     number = int.from_bytes(

@@ -1,4 +1,4 @@
-"""Publishing a post.
+"""Publish a post.
 
 One transaction stores the post, its fan-out and its outbox row. After the commit the post is put on
 its author's celebrity list, and the first link of the fan-out is enqueued. The answer never waits
@@ -45,7 +45,10 @@ _INSERT_FANOUT = sa.insert(Fanout)
 
 @dataclass(frozen=True)
 class Published:
-    """The answer to an upload. `replayed`: an earlier upload with the key got it first."""
+    """The answer to an upload.
+
+    `replayed` is True if the answer belongs to an earlier upload with the same idempotency key.
+    """
 
     post_id: int
     body: bytes
@@ -61,7 +64,10 @@ def publish(
     description: str,
     idempotency_key: str | None = None,
 ) -> Published:
-    """Upload a post. When this returns, the post is durable and in every follower's feed.
+    """Upload a post.
+
+    When this returns, the post is committed, and visible in every follower's feed through the
+    celebrity list.
 
     Raises `NotFound` for an unknown author and `StoreUnavailable` if a store is down. Raises
     `Conflict` while another upload with the key is running, and `Invalid` if the key was used with
@@ -75,7 +81,8 @@ def publish(
             if first is not None:
                 transaction.add(PostRepeated(author, first.post_id))
                 return Published(first.post_id, first.answer.encode(), replayed=True)
-        # Locked until the commit: a deletion of the account waits, and then deletes this post too.
+        # This locks the author's row until the commit. A deletion of the account waits for it, and
+        # then also deletes this post.
         account = connection.execute(_LOCK_AUTHOR, {"author": author}).first()
         if account is None:
             raise NotFound("account", author)
@@ -90,6 +97,8 @@ def publish(
                 connection, author, idempotency_key, digest, post_id=post.id, answer=body
             )
         transaction.add(PostPublished(author, post.id))
+        # A post has to commit soon after its id was drawn. Otherwise `post_ids.watermark` could
+        # pass the id before the post is visible.
         if time.monotonic() - drawn_at > post_ids.GIVE_UP_SECONDS:
             raise StoreUnavailable("database")
     if decision.route == "push":
@@ -112,7 +121,7 @@ def _insert_post(
     description: str,
     decision: Decision,
 ) -> PostRow:
-    """Insert the post under the first drawn id that is not taken."""
+    """Draw ids until one is free, and insert the post under it."""
     route = {"route": decision.route, "policy_version": decision.policy_version}
     while True:
         post_id = post_ids.draw(clock_ms(stores.sql, connection))
@@ -141,7 +150,10 @@ def _insert_fanout(
 
 
 def _enqueue_first(enqueue: Enqueue, post_id: int, followers: int) -> None:
-    """Enqueue the first link. While the broker is down, the sweep does it later."""
+    """Enqueue the first link.
+
+    If the broker is down, logs a warning and returns. The sweep sends the link later.
+    """
     try:
         enqueue(post_id, 0, START, followers)
     except Exception as error:  # noqa: BLE001 -- every broker client has its own errors

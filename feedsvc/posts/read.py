@@ -1,4 +1,4 @@
-"""Reading single posts. A viewer of None is the backend of the app, which sees every post."""
+"""Read single posts. `viewer=None` means the backend of the app, which sees every post."""
 
 from __future__ import annotations
 
