@@ -113,8 +113,9 @@ def rollback(
 def roll_back_if_broken(stores: Stores) -> bool:
     """Roll back the latest version if it has broken a limit of its watch.
 
-    The new version equals the newest earlier version that was rolled out to all accounts. A
-    partial rollout would not do: accounts outside it would stay on the broken version.
+    The new version equals the newest earlier version that was rolled out to all accounts. A partial
+    rollout would not do: the accounts outside it could stay on the broken version.
+
     Returns whether this call added the rollback. Several workers may run this concurrently.
     """
     latest = versions.current(stores)

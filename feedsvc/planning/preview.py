@@ -174,33 +174,33 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def in_words(preview: Preview) -> list[str]:
-    """Return the preview as sentences, the most visible effect first."""
-    seconds, lists = preview.processor_seconds_per_day, preview.lists_per_read
+def in_words(shown: Preview) -> list[str]:
+    """Return a preview as sentences, the most visible effect first."""
+    seconds, lists = shown.processor_seconds_per_day, shown.lists_per_read
     push, pull, total = (
         _compared(part, amount) for part in (seconds.push, seconds.pull, seconds.total)
     )
     moved = [
         f"{whole(side.accounts)} "
         f"{'account changes' if side.accounts == 1 else 'accounts change'} to {route}"
-        for side, route in ((preview.to_pull, "pull"), (preview.to_push, "push"))
+        for side, route in ((shown.to_pull, "pull"), (shown.to_push, "push"))
         if side.accounts
     ]
     mean, p99 = _compared(lists.mean, amount), _compared(lists.p99, amount)
     sentences = [
         f"{' and '.join(moved) or 'No account changes its route'}.",
-        f"Deliveries a day: {_compared(preview.deliveries_per_day, whole)}.",
+        f"Deliveries a day: {_compared(shown.deliveries_per_day, whole)}.",
         f"Lists merged per read, on average: {mean}; at p99: {p99}.",
         f"Processor seconds a day: {total} (push {push}; pull {pull}).",
-        f"Redis memory for feeds and lists: {_compared(preview.redis_bytes, size)}.",
-        f"Upload to last follower: {_compared(preview.seconds_to_last_follower, seconds_or_ms)}.",
+        f"Redis memory for feeds and lists: {_compared(shown.redis_bytes, size)}.",
+        f"Upload to last follower: {_compared(shown.seconds_to_last_follower, seconds_or_ms)}.",
     ]
-    if preview.inputs.assumed:
+    if shown.inputs.assumed:
         sentences.append(
-            f"Too few {' and '.join(preview.inputs.assumed)} have been counted. "
+            f"Too few {' and '.join(shown.inputs.assumed)} have been counted. "
             "The figures about them rest on assumptions."
         )
-    if preview.costs.is_default:
+    if shown.costs.is_default:
         sentences.append(
             "The unit costs are documented defaults. "
             "Run python -m feedsvc threshold calibrate to measure this system."

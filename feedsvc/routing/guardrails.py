@@ -28,8 +28,8 @@ _STARTED_AT = now()
 class Guardrails:
     """The limits. None means that a limit is not set.
 
-    `max_moved_percent` is a share of a day's deliveries. Three limits are in seconds
-    from an upload:
+    `max_moved_percent` is a share of a day's deliveries. Three limits are in seconds, counted from
+    an upload:
 
     - `max_delivery_seconds` limits the predicted mean time to the last follower of the largest
       pushed account.

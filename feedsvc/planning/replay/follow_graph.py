@@ -76,19 +76,19 @@ class FollowGraph:
 
 def follow_graph_of(
     ids: Sequence[int],
-    followers: Iterable[tuple[int, Iterable[int]]],
+    follows: Iterable[tuple[int, Iterable[int]]],
     *,
     last_routes: Sequence[Route | None],
     posts: array[int],
 ) -> FollowGraph:
     """Return the graph of accounts whose ids ascend.
 
-    `followers`: pairs of a followee's id and its followers' ids, in ascending order of followees.
+    `follows`: pairs of a followee's id and its followers' ids, in ascending order of followees.
     A follow from or to an account outside `ids` is left out.
     """
     number_of = {ident: number for number, ident in enumerate(ids)}
     starts, flat = array("q", [0]), array("I")
-    for followee, follower_ids in followers:
+    for followee, follower_ids in follows:
         number = number_of.get(followee)
         if number is None:
             continue
