@@ -6,6 +6,7 @@ import pytest
 import redis
 
 from feedsvc import paging, post_ids
+from feedsvc.cache import post_bodies
 from feedsvc.errors import BadCursor, NotFound
 from feedsvc.feed import profile, reader
 from feedsvc.paging import Kind, Newer, encode
@@ -316,3 +317,34 @@ def test_a_profile_lists_one_accounts_posts_in_pages(world):
     world.block(9, 1)
     with pytest.raises(NotFound):
         profile.profile_page(world.stores, 1, 9, None, 2)
+
+
+@pytest.mark.parametrize("direction", ["down", "up"])
+def test_a_profile_page_is_full_although_posts_are_deleted_while_it_is_made(
+    world, monkeypatch, direction
+):
+    """The posts are deleted after the page has read their ids, and before it reads the posts."""
+    world.people(1, 9)
+    first = world.post(9)
+    cursor = None
+    if direction == "up":
+        cursor = profile.profile_page(world.stores, 1, 9, None, 2).prev_cursor
+    made = [world.post(9) for _ in range(8)]
+    nearest_first = made[::-1] if direction == "down" else made
+    read_bodies = post_bodies.read
+
+    def delete_then_read(stores, ids):
+        monkeypatch.undo()
+        for post in nearest_first[:2]:
+            world.delete(9, post)
+        return read_bodies(stores, ids)
+
+    monkeypatch.setattr(post_bodies, "read", delete_then_read)
+    page = profile.profile_page(world.stores, 1, 9, cursor, 3)
+    shown = [post_id(body) for body in page.items]
+    assert shown == sorted(nearest_first[2:5], reverse=True)
+    assert page.next_cursor is not None
+    if direction == "down":
+        older = profile.profile_page(world.stores, 1, 9, page.next_cursor, 5)
+        assert [post_id(body) for body in older.items] == [*made[2::-1], first]
+        assert older.next_cursor is None

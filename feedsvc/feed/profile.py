@@ -40,14 +40,31 @@ class _Profile:
     author: int
 
     def below(self, position: int, count: int) -> list[Item]:
-        return self._items(self._ids(above=0, below=position, count=count, order="newest first"))
+        """See `paging.Posts`."""
+        found: list[Item] = []
+        lowest = position
+        while True:
+            wanted = count - len(found)
+            ids = self._ids(above=0, below=lowest, count=wanted, order="newest first")
+            found += self._existing(ids)
+            if len(found) == count or len(ids) < wanted:
+                return found
+            # A post was deleted after its id had been read.
+            lowest = ids[-1]
 
     def above(self, position: int, shown: Collection[int], count: int) -> list[Item]:
-        wanted = count + len(shown)
-        ids = self._ids(above=position, below=paging.TOP, count=wanted, order="oldest first")
-        return self._items([post_id for post_id in ids if post_id not in shown][:count])
+        """See `paging.Posts`."""
+        found: list[Item] = []
+        highest, wanted = position, count + len(shown)
+        while True:
+            ids = self._ids(above=highest, below=paging.TOP, count=wanted, order="oldest first")
+            found += self._existing([post_id for post_id in ids if post_id not in shown])
+            if len(found) >= count or len(ids) < wanted:
+                return found[:count]
+            highest = ids[-1]
 
     def ids_above(self, position: int) -> list[int]:
+        """See `paging.Posts`."""
         return self._ids(above=position, below=paging.TOP, count=None, order="oldest first")
 
     def _ids(
@@ -58,6 +75,7 @@ class _Profile:
                 connection, self.author, above=above, below=below, count=count, order=order
             )
 
-    def _items(self, ids: list[int]) -> list[Item]:
+    def _existing(self, ids: list[int]) -> list[Item]:
+        """Return the posts that are not deleted."""
         found = zip(ids, post_bodies.read(self.stores, ids), strict=True)
         return [Item(post_id, body.json) for post_id, body in found if body is not None]
