@@ -135,3 +135,12 @@ def test_the_oldest_posts_are_dropped_above_the_bound():
         Body(AUTHOR, b"x" * 50),
         Body(AUTHOR, b"y"),
     ], "its bytes count once"
+
+
+def test_a_post_that_is_cached_again_is_dropped_after_the_posts_before_it():
+    near_cache = NearCache(longest_list=10, max_bytes=1_000)
+    snapshot = near_cache.reload(b"marker", 1, [])
+    body = Body(AUTHOR, b"x" * 50)
+    for number in (1, 2, 3, 4, 1, 5):
+        near_cache.store_bodies(snapshot, {number: body})
+    assert near_cache.get_bodies(snapshot, range(1, 6)) == [body, None, body, body, body]

@@ -110,7 +110,8 @@ class NearCache:
                 self._snapshot.bodies[post_id] = bodies[post_id]
                 self._bytes += len(bodies[post_id].json) + _BYTES_AROUND
             while self._bytes > self._max_bytes:
-                self._drop_body(next(iter(self._snapshot.bodies)))
+                _, body = self._snapshot.bodies.popitem(last=False)
+                self._bytes -= len(body.json) + _BYTES_AROUND
 
     def prune(self, snapshot: Snapshot, read_authors: Callable[[], frozenset[int]]) -> None:
         """Forget the authors with nothing on their list, each time the authors have doubled.

@@ -175,7 +175,7 @@ class Snapshot:
     # No list of the loads up to this one has a higher floor.
     highest_floor: int = 0
     recent: RecentPosts = _NO_POSTS
-    bodies: dict[int, Body] = field(default_factory=dict)
+    bodies: OrderedDict[int, Body] = field(default_factory=OrderedDict)
     news: Sequence[Invalidation] = ()
 
     def celebrities_among(self, authors: frozenset[int]) -> AbstractSet[int]:
