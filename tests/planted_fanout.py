@@ -31,14 +31,14 @@ FANOUT = [
                 DELIVERY,
                 "    answers = stream(\n"
                 "        stores.redis, DELIVER_SLICE,"
-                " lambda: _calls(stores, post_id, author, batch, lane)\n"
+                " lambda: _calls(stores, post_id, author, slices, lane)\n"
                 "    )\n"
                 "    reached: dict[int, str] = {}\n"
-                "    for part, answer in zip(batch, answers, strict=True):\n"
+                "    for part, answer in zip(slices, answers, strict=True):\n"
                 "        if reached.get(part.bucket, part.start) == part.start:\n"
                 "            reached[part.bucket] = answer.decode()\n",
                 "    reached: dict[int, str] = {}\n"
-                "    for part in batch:\n"
+                "    for part in slices:\n"
                 "        def one_call(): return _calls(stores, post_id, author, [part], lane)\n"
                 "        [answer] = stream(stores.redis, DELIVER_SLICE, one_call)\n"
                 "        reached[part.bucket] = answer.decode()\n"
@@ -159,7 +159,13 @@ PROMISES = [
     ),
     Planted(
         "trust a Valkey whose replication id changed",
-        (Edit(f"{LUA}/check_run.lua", "local now = run .. ' ' .. replication", "local now = run"),),
+        (
+            Edit(
+                f"{LUA}/check_run.lua",
+                "local this_run = run .. ' ' .. replication",
+                "local this_run = run",
+            ),
+        ),
         ("tests/test_older_redis.py::test_a_replica_that_lagged_is_emptied_at_its_promotion",),
     ),
 ]

@@ -1,7 +1,8 @@
 """Push a post into many home feeds, in slices.
 
-A slice is one atomic step that pushes into up to a thousand feeds and moves the cursor of the
-fan-out. The cursor shares a node with the feeds, so a slice that runs twice pushes once.
+A slice is one atomic step that pushes into up to `fanout_slice` home lists (250 by default) and
+moves the cursor of the fan-out. The cursor shares a node with the lists, so a slice that runs twice
+pushes once.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _PROGRESS_TTL_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class Lane:
-    """A part of a fan-out with a chain of its own: the followers above `start`, up to `last`.
+    """A range of follower ids, `start` < id ≤ `last`, that one chain delivers.
 
     `last` is None if the lane has all followers above its start.
     """
@@ -42,9 +43,9 @@ class Lane:
 
 @dataclass(frozen=True)
 class Slice:
-    """Up to a thousand followers of one bucket between two cursors, as decimal strings.
+    """The followers of one bucket with `start` < id ≤ `end`, as decimal strings.
 
-    `begins`: the slice is the first of a batch in its bucket.
+    `begins` is True for the first slice of a batch in the bucket. This slice counts the batch.
     """
 
     start: str
@@ -55,7 +56,7 @@ class Slice:
 
 
 class Progress(NamedTuple):
-    """How far a lane is: its cursor, and the counts that moved with the cursor."""
+    """The progress of a lane: its cursor, and the counts that the same script updates."""
 
     cursor: str
     delivered: int
@@ -67,19 +68,20 @@ WHOLE = Lane()
 
 
 def deliver(
-    stores: Stores, post_id: int, author: int, batch: Sequence[Slice], lane: Lane = WHOLE
+    stores: Stores, post_id: int, author: int, slices: Sequence[Slice], lane: Lane = WHOLE
 ) -> dict[int, str]:
-    """Push a post into the feeds of slices of a lane, in one round trip.
+    """Push a post into the home lists of the given slices, in one round trip.
 
-    Return for each bucket the cursor after this call. It is the end of the bucket's last slice. If
-    the lane was elsewhere, it is where the lane really is, and nothing was pushed in this bucket
-    from there on. The author's own feed gets the post with the first slice of its bucket.
+    Returns the cursor of each bucket after the call. Normally this is the end of the bucket's last
+    slice. If Redis has another cursor than a slice starts at, the slice is not pushed, and the
+    answer is the cursor in Redis. The caller goes on from there. The slice that starts at START in
+    the author's bucket also pushes into the author's own home list.
     """
     answers = stream(
-        stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, batch, lane)
+        stores.redis, DELIVER_SLICE, lambda: _calls(stores, post_id, author, slices, lane)
     )
     reached: dict[int, str] = {}
-    for part, answer in zip(batch, answers, strict=True):
+    for part, answer in zip(slices, answers, strict=True):
         if reached.get(part.bucket, part.start) == part.start:
             reached[part.bucket] = answer.decode()
     return reached
@@ -88,11 +90,11 @@ def deliver(
 def deliver_whole(
     stores: Stores, fanouts: Sequence[tuple[int, int, Sequence[str]]]
 ) -> dict[int, list[int]]:
-    """Push several posts, each into the feeds of all followers of its author, in one round trip.
+    """Push several posts in one round trip, each into the home lists of all its author's followers.
 
-    Each post is pushed in one atomic step for each bucket. A fan-out that has begun before stays as
-    it is. `fanouts`: post, author, followers in ascending order of length. Return the buckets that
-    each post touches.
+    Each post is pushed in one atomic step for each bucket. Skips a bucket whose cursor has already
+    left START. `fanouts` has (post, author, followers). Follower ids with fewer digits come first,
+    as `pack_prefixed` needs. Returns the buckets that each post touches.
     """
     slices: dict[int, list[Slice]] = {}
     for post_id, author, followers in fanouts:
@@ -108,9 +110,9 @@ def deliver_whole(
 
 
 def progress(stores: Stores, lanes: Sequence[tuple[int, Lane, Collection[int]]]) -> list[Progress]:
-    """Return the progress of lanes, given as post, lane and buckets, in one round trip.
+    """Return the progress of each (post, lane, buckets), in one round trip.
 
-    A lane that has no progress stands at its start.
+    If the hash of a bucket is absent, its cursor is the lane's start and its counts are 0.
     """
     trip = RoundTrip(stores.redis)
     found = [
@@ -129,7 +131,7 @@ def progress(stores: Stores, lanes: Sequence[tuple[int, Lane, Collection[int]]])
 
 
 def position(cursor: str) -> float:
-    """Return a number by which cursors compare."""
+    """Return the cursor as a number. END is infinite."""
     return math.inf if cursor == END else int(cursor)
 
 
@@ -139,10 +141,10 @@ def earliest(cursors: Iterable[str]) -> str:
 
 
 def trim_lengths(limits: Settings) -> tuple[int, int]:
-    """Return the fewest ids at which a feed is trimmed, and how many lengths there are from there.
+    """Return the range of trim lengths: the shortest, and how many lengths there are.
 
-    Each feed has a length of its own among them, so that feeds that were filled together are not
-    trimmed together.
+    A home list is trimmed at one length in this range. Its account id chooses the length, so that
+    lists that filled together are not trimmed together.
     """
     shortest = limits.feed_cap + (limits.feed_slack + 1) // 2
     return shortest, limits.feed_cap + limits.feed_slack - shortest + 1
@@ -151,7 +153,8 @@ def trim_lengths(limits: Settings) -> tuple[int, int]:
 def _sum_of_buckets(buckets: Sequence[Progress]) -> Progress:
     """Return the progress of a lane over all buckets.
 
-    A bucket counts its own batches. A fan-out of several batches has each of them in every bucket.
+    Each bucket counts every batch, so the number of batches is the maximum and not the sum. A
+    fan-out of a single batch counts 1 in each bucket that it touches.
     """
     cursors, delivered, skipped, batches = zip(*buckets, strict=True)
     return Progress(earliest(cursors), sum(delivered), sum(skipped), max(batches))
@@ -163,13 +166,13 @@ def _progress(lane: Lane, fields: dict[bytes, bytes]) -> Progress:
 
 
 def _calls(
-    stores: Stores, post_id: int, author: int, batch: Sequence[Slice], lane: Lane
+    stores: Stores, post_id: int, author: int, slices: Sequence[Slice], lane: Lane
 ) -> Iterator[Call]:
-    """Yield the packed call of the script for each slice."""
+    """Yield, for each slice, its progress key and the packed EVALSHA command."""
     keys, limits = stores.keys, stores.limits
     shortest, lengths = trim_lengths(limits)
     fixed = (post_id, limits.feed_cap, shortest, lengths, fresh_token())
-    for part in batch:
+    for part in slices:
         own = part.start == START and part.bucket == keys.bucket(author)
         first = [
             keys.fanout(post_id, part.bucket, lane.number),
@@ -196,13 +199,8 @@ def _calls(
         )
 
 
-# The client library packs each argument by itself, 0.18 µs for each. A slice has hundreds of keys
-# that differ only in an id. All ids of one length are packed in one join here, 0.012 µs for each
-# (docs/performance.md).
-
-
 def pack(count: int, *parts: str) -> bytes:
-    """Pack a command of `count` arguments (RESP: an array of bulk strings); `parts` are packed."""
+    """Return one RESP command of `count` arguments. `parts` are packed already."""
     return "".join((f"*{count}\r\n", *parts)).encode()
 
 
@@ -212,7 +210,12 @@ def pack_arguments(*values: Any) -> str:
 
 
 def pack_prefixed(prefix: str, suffixes: Sequence[str]) -> str:
-    """Pack the ASCII arguments `prefix` + suffix; the suffixes are in ascending order of length."""
+    """Pack the ASCII arguments `prefix` + suffix. Shorter suffixes have to come first.
+
+    Packs all suffixes of one length in one join, at 0.012 µs an argument. The client library packs
+    each argument alone, at 0.18 µs (docs/performance.md). A slice has hundreds of keys that differ
+    only in an id.
+    """
     runs = []
     first = 0
     while first < len(suffixes):

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# String: a message that asks for the next micro-batch is on its way.
-# Written by an upload of a small account, deleted when the micro-batch begins; expires after 2 s.
+# String: the request flag of micro-batches. While it is set, a message for the next micro-batch is
+# in the queue, so an upload sends no other. Written by an upload of a small account, deleted when
+# the micro-batch begins. Expires after 2 s, in case the message was lost.
 SMALL_FANOUTS = "small-fanouts"
 
 # Sorted set: authors with anything on their celebrity list, by the number of their latest put; then

@@ -1,9 +1,10 @@
--- A part, put in front of the scripts that write a numbered sorted set.
--- KEYS      none of its own: begin_set(key, marker) takes the key
--- ARGV      none of its own
--- Returns   nothing; the set exists: 'puts' has the latest number as its score, the marker 'inf'
--- Invariant numbers only grow, even after the set was lost, because a new set counts from the
---           clock; no marker is used twice
+-- Library: concatenated before the scripts that write a numbered sorted set. Defines
+-- begin_set(key, marker).
+-- KEYS      none: the calling script passes the key
+-- ARGV      none: the calling script passes a fresh marker
+-- Returns   nothing. After the call the set exists. The member 'puts' has the latest number as its
+--           score. The member that is the marker has the score 'inf'.
+-- Invariant numbers only grow, even after the set was lost, because a new set counts from the clock
 local function begin_set(key, marker)
   if redis.call('EXISTS', key) == 0 then
     local time = redis.call('TIME')

@@ -1,12 +1,12 @@
 -- KEYS[1]   list of ids, the latest push first, with its marker as last element
--- ARGV[1]   the building marker under which the builder read SQL
--- ARGV[2]   the floor of the ids below: every id above it that belongs on the list is among them,
---           or was pushed since
+-- ARGV[1]   the building marker that the list had before the builder read SQL
+-- ARGV[2]   the floor of ARGV[5..]: every id above the floor that belongs on the list is in
+--           ARGV[5..] or was pushed since
 -- ARGV[3]   cap: how many ids the list may have
 -- ARGV[4]   seconds until the list expires
 -- ARGV[5..] the ids that SQL has, highest first; they go behind the ids that were pushed meanwhile
 -- Returns   1 if the list is valid now, 0 if it has another marker
--- Invariant an id that finds no room is at or below the floor
+-- Invariant if the cap leaves ids out, the floor is at least the highest id left out
 if redis.call('LINDEX', KEYS[1], -1) ~= ARGV[1] then
   return 0
 end

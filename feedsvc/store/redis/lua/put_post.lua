@@ -4,7 +4,8 @@
 -- ARGV[3]   the number of ids above which the list is trimmed
 -- ARGV[4]   a fresh token
 -- ARGV[5]   seconds until the list expires
--- Returns   the building marker if the caller has to build the list; nil if the list is valid
+-- Returns   the building marker if the list is not valid, and the caller then builds the list; nil
+--           if the list is valid
 -- Invariant a list that was absent says nothing about other posts of the author, so it begins as a
 --           list that is being built
 if redis.call('LPUSHX', KEYS[1], ARGV[1]) == 0 then

@@ -1,6 +1,6 @@
 -- KEYS[1]   sorted set celebrities
 -- ARGV[1]   the author
--- ARGV[2]   the number that the author had before its list was found empty
+-- ARGV[2]   the author's number, read before the caller checked that the list is empty
 -- Returns   1 if the author was removed, 0 if it was put again since, or is not in the set
 -- Invariant a put writes the list first and the set second: if the number has not changed, the
 --           list is still empty

@@ -1,5 +1,5 @@
 -- KEYS[1]   string: a leased view
--- ARGV[1]   the lease under which the builder read SQL
+-- ARGV[1]   the lease that the view had before the builder read SQL
 -- ARGV[2]   the value to store
 -- ARGV[3]   seconds until the view expires
 -- Returns   1 if the value was stored, 0 if the view has no lease or another one

@@ -1,8 +1,9 @@
 -- KEYS[1]   list celebrity-posts:<author>
 -- ARGV[1]   the id of the post
--- Returns   1 if nothing is left on the list and nothing is below its floor, otherwise 0
--- Invariant a builder may have read SQL before the post was done, and would put the post back: so
---           a list that is being built is deleted
+-- Returns   1 if the author has no listed post any more (the list is empty and its floor is 0),
+--           otherwise 0
+-- Invariant a list that is being built is deleted. Its builder may have read SQL before the post
+--           was pushed or deleted there, and would store the post again.
 local marker = redis.call('LINDEX', KEYS[1], -1)
 if not marker then
   return 0

@@ -1,10 +1,10 @@
--- A part, put in front of the scripts that push.
--- KEYS      none of its own: trim(key, cap, token) takes the key
--- ARGV      none of its own
--- Returns   nothing; the list keeps its first `cap` ids
--- Invariant every id that is cut is at or below the floor, which is raised in the same step. The
---           token changes: the builder of a list, who may not have read the ids that are cut, has
---           to start again, and the tail hint of a valid list is gone
+-- Library: concatenated before the scripts that push. Defines trim(key, cap, token).
+-- KEYS      none: the calling script passes the key
+-- ARGV      none: the calling script passes the cap and a fresh token
+-- Returns   nothing. After the call the list has its first `cap` ids.
+-- Invariant the floor of a valid list rises to the highest id cut, if that is above it. The token
+--           changes, so (1) a builder has to start again, because it may lack the ids cut, and (2)
+--           the tail hint is removed.
 local function trim(key, cap, token)
   local cut = redis.call('LRANGE', key, cap, -1)
   local marker = table.remove(cut)
@@ -12,8 +12,8 @@ local function trim(key, cap, token)
   if string.sub(marker, 1, 1) == 'b' then
     marker = 'b' .. token
   else
-    -- Decimal ids of one length compare as text. Comparing them as numbers would cost more than the
-    -- push (docs/performance.md).
+    -- Decimal ids of one length compare as text. A delivery takes 1.97 microseconds. It took 2.22
+    -- with ids compared as numbers and without local variables (docs/performance.md).
     local floor = string.match(marker, '%d+')
     local digits = #floor
     for _, id in ipairs(cut) do
