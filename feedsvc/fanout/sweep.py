@@ -126,7 +126,10 @@ def _send_again(stores: Stores, enqueue: Enqueue, row: Row[*tuple[Any, ...]]) ->
 
 
 def _take_off(stores: Stores) -> int:
-    """Take each pushed post that is due off its celebrity list. Returns the number of posts."""
+    """Take posts off their celebrity lists, `done.TAKE_OFF_AFTER` after the end of their fan-out.
+
+    Returns the number of posts.
+    """
     count = 0
     while finished := _due(stores, _FINISHED, _ROWS):
         celebrity_lists.take_off(stores, {row.post_id: row.author_id for row in finished})

@@ -13,7 +13,7 @@
 -- ARGV[10]  seconds until the hash expires
 -- ARGV[11]  the start of the lane: the cursor if the hash is absent
 -- Returns   the cursor after this call: ARGV[2] if this slice was delivered, otherwise the cursor
---           in KEYS[1]: then nothing was changed
+--           in KEYS[1], and nothing was changed
 -- Invariant the cursor moves in the step that pushes, so a slice is delivered once, however often
 --           it is run
 local call, byte, keys = redis.call, string.byte, KEYS
