@@ -2,12 +2,14 @@
 
 A cursor holds the kind of its list, a direction and a position. A cursor that walks a list of posts
 upwards also holds the ids above the position that were already shown. A cursor holds no secret and
-survives restarts. Its checksum detects a damaged or mistyped cursor, its kind one of another list.
+survives restarts. Its checksum detects a damaged or mistyped cursor. Its kind detects a cursor of
+another list.
 
 A walk goes through a list of posts page by page, downwards and back up. Downwards, a cursor is the
-last id shown. Upwards, one id is not enough: transactions do not commit in id order, so a post may
-appear below a post that was already shown. No post can appear at or below the watermark any more.
-So an upward cursor stands at or below the watermark, and has the ids above it that were shown.
+last id shown. Upwards, one id is not enough. Transactions do not commit in id order, so a post may
+become visible below a post that was already shown. No new post can become visible at or below the
+watermark. So an upward cursor stands at or below the watermark, and lists the shown ids above its
+position.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ _VERSION = 1
 _CHECKSUM_BYTES = 4
 _MAX_LENGTH = 8_192
 
-# An upward cursor has at most this many shown ids. With more, the next page repeats some posts of
-# the last seconds, and misses none.
+# An upward cursor lists at most 1,000 shown ids. If more were shown, the next page repeats some
+# posts of the last seconds. It misses none.
 _MAX_SHOWN = 1_000
 
 
@@ -103,7 +105,10 @@ class Posts(Protocol):
         """Return the lowest `count` visible posts above a position, not in `shown`, ascending."""
 
     def ids_above(self, position: int) -> list[int]:
-        """Return all ids above a position, visible or not."""
+        """Return all ids above a position, visible or not.
+
+        To find out which posts are visible, every post would have to be read.
+        """
 
 
 def start(kind: Kind, cursor: str | None) -> Cursor:
@@ -112,7 +117,10 @@ def start(kind: Kind, cursor: str | None) -> Cursor:
 
 
 def page(posts: Posts, kind: Kind, at: Cursor, limit: int, watermark: int) -> Page[bytes]:
-    """Return one page of posts. No post can appear at or below the watermark any more."""
+    """Return one page of posts.
+
+    `watermark`: the id at and below which no new post can become visible.
+    """
     if isinstance(at, Newer):
         return _page_up(posts, kind, Newer(min(at.position, TOP), at.shown), limit, watermark)
     return _page_down(posts, kind, at, limit, watermark)
@@ -137,10 +145,11 @@ def decode(kind: Kind, text: str) -> Cursor:
     raw = _from_base64(text)
     checksum, body = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
     if _checksum(body) != checksum or body[:1] != bytes([_VERSION]):
-        raise BadCursor("it is damaged or cut short")
+        raise BadCursor("it is damaged, or of another version")
     if body[1:2] != bytes([kind]):
         raise BadCursor("it belongs to another list")
     direction, *steps = _numbers(body[2:]) or [0]
+    # An absent position is read as one that is out of range.
     position, *shown = accumulate(steps or [MAX_ID + 2])
     lowest, highest = (1, MAX_ID + 1) if direction == 0 else (0, MAX_ID)
     if position < lowest or max(position, *shown, 0) > highest:
@@ -161,7 +170,8 @@ def _page_down(posts: Posts, kind: Kind, at: Older, limit: int, watermark: int) 
 def _page_up(posts: Posts, kind: Kind, at: Newer, limit: int, watermark: int) -> Page[bytes]:
     young = posts.ids_above(max(at.position, watermark))
     items = posts.above(at.position, set(at.shown), limit)[::-1]
-    # There may be more above a full page, and no post beyond the page counts as shown.
+    # Above a full page, posts may be left that are not shown yet, so the cursor stops at the page's
+    # top. Otherwise everything up to the highest shown id is shown.
     top = (
         items[0].id
         if len(items) == limit
@@ -183,7 +193,8 @@ def _shown(
 ) -> tuple[int, ...]:
     """Return the ids above a position that count as shown.
 
-    `young` was read before the page. A post that commits after that counts only if the page has it.
+    `young`: the ids above the watermark, read before the page. A post that commits later counts as
+    shown only if it is on the page.
     """
     ids = {*(post_id for post_id in young if post_id <= top), *(item.id for item in items), *shown}
     return tuple(sorted(post_id for post_id in ids if post_id > position)[:_MAX_SHOWN])

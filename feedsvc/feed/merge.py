@@ -17,18 +17,22 @@ if TYPE_CHECKING:
 
     from feedsvc.store.near_cache.snapshot import CachedList, RecentPosts
 
-# How many recent posts may be scanned for each cached list. Beyond that, reading the lists is
-# cheaper.
+# Scan at most 8 recent posts for each cached list. Beyond that, reading the lists should cost less
+# (an estimate, not a measurement).
 _SCAN_PER_LIST = 8
 
 
 @dataclass(frozen=True)
 class Merged:
-    """The posts above the horizon in all sources. Hundreds of lists are never merged whole.
+    """The posts above the horizon in all sources.
 
-    `cached`: copies of celebrity lists. `recent` has all their posts above its floor, and posts of
-    other lists, so `authors` says which of them count. `others`: the other sources, ascending,
-    perhaps with repeats.
+    A first page usually scans `recent` only. If the scan finds too few posts, the lists are read,
+    but only the lists that can have a post of the page.
+
+    `cached`: copies of celebrity lists.
+    `recent`: all posts of `cached` above `recent.floor`, mixed with posts of other authors.
+    `authors`: the authors whose posts count.
+    `others`: the other sources, ascending, perhaps with repeats.
     """
 
     cached: Sequence[CachedList]
@@ -39,6 +43,7 @@ class Merged:
 
     def below(self, position: int, count: int) -> list[int]:
         """Return the highest `count` ids below a position, descending."""
+        # An empty list: nothing is cached. None: the scan found too few posts, so read the lists.
         recent: list[int] | None = []
         if self.cached:
             max_scan = _SCAN_PER_LIST * len(self.cached)
@@ -66,11 +71,14 @@ class Merged:
         return sorted(found)[:count]
 
     def _in_lists(self, position: int, count: int, lowest: int) -> tuple[set[int], int]:
-        """Return candidates for the highest `count` ids, and a lower bound of them."""
+        """Return ids that include the highest `count` ids of the cached lists.
+
+        Also return an id. None of these highest `count` ids is below it.
+        """
         tops = [_top_below(each, position) for each in self.cached]
         if len(tops) > count:
-            # No two lists share a post. So `count` posts are at or above this top, and a list whose
-            # top is lower has none of the first `count`.
+            # No two lists share a post, so at least `count` posts are at or above the `count`-th
+            # highest top. A list with a lower top has none of the highest `count` ids.
             lowest = max(lowest, sorted(tops)[-count])
         found: set[int] = set()
         for each, top in zip(self.cached, tops, strict=True):
@@ -94,7 +102,7 @@ def _between(ids: Sequence[int], lowest: int, position: int, count: int) -> set[
 
 
 def _distinct(ids: Sequence[int], start: int, end: int, count: int, *, from_end: bool) -> set[int]:
-    """Return `count` distinct ids of a part of a list, from its end or its start.
+    """Return at least `count` distinct ids from one end of `ids[start:end]`, or all of them.
 
     A home list may have an id twice.
     """

@@ -4,8 +4,8 @@ The order matters for a post that is just being moved. The fan-out puts the post
 before it takes the post off the celebrity list. So a read that misses the post on the celebrity
 list finds it in the home list, which is read later.
 
-A warm first page is one round trip without SQL. It is one more for posts that this process has not
-shown before.
+A first page takes one round trip and no SQL if the near cache has its celebrity lists and posts.
+Posts that the near cache lacks take a second round trip.
 """
 
 from __future__ import annotations
@@ -47,18 +47,20 @@ def home_page(stores: Stores, viewer: int, cursor: str | None, limit: int) -> Pa
     at = paging.start(Kind.FEED, cursor)
     feed = read_feed(stores, viewer, is_served=True, from_head=_may_fit_into_head(at, limit))
     page = paging.page(feed, Kind.FEED, at, limit, watermark)
-    stores.usage.note(time.perf_counter() - began, feed.lists)
+    stores.usage.note(time.perf_counter() - began, feed.merged_lists)
     return page
 
 
 @dataclass
 class Feed:
-    """A viewer's feed at one moment: lists above their horizon, and SQL for posts below it.
+    """A viewer's feed: lists answer above the horizon, SQL at and below it.
 
-    `cached` and `fetched` are the celebrity lists: from the near cache, and from Redis in this
-    read. If only the head of the home list was read, the feed reads the whole list as soon as a
-    page needs ids below the head. The celebrity lists were read before, so the order of reading
-    stays right.
+    `cached` holds the celebrity lists from the near cache. `fetched` holds the celebrity lists that
+    this read got from Redis or built from SQL.
+
+    If only the head of the home list was read, the feed reads the whole list as soon as a page
+    needs ids below the head. This second read also comes after the celebrity lists, so it cannot
+    miss a post that is being moved.
     """
 
     stores: Stores
@@ -79,8 +81,8 @@ class Feed:
         return self.merged.horizon
 
     @property
-    def lists(self) -> int:
-        """The number of celebrity lists that were merged."""
+    def merged_lists(self) -> int:
+        """The number of celebrity lists in this feed."""
         return len(self.cached) + len(self.fetched)
 
     def below(self, position: int, count: int) -> list[Item]:
@@ -92,8 +94,8 @@ class Feed:
             found += self._visible(ids)
             if len(found) >= count or not ids:
                 return found[:count]
-            # Some posts were hidden. Doubling the number of tried posts takes few steps, even if
-            # nearly all posts are hidden.
+            # Hidden posts left the page short. Each pass asks for at least as many ids as all
+            # passes before it, so few passes suffice even if nearly all posts are hidden.
             tried += len(ids)
             lowest, wanted = ids[-1], max(count - len(found), tried)
 
@@ -131,7 +133,10 @@ class Feed:
         return ids + self.merged.above(position, None if count is None else count - len(ids))
 
     def _read_beyond_head(self) -> bool:
-        """Read the whole home list if that may lower the horizon. Return whether it was read."""
+        """Read the whole home list if only its head was read and sets the horizon.
+
+        Return whether the list was read.
+        """
         if self.home.is_whole or self.horizon > self.home.floor:
             return False
         self.home = home_lists.read_whole(self.stores, self.viewer)
@@ -158,8 +163,9 @@ class Feed:
 
     def _merge(self) -> None:
         snapshot, home = self.snapshot, self.home
-        # The news are merged too: a cached list lacks them if another thread has started the near
-        # cache again meanwhile.
+        # Merge the posts that this read learned from the log. If another thread has restarted the
+        # near cache meanwhile, the dictionaries of this snapshot are not updated any more, so its
+        # cached lists lack these posts.
         news = sorted(entry.post_id for entry in snapshot.news if entry.author in self.authors)
         floors = map(_FLOOR, self.cached) if home.floor < snapshot.highest_floor else ()
         fetched_floor = max(map(_FLOOR, self.fetched), default=0)
@@ -173,8 +179,8 @@ def read_feed(
 ) -> Feed:
     """Return the viewer's feed as it is now. Raises `NotFound` for an unknown viewer.
 
-    `is_served`: a page is made of it, so the read is counted and the home list expires later.
-    `from_head`: begin with the head of the home list.
+    `is_served`: count the read, and renew the expiry of the home list.
+    `from_head`: read only the head of the home list if the head is enough.
     """
     key = stores.keys.homefeed(viewer)
     ask_home: AskHome = partial(lists.ask_head if from_head else lists.ask_home, key=key)
@@ -191,6 +197,8 @@ def read_feed(
     trip.run()
 
     authors, snapshot, home = visible.value, learnt.value, home_answer.value
+    # The home list counts only if it was read after the relations and the log. A follow deletes
+    # relations and home list together: an older list would lack the posts of a new followee.
     is_home_last = authors is not None and snapshot is not None
     if authors is None:
         authors = relations.visible_authors(stores, viewer)
@@ -207,15 +215,21 @@ def read_feed(
 
 
 def _may_fit_into_head(at: Cursor, limit: int) -> bool:
-    """Return whether the page is a first page, or the posts that came after one."""
-    is_near_top = isinstance(at, Newer) or at.position >= paging.TOP
-    return limit <= lists.HEAD_PAGE and is_near_top
+    """Return whether the head may be enough.
+
+    It may be enough for a first page or a poll of newer posts, of at most `HEAD_PAGE` posts.
+    """
+    is_first_page_or_poll = isinstance(at, Newer) or at.position >= paging.TOP
+    return limit <= lists.HEAD_PAGE and is_first_page_or_poll
 
 
 def _cached_lists(
     snapshot: Snapshot, authors: frozenset[int]
 ) -> tuple[list[CachedList], list[int]]:
-    """Return the cached lists of the celebrities among the authors, and celebrities without one."""
+    """Return the cached lists of the celebrities among the authors, and the other celebrities.
+
+    The lists of the other celebrities are not cached.
+    """
     followed = snapshot.celebrities_among(authors)
     found = snapshot.lists_of(followed)
     if all(found):  # the usual case comes first, because there may be hundreds of lists
@@ -229,8 +243,8 @@ def _fetch_lists(
 ) -> tuple[list[CachedList], HomeList | None]:
     """Fetch celebrity lists and cache them, and read the home list after them.
 
-    The home list is None if it is absent, or if a celebrity list had to be built from SQL: then the
-    caller has to read the home list again, after this.
+    The home list is None if the caller has to read the home list again. The list is absent or being
+    built, or its head is not enough, or a celebrity list was built from SQL after it was read.
     """
     trip = RoundTrip(stores.redis)
     numbers = {author: celebrities.ask_number(trip, author) for author in authors}
