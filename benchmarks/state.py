@@ -69,7 +69,7 @@ class State:
         history.pull(stores, promote_at)
         self._warm(set(viewers))
         merging = self._with_near_cache(promote_at, usage)
-        blind = stores.without_near_cache()
+        blind = stores.with_empty_near_cache()
         blind.near_cache.reload(*invalidation_log.position(blind.redis), ())
         freeze_memory()
         return self._with(merging), self._with(blind)
@@ -87,7 +87,7 @@ class State:
 
     def _with_near_cache(self, promote_at: int, usage: UsageCounter) -> Stores:
         """Return stores whose near cache has all celebrity lists."""
-        stores = replace(self.bench.stores.without_near_cache(), usage=usage)
+        stores = replace(self.bench.stores.with_empty_near_cache(), usage=usage)
         pulled = {
             author: posts
             for author, posts in self.posts.items()

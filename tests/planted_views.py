@@ -272,7 +272,7 @@ READING = [
         (
             Edit(
                 "feedsvc/cache/post_bodies.py",
-                "        invalidation_log.add_changed_posts(stores.redis, post_ids)\n",
+                "        invalidation_log.add_changed_posts(stores.redis, ids)\n",
                 "",
             ),
         ),

@@ -73,7 +73,7 @@ def test_a_lost_celebrity_list_is_not_an_empty_list(world, is_new):
     world.post(9)
     world.post(9)
     if is_new:
-        world.stores = world.stores.without_near_cache()
+        world.stores = world.stores.with_empty_near_cache()
     world.stores.redis.delete(keys.celebrity_posts(9))
     assert world.is_exact(1, 9)
 

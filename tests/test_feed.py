@@ -170,7 +170,7 @@ def test_a_rebuild_keeps_posts_that_are_pushed_meanwhile(world, monkeypatch):
 
     monkeypatch.setattr(feed_queries, "pushed", meanwhile)
     reader.home_page(world.stores, 1, None, 10)
-    world.stores = world.stores.without_near_cache()  # a process that has learnt of neither post
+    world.stores = world.stores.with_empty_near_cache()  # a process that has learnt of neither post
     assert world.is_exact(1)
 
 

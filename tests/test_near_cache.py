@@ -288,7 +288,7 @@ def test_a_list_that_is_cached_in_the_middle_of_a_put_lacks_no_post(
     world.add_followers(9, [1])
     world.post(9)
     assert world.is_exact(1)
-    world.stores = world.stores.without_near_cache()
+    world.stores = world.stores.with_empty_near_cache()
 
     class SlowPut(RoundTrip):
         """Runs each stage by itself, and fills a new near cache before one of the stages."""

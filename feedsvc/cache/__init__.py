@@ -1,4 +1,5 @@
-"""Each view of SQL in Redis: how a reader finds it, how SQL fills it, and how a change drops it.
+"""Read each view in Redis, and fill it from SQL.
 
+`outbox.py` drops relations and home lists after a change. This folder drops the other views.
 May touch the stores, and nothing above them.
 """

@@ -1,4 +1,6 @@
-"""`celebrity-posts:<author>` and `celebrities`: every post that is not in all home feeds (yet).
+"""`celebrity-posts:<author>` and `celebrities`: the posts that are not in every home list.
+
+Pulled posts stay on a celebrity list. Pushed posts stay there until their take-off.
 
 An upload puts its post here after its commit and before it answers. From then on every follower's
 read finds the post.
@@ -33,10 +35,11 @@ _LISTED = select(Post.id, Post.author_id).where(
 
 
 def put(stores: Stores, author: int, post_id: int) -> None:
-    """Put a post on its author's list, and the author into `celebrities`, in one round trip.
+    """Put a post on its author's list, put the author into `celebrities`, and log the put.
 
     A reader may have asked for the id before the post existed, and have cached that there is no
-    such post. So the cached bytes are dropped first. A list that was absent is built from SQL.
+    such post. So the view `post:<id>` is deleted first. One round trip does all this. A list that
+    is absent or being built is then built from SQL.
     """
     trip = RoundTrip(stores.redis)
     trip.ask("DEL", keys.post(post_id))
@@ -58,7 +61,7 @@ def put_author(redis: Redis, author: int, post_id: int = invalidation_log.WHOLE_
 
 
 def put_listed(stores: Stores, post_ids: Sequence[int]) -> None:
-    """Put posts on their lists again, except posts that SQL does not have there."""
+    """Put back the posts that SQL still has on a celebrity list."""
     with stores.sql.reading() as connection:
         listed = connection.execute(_LISTED, {"posts": post_ids}).all()
     for row in listed:
@@ -71,25 +74,35 @@ def take_off(stores: Stores, posts: Mapping[int, int]) -> None:
     Authors with nothing left on their list leave `celebrities`.
     """
     celebrities.take_off(stores.redis, posts)
-    # Another process may have put a post back meanwhile, or have declared its fan-out unfinished.
+    # SQL decides which posts are on a list. Put back each of these posts that SQL lists after all.
     put_listed(stores, list(posts))
 
 
 def rebuild(stores: Stores, author: int) -> FloorList:
-    """Return the author's list as SQL has it now. Store it unless something changed meanwhile."""
+    """Return the author's list as SQL has it now, and store it.
+
+    Do not store it if the list's marker has changed meanwhile: after a deletion, an expiry or a
+    trim.
+    """
     key = keys.celebrity_posts(author)
     return lists.build(stores.redis, key, stores.limits, lambda: _read_sql(stores, author))
 
 
 def renew(stores: Stores, author: int) -> None:
-    """Delete the author's list and build it again. An author with posts on it is a celebrity."""
+    """Delete the author's list and build it again.
+
+    If it has posts, put the author into `celebrities` and log that the whole list changed.
+    """
     stores.redis.delete(keys.celebrity_posts(author))
     if rebuild(stores, author).ids:
         put_author(stores.redis, author)
 
 
 def reload(stores: Stores) -> Snapshot:
-    """Start the near cache of this process again."""
+    """Restart the near cache of this process. Return the new snapshot.
+
+    The position in the log is read before the authors, so no later put is missed.
+    """
     marker, number = invalidation_log.position(stores.redis)
     return stores.near_cache.reload(marker, number, read_authors(stores))
 
@@ -117,7 +130,7 @@ def _read_sql(stores: Stores, author: int) -> FloorList:
 
 
 def _add_post(trip: RoundTrip, author: int, post_id: int, limits: Settings) -> Answer[bytes | None]:
-    """Put a post at the head of its author's list, in a round trip. `_add_author` has to follow.
+    """Queue a push to the author's list. Queue `_add_author` in a later stage.
 
     The answer is None if the list is valid. Otherwise it is the marker under which the caller has
     to build the list.
@@ -127,7 +140,10 @@ def _add_post(trip: RoundTrip, author: int, post_id: int, limits: Settings) -> A
 
 
 def _add_author(trip: RoundTrip, author: int, post_id: int) -> None:
-    """Add the commands of `put_author` to a round trip, in the order that near caches rely on."""
+    """Queue the commands of `put_author`, in the order that near caches rely on.
+
+    The caller has begun a stage after the one that writes the list.
+    """
     trip.script(PUT_AUTHOR, [keys.CELEBRITIES], author, celebrities.BUILDING + fresh_token())
     trip.then()
     invalidation_log.add(trip, author, post_id)

@@ -1,4 +1,8 @@
-"""The SQL queries of feeds. They fill home lists, and answer below the horizon."""
+"""Select post ids for feeds.
+
+The queries fill home lists, celebrity lists and `celebrities`. They answer profiles, the audit, and
+pages at and below the horizon.
+"""
 
 from __future__ import annotations
 
@@ -34,20 +38,20 @@ Order = Literal["newest first", "oldest first"]
 
 _Newest = aliased(Post, name="newest")
 
-# How many posts of each author a pass reads to find a bound. One is enough where all authors post
-# alike, 32 where a few authors post nearly everything. A pass asks every author. It pays where it
-# reads an eighth of the posts that the last pass would read. After two passes the last one reads
-# little.
+# Before the final read, `_of_authors` makes up to two passes to find a bound. A pass reads 1, 4 or
+# 32 posts of each author. One is enough if all authors post alike. 32 help if a few authors post
+# nearly everything. A pass has a cost too, because it asks every author. So a pass is skipped
+# unless it reads less than an eighth of `count` posts of each author (docs/decisions/0010).
 _PASSES = (1, 4, 32)
 _WORTH = 8
-# For each post of a page, this many posts of any author are scanned first. Asking authors one by
-# one takes ten times as long.
+# First scan 64 posts of any author for each wanted post. If they suffice, a page of 20 takes 2.3 ms
+# instead of 7.3 ms (docs/decisions/0010).
 _NEARBY = 64
 
 _VIEWER, _AUTHOR = bindparam("viewer", type_=BigInteger), bindparam("author", type_=BigInteger)
 _ABOVE, _BELOW = bindparam("above", type_=BigInteger), bindparam("below", type_=BigInteger)
-_COUNT, _BEFORE_THE_LAST, _SCANNED = (
-    bindparam(name, type_=BigInteger) for name in ("count", "before_the_last", "scanned")
+_COUNT, _OFFSET, _SCANNED = (
+    bindparam(name, type_=BigInteger) for name in ("count", "offset", "scanned")
 )
 
 _LISTED = (
@@ -62,7 +66,7 @@ _LISTED_AUTHORS = (
 
 
 class _Form(NamedTuple):
-    """The properties that the text of a statement depends on.
+    """The properties on which the SQL text of a statement depends.
 
     A statement is built once for each form, because building takes longer than running it.
     """
@@ -93,7 +97,8 @@ def delivered(
 ) -> list[int]:
     """Return the posts strictly between two ids that were pushed to the viewer's feed.
 
-    Only posts that were pushed to every feed count. So the viewer's home list must have them.
+    Unlike `pushed`, select only posts whose fan-out is done. The viewer's home list must have each
+    of them.
     """
     query = _delivered(_Form.of(stores, None, "newest first"))
     return list(connection.scalars(query, {"viewer": viewer, "above": above, "below": below}))
@@ -140,7 +145,7 @@ def _limits(count: int | None) -> dict[str, int]:
     """Return the parameters of a statement that is limited."""
     if count is None:
         return {}
-    return {"count": count, "before_the_last": count - 1, "scanned": _NEARBY * count}
+    return {"count": count, "offset": count - 1, "scanned": _NEARBY * count}
 
 
 @cache
@@ -168,7 +173,10 @@ def _seen(form: _Form) -> Select[int]:
 
 @cache
 def _nearby(order: Order) -> Select[int]:
-    """Select the first `count` posts that the viewer sees, if the scanned posts have that many."""
+    """Select up to `count` posts that the viewer sees from the nearest posts of any author.
+
+    If they are fewer than `count`, the caller runs `_seen`.
+    """
     inside = select(Post.id, Post.author_id, Post.deleted_at).where(
         Post.id > _ABOVE, Post.id < _BELOW
     )
@@ -215,10 +223,11 @@ def _of_authors(
 ) -> Select[int]:
     """Select the first `count` wanted posts of all authors.
 
-    The `count`-th of some of the posts is a bound: no later post is among the first `count`. So a
-    pass reads a few posts of each author. The next pass reads more of each, up to that bound. The
-    last one reads all posts up to the bound of the pass before. Together they read little more than
-    `count` posts, not `count` posts of each author. It is one statement, so it sees one moment.
+    Take any subset of the wanted posts, in order. Its `count`-th post is a bound: no post beyond it
+    is in the result. So a pass reads a few posts of each author and gets a bound. The next pass
+    reads more posts of each author, up to that bound, and gets a nearer bound. The final read takes
+    all posts up to the last bound. Together they read little more than `count` posts, not `count`
+    posts of each author. They are one statement, so they see one moment.
     """
     bound, count = None, _COUNT if form.is_limited else None
     for few in form.passes:
@@ -226,7 +235,7 @@ def _of_authors(
         bound = (
             select(some.c.id)
             .order_by(_by_id(some.c, form.order))
-            .offset(_BEFORE_THE_LAST)
+            .offset(_OFFSET)
             .limit(1)
             .scalar_subquery()
         )
@@ -256,7 +265,8 @@ def _some_of_each(
         of_one = of_one.where(is_within)
     of_one = of_one.order_by(_by_id(_Newest, form.order))
     if form.is_sqlite:
-        # SQLite has no LATERAL. PostgreSQL would run this form once for every post in the table.
+        # SQLite has no LATERAL, so it uses IN. PostgreSQL would run the subquery of this IN once
+        # for each post of the table.
         return (
             select(Post.id).select_from(authors).join(Post, Post.id.in_(of_one.correlate(authors)))
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def read_whole(stores: Stores, viewer: int) -> HomeList:
     """Return the whole home list, and rebuild it if it is absent.
 
-    Store a tail hint, so that the next first page can do with the head.
+    Store a tail hint, so that the next first page needs only the head.
     """
     key = stores.keys.homefeed(viewer)
     raw = cast("list[bytes]", stores.redis.lrange(key, 0, -1))
@@ -28,7 +28,11 @@ def read_whole(stores: Stores, viewer: int) -> HomeList:
 
 
 def rebuild(stores: Stores, viewer: int) -> FloorList:
-    """Return the home list as SQL has it now, and store it unless something changed meanwhile."""
+    """Return the home list as SQL has it now, and store it.
+
+    Do not store it if the list's marker has changed meanwhile: after a deletion, an expiry or a
+    trim.
+    """
     cap = stores.limits.feed_cap
 
     def read_sql() -> FloorList:

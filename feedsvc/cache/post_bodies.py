@@ -1,4 +1,6 @@
-"""`post:<id>`: the author and the JSON of a post, serialised once. A page is a join of such bytes.
+"""`post:<id>`: the author and the JSON of a post, serialised once.
+
+A page concatenates these JSON texts.
 
 A deleted post is stored as gone, so a feed that still has its id costs no SQL.
 """
@@ -55,20 +57,20 @@ _ROWS = select(*_COLUMNS).where(
 )
 
 
-def read(stores: Stores, post_ids: Sequence[int]) -> list[Body | None]:
+def read(stores: Stores, ids: Sequence[int]) -> list[Body | None]:
     """Return posts in the order of their ids; None for a post that is deleted or never was.
 
-    If Redis has all of them, this is one round trip.
+    Takes one round trip if Redis has all posts, otherwise up to three and one SQL query.
     """
-    if not post_ids:
+    if not ids:
         return []
-    names = [keys.post(post_id) for post_id in post_ids]
+    names = [keys.post(post_id) for post_id in ids]
     values = dict(enumerate(map(leases.valid, read_strings(stores.redis, names))))
     missing = [index for index, value in values.items() if value is None]
     if missing:
 
         def build(unbuilt: list[int]) -> list[bytes]:
-            return _read_sql(stores, [post_ids[missing[index]] for index in unbuilt])
+            return _read_sql(stores, [ids[missing[index]] for index in unbuilt])
 
         absent = [names[index] for index in missing]
         built = leases.read_or_build(stores.redis, absent, build, _TTL_SECONDS)
@@ -76,42 +78,42 @@ def read(stores: Stores, post_ids: Sequence[int]) -> list[Body | None]:
     return [_unpack(value) for value in values.values() if value is not None]
 
 
-def read_as_of(stores: Stores, snapshot: Snapshot, post_ids: Sequence[int]) -> list[Body | None]:
+def read_as_of(stores: Stores, snapshot: Snapshot, ids: Sequence[int]) -> list[Body | None]:
     """Like `read`, but served from this process's near cache as of `snapshot`.
 
     Only misses cost a round trip.
     """
-    found = stores.near_cache.get_bodies(snapshot, post_ids)
-    missing = [post_id for post_id, body in zip(post_ids, found, strict=True) if body is None]
+    found = stores.near_cache.get_bodies(snapshot, ids)
+    missing = [post_id for post_id, body in zip(ids, found, strict=True) if body is None]
     if missing:
         bodies = (body or GONE for body in read(stores, missing))
         fetched = dict(zip(missing, bodies, strict=True))
         stores.near_cache.store_bodies(snapshot, fetched)
         found = [
             fetched[post_id] if body is None else body
-            for post_id, body in zip(post_ids, found, strict=True)
+            for post_id, body in zip(ids, found, strict=True)
         ]
     return [None if body is GONE else body for body in found]
 
 
-def forget(stores: Stores, post_ids: Sequence[int]) -> None:
+def forget(stores: Stores, ids: Sequence[int]) -> None:
     """Drop the bytes of posts that were edited or deleted, in Redis and in every near cache."""
-    if post_ids:
-        stores.redis.delete(*map(keys.post, post_ids))
-        invalidation_log.add_changed_posts(stores.redis, post_ids)
+    if ids:
+        stores.redis.delete(*map(keys.post, ids))
+        invalidation_log.add_changed_posts(stores.redis, ids)
 
 
-def stored_authors(stores: Stores, post_ids: Sequence[int]) -> dict[int, int | None]:
+def stored_authors(stores: Stores, ids: Sequence[int]) -> dict[int, int | None]:
     """Return the authors of the posts that Redis has; None for a post stored as gone.
 
-    Nothing is stored.
+    Build no absent view.
     """
-    if not post_ids:
+    if not ids:
         return {}
-    values = read_strings(stores.redis, [keys.post(post_id) for post_id in post_ids])
+    values = read_strings(stores.redis, [keys.post(post_id) for post_id in ids])
     found = {
         post_id: _unpack(value)
-        for post_id, value in zip(post_ids, map(leases.valid, values), strict=True)
+        for post_id, value in zip(ids, map(leases.valid, values), strict=True)
         if value is not None
     }
     return {post_id: body and body.author_id for post_id, body in found.items()}
@@ -122,13 +124,13 @@ def serialise(post: PostRow | Row[int, int, str, str]) -> bytes:
     return json.dumps(_SCHEMA.dump(post), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _read_sql(stores: Stores, post_ids: Sequence[int]) -> list[bytes]:
+def _read_sql(stores: Stores, ids: Sequence[int]) -> list[bytes]:
     with stores.sql.reading() as connection:
-        rows = connection.execute(_ROWS, {"posts": post_ids})
+        rows = connection.execute(_ROWS, {"posts": ids})
         packed = {
             row.id: row.author_id.to_bytes(_AUTHOR_BYTES, "little") + serialise(row) for row in rows
         }
-    return [packed.get(post_id, _GONE) for post_id in post_ids]
+    return [packed.get(post_id, _GONE) for post_id in ids]
 
 
 def _unpack(value: bytes) -> Body | None:

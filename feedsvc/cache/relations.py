@@ -1,7 +1,7 @@
 """`relations:<viewer>`: the accounts whose posts the viewer sees.
 
-The viewer sees its followees and itself, without accounts that it mutes, that it blocks or that
-block it.
+They are the viewer and its followees, except followees that the viewer mutes or blocks, or that
+block the viewer.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def _wrongly_served(stores: Stores, viewer: int, watermark: int) -> tuple[set[in
 
 def _read(stores: Stores, viewer: int) -> Feed:
     """Read the feed with an empty near cache. This does not extend the life of the stored feed."""
-    return reader.read_feed(stores.without_near_cache(), viewer)
+    return reader.read_feed(stores.with_empty_near_cache(), viewer)
 
 
 def _expected(stores: Stores, viewer: int, above: int, below: int) -> set[int]:

@@ -48,7 +48,7 @@ def _gather(stores: Stores, viewer: int, post_id: int) -> Explanation:
     celebrity_list = _stored_list(stores, keys.celebrity_posts(row.author_id), post_id)
     home = _stored_list(stores, stores.keys.homefeed(viewer), post_id)
     fanout = _fanout_facts(stores, row, viewer, batch)
-    feed = reader.read_feed(stores.without_near_cache(), viewer)
+    feed = reader.read_feed(stores.with_empty_near_cache(), viewer)
     return Explanation(
         viewer=viewer,
         post_id=post_id,

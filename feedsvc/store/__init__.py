@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 class Stores:
     """The stores that every feature works on.
 
-    SQL is the truth. Redis is a leased cache of it, with its keys and limits. `near_cache` is this
-    process's cache of Redis, `usage` the counts that this process has not added to Redis yet.
+    `sql` is the truth. `redis` is a leased cache of SQL. `keys` names its keys. `limits` are the
+    settings. `near_cache` is this process's cache of Redis. `usage` has the counts that this
+    process has not added to Redis yet.
     """
 
     sql: Database
@@ -36,7 +37,7 @@ class Stores:
     # Ids of outbox rows that this process has logged as impossible to apply.
     unappliable_changes: set[int] = field(default_factory=set)
 
-    def without_near_cache(self) -> Stores:
+    def with_empty_near_cache(self) -> Stores:
         """Return these stores with an empty near cache, to read what Redis has now."""
         return replace(self, near_cache=NearCache(self.limits.longest_list))
 
@@ -47,7 +48,11 @@ class Stores:
 
 
 def open_stores(settings: Settings, *, database_url: str, redis_url: str) -> Stores:
-    """Return the stores at two addresses. Only a cluster is connected to at once."""
+    """Return the stores at two addresses.
+
+    A Redis cluster is connected to immediately. SQL and a single Redis server are connected to at
+    their first command.
+    """
     keys = Keys(CLUSTER_BUCKETS if redis_url.startswith(SCHEME) else 1)
     return Stores(
         Database(database_url), connect(redis_url), keys, settings, NearCache(settings.longest_list)

@@ -87,7 +87,8 @@ class FixtureViewers:
 
     def __init__(self, stores: Stores, more_lists: int, source: random.Random) -> None:
         self.stores = stores
-        self.few_lists, self.no_lists = stores.without_near_cache(), stores.without_near_cache()
+        self.few_lists = stores.with_empty_near_cache()
+        self.no_lists = stores.with_empty_near_cache()
         # How many lists `stores` caches once it is built.
         self.cached_lists = 0
         self._more_lists = more_lists
@@ -119,7 +120,7 @@ class FixtureViewers:
         by_key = {keys.celebrity_posts(author): ids for author, ids in (lists | few).items()}
         fill_lists(self.stores, by_key, floor=0)
         self._fill_feeds(lists | few, day)
-        celebrity_lists.reload(self.stores.without_near_cache())  # stores the set of celebrities
+        celebrity_lists.reload(self.stores.with_empty_near_cache())  # stores the set of celebrities
         lists |= {
             _CACHED_ONLY_BELOW - number: self._newest_first(SHORT, day)
             for number in range(1, self._more_lists + 1)

@@ -73,7 +73,7 @@ def scratch_stores(stores: Stores) -> Iterator[Stores]:
     ):
         database = _ScratchDatabase(connection, is_sqlite=stores.sql.is_sqlite)
         yield replace(
-            stores.without_near_cache(),
+            stores.with_empty_near_cache(),
             sql=database,
             redis=client,
             keys=Keys(),

@@ -18,34 +18,36 @@ if TYPE_CHECKING:
     from feedsvc.store.near_cache.snapshot import Body, CachedList
     from feedsvc.store.redis.round_trip import Answer, RoundTrip
 
-# The ids of 8 bytes that all cached lists may have together: 32 MB. Each list counts 40 ids more
-# for the objects around it.
+# All cached lists together have at most 4,000,000 ids of 8 bytes (32 MB). Each list counts as 40
+# ids more, for its Python objects.
 _MAX_IDS = 4_000_000
 _IDS_AROUND = 40
 
-# The bytes that all cached posts may take together: 32 MB. Each counts 200 bytes more for the
-# objects around it.
+# All cached posts together take at most 32 MB. Each post counts as 200 bytes more, for its Python
+# objects.
 _MAX_BYTES = 32 << 20
 _BYTES_AROUND = 200
 
-# How many invalidations are remembered for lists and bodies that arrive after them.
+# Remember the latest 1,000 invalidations. They are applied to lists and posts that were read before
+# them and are stored after them.
 _REMEMBERED = 1_000
 
-# Authors are pruned when there are twice as many as after the last pruning, and this many more.
+# Prune the authors when their number exceeds twice the number after the last pruning, plus 1,000.
 _FEW_AUTHORS = 1_000
 
 
 class NearCache:
-    """Copies that every read brings up to date, and that are exact as of the read's snapshot.
+    """Copies that every read brings up to date with the invalidation log.
 
     A read asks the invalidation log in its first round trip (`ask`) and gets a snapshot. Entries of
     the log have numbers without gaps. If an entry may be missing, or the log has another marker,
-    the near cache starts again (`reload`). A post that is taken off a celebrity list stays in its
-    copy: the post is in the home lists by then, and readers drop repeats.
+    the near cache restarts (`reload`). A take-off is not logged, so the post stays in the copy of
+    the list. The post is in the home lists too, and the merge drops repeats.
 
     Threads share the near cache. Every change is made under the lock, but a read takes no lock to
-    use its snapshot. A snapshot is immutable, and so is each list and each body in it. Only its
-    dictionaries are shared with the near cache and change under a reader. `Snapshot` says how.
+    use its snapshot. The fields of a snapshot never change, and its lists and bodies are immutable.
+    But its three dictionaries are the near cache's own, and other threads change them. `Snapshot`
+    says how.
     """
 
     def __init__(
@@ -69,7 +71,10 @@ class NearCache:
         return invalidation_log.ask(trip, asked.number, partial(self._learn, asked))
 
     def reload(self, marker: bytes, number: int, authors: Iterable[int]) -> Snapshot:
-        """Start again, with authors that were read after the log had this marker and number."""
+        """Restart the near cache at a position of the log, unless it is further already.
+
+        Return a snapshot at this position, without lists. `authors`: read after the position.
+        """
         with self._lock:
             now = self._snapshot
             loaded = Snapshot(marker, number, dict.fromkeys(authors, number), loads=now.loads)
@@ -81,9 +86,10 @@ class NearCache:
         return loaded
 
     def store_lists(self, snapshot: Snapshot, lists: Mapping[int, CachedList]) -> None:
-        """Cache lists that were read at `snapshot`, unless invalidations since then have been lost.
+        """Cache lists that were read after `snapshot`, and apply the invalidations since.
 
-        An author whose list is empty is forgotten, unless it was put again since then.
+        Cache nothing if some of these invalidations are no longer remembered. An author whose list
+        is empty is forgotten, unless it was put again since then.
         """
         with self._lock:
             since = self._since(snapshot)
@@ -92,14 +98,14 @@ class NearCache:
             self._forget(snapshot, {author for author in lists if lists[author].is_empty})
 
     def get_bodies(self, snapshot: Snapshot, post_ids: Sequence[int]) -> list[Body | None]:
-        """Return the cached posts as they were at `snapshot` or later; None for each other post."""
+        """Return each cached post as of `snapshot` or later, and None for each other post."""
         now = self._snapshot
         if now.marker != snapshot.marker or now.number < snapshot.number:
             return [None] * len(post_ids)
         return list(map(now.bodies.get, post_ids))
 
     def store_bodies(self, snapshot: Snapshot, bodies: Mapping[int, Body]) -> None:
-        """Cache posts that were read at `snapshot`, except posts that have changed since then."""
+        """Cache posts that were read after `snapshot`, except posts that have changed since."""
         with self._lock:
             since = self._since(snapshot)
             if since is None or any(map(_is_of_any_posts, since)):
@@ -116,7 +122,8 @@ class NearCache:
     def prune(self, snapshot: Snapshot, read_authors: Callable[[], frozenset[int]]) -> None:
         """Forget the authors with nothing on their list, each time the authors have doubled.
 
-        `read_authors` reads all authors with anything on their list, after `snapshot`.
+        `read_authors` is called after `snapshot` was taken. It returns the authors with a post on
+        their list.
         """
         if len(self._snapshot.authors) > 2 * self._authors_after_pruning + _FEW_AUTHORS:
             gone = snapshot.authors.keys() - read_authors()
@@ -143,7 +150,9 @@ class NearCache:
     def _apply_news(self, marker: bytes, news: Sequence[Invalidation]) -> None:
         now = self._snapshot
         if now.marker != marker or now.number + 1 < news[0].number:
-            return  # another thread has started the near cache again
+            # Another thread has restarted the near cache, at another log or at an older position of
+            # this log.
+            return
         recent = now.recent
         for entry in news:
             if entry.number <= now.number:
@@ -153,8 +162,8 @@ class NearCache:
                 now.bodies.clear()
                 self._bytes = 0
             else:
-                # This holds for a new post, too: a read may have asked for its id before, and
-                # have cached that it is gone.
+                # Drop the body also of a new post: an earlier read may have cached the post as
+                # gone.
                 self._drop_body(entry.post_id)
             if entry.author != NO_AUTHOR:
                 now.authors[entry.author] = entry.number
@@ -163,7 +172,10 @@ class NearCache:
         self._snapshot = replace(now, number=max(now.number, news[-1].number), recent=recent)
 
     def _apply(self, entry: Invalidation) -> None:
-        """Apply a put to the copy of its list. A list of full length is trimmed soon: drop it."""
+        """Apply a put to the copy of its list.
+
+        Drop a copy that is as long as a list that Redis trims, so that copies stay bounded.
+        """
         cached = self._snapshot.lists.get(entry.author)
         if cached is None:
             return
@@ -188,16 +200,18 @@ class NearCache:
         while self._ids > self._max_ids:
             self._drop_list(next(iter(now.lists)))
         highest = max((cached.floor for cached in lists.values()), default=0)
-        # A read that gets this snapshot finds the lists of this load complete.
+        # Only reads that get this snapshot or a later one use the lists of this load. They read
+        # their home lists afterwards.
         self._snapshot = replace(
             now, loads=load, recent=recent, highest_floor=max(now.highest_floor, highest)
         )
 
     def _forget(self, snapshot: Snapshot, authors: Collection[int]) -> None:
-        """Forget authors whose lists were found empty at `snapshot`, unless they were put since.
+        """Forget authors whose lists were found empty after `snapshot`, unless they were put since.
 
-        The snapshots of earlier reads keep their own dictionary of authors: a post of a forgotten
-        author may have moved after their home lists were read.
+        Replace the dictionary of authors, do not change it. A read in progress may have read its
+        home list before a post of a forgotten author moved there. It still has to fetch the list of
+        that author.
         """
         now = self._snapshot
         if authors and now.marker == snapshot.marker:

@@ -1,4 +1,4 @@
-"""The immutable parts of a near cache, and the snapshot that one read has of it. Pure."""
+"""The value types of the near cache, and the snapshot that one read works with."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     from feedsvc.store.redis.lists import FloorList
 
-# How many recent posts stay when there are twice as many: the older half is cut off.
+# If there are more than 4,096 recent posts, keep the newest 2,048.
 _RECENT_POSTS = 2_048
 # Up to this many new posts are inserted one by one; more are sorted together with the others.
 _FEW = 8
-# How many posts of each list are read to find how far down the recent posts reach.
+# To choose the floor of the recent posts, look at the newest 64 posts of each list.
 _OF_EACH = 64
 
 
 class CachedList(NamedTuple):
     """The copy of a celebrity list: its ids, ascending, each once, and the highest id (`top`).
 
-    `load` numbers the loads of lists into this near cache. A list belongs to one of them.
+    `load`: the number of the call of `NearCache.store_lists` that cached the list.
     """
 
     top: int
@@ -70,10 +70,11 @@ GONE = Body(0, b"")
 
 
 class RecentPosts(NamedTuple):
-    """All posts above `floor` of all cached lists, perhaps with others, ascending. Immutable.
+    """The posts of all cached lists that are above `floor`, ascending. Immutable.
 
-    `authors` has the author of each id. A first page scans about thirty of these posts instead of
-    every list.
+    Posts of other authors may be among them. `authors` has the author of each id. A first page
+    scans these posts instead of every list. If most of the newest posts are by followees, that
+    takes about as many steps as the page has posts (docs/decisions/0007).
     """
 
     ids: array[int] = array("q")
@@ -85,7 +86,7 @@ class RecentPosts(NamedTuple):
     ) -> list[int] | None:
         """Return the highest `count` posts of the authors below a position, descending.
 
-        Return None if fewer than `count` matches are found within `max_scan` entries.
+        Return None if the newest `max_scan` entries below the position have fewer than `count`.
         """
         found: list[int] = []
         end = bisect_left(self.ids, position)
@@ -127,6 +128,7 @@ class RecentPosts(NamedTuple):
             for post_id in ids[bisect_left(ids, floor + 1) :]
         ]
         if len(new) <= _FEW:
+            # The floor has not risen. It rises only together with at least 4,095 new posts.
             recent = self
             for post in new:
                 recent = recent.with_post(*post)
@@ -153,26 +155,26 @@ _LOAD = itemgetter(CachedList._fields.index("load"))
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The near cache as it was when one read asked, and the news since then.
+    """The part of the near cache that one read may use.
 
-    `marker` and `number` say up to which entry of the invalidation log the snapshot is exact.
-    `authors` has each author with anything on its list, and the number of its latest put.
-    `news` are the entries that this read received itself.
+    The read knows every entry of the invalidation log `marker` up to `number`. It may use the lists
+    of loads up to `loads`. `authors` has each author with a post on its list, and the number of its
+    latest put. `news` are the entries that this read received itself.
 
-    The dictionaries are those of the near cache, and they change under a reader. `authors` only
-    gains entries and higher numbers. An entry of `lists` or `bodies` may go at any time, and an
-    absent entry means "fetch it", never "empty". A list or a body may be newer than this snapshot.
-    `lists_of` checks the load of a list.
+    The dictionaries are the near cache's own, and other threads change them. `authors` only gains
+    entries and higher numbers, because a forgotten author leaves by a new dictionary. An entry of
+    `lists` or `bodies` may go at any time, and an absent entry means "fetch it", never "empty". A
+    list or a body may be newer than this snapshot. `lists_of` checks the load of a list.
     """
 
     marker: bytes
     number: int
     authors: dict[int, int]
     lists: OrderedDict[int, CachedList] = field(default_factory=OrderedDict)
-    # Lists of later loads are ignored: a post that such a list lacks may have moved into a home
-    # list that this read has already fetched.
+    # Ignore lists of later loads. Such a list may lack a post that moved after this read fetched
+    # its home list. The read would find the post in neither list.
     loads: int = 0
-    # No list of the loads up to this one has a higher floor.
+    # At least the highest floor of all lists of loads up to `loads`.
     highest_floor: int = 0
     recent: RecentPosts = _NO_POSTS
     bodies: OrderedDict[int, Body] = field(default_factory=OrderedDict)
@@ -180,7 +182,8 @@ class Snapshot:
 
     def celebrities_among(self, authors: frozenset[int]) -> AbstractSet[int]:
         """Return the accounts among `authors` that may have anything on their celebrity list."""
-        # A set operation on integer keys is atomic under the interpreter's lock.
+        # Other threads change this dictionary. A set operation on integer keys is atomic under
+        # CPython's GIL. A build without the GIL would need a lock here.
         if len(self.authors) < len(authors):
             found: AbstractSet[int] = authors.intersection(self.authors)
         else:
