@@ -1,4 +1,4 @@
 """Redis: every key, every script, the views in their stored form, and the connection.
 
-Imports nothing of feedsvc but settings, formats and errors.
+At run time it imports nothing of feedsvc but settings, formats and errors.
 """

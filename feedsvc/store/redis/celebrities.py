@@ -1,7 +1,7 @@
-"""Celebrity lists, and the sorted set `celebrities` of the authors with anything on their list.
+"""Celebrity lists, and the sorted set `celebrities` of the authors with a post on their list.
 
-The set may also have authors whose list has become empty. This costs a read one empty
-list, and no post is missed. The score of an author only tells whether the author was put again.
+The set may also have authors whose list has become empty. This costs a read one empty list, and no
+post is missed. An author's score changes with each put. Nothing else is read from the score.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from feedsvc.store.redis.round_trip import Answer
 
 _VALID = "v"
-# How the marker of a set begins that is being built; a token follows.
+# The marker of a set that is being built begins with this. A token follows.
 BUILDING = "b"
 
 
 def add_take_off(trip: RoundTrip, author: int, post_id: int) -> Answer[int]:
     """Take a post off its author's list, in a round trip.
 
-    The answer is 1 if nothing is left on the list and nothing is below its floor, otherwise 0.
+    The answer is 1 if the list has no ids and its floor is 0, otherwise 0.
     """
     return trip.script(TAKE_OFF_POST, [celebrity_posts(author)], post_id)
 
@@ -45,9 +45,9 @@ def take_off(redis: Redis, posts: Mapping[int, int]) -> None:
     trip = RoundTrip(redis)
     numbers = {author: ask_number(trip, author) for author in set(posts.values())}
     trip.then()
-    is_empty = [(author, add_take_off(trip, author, post_id)) for post_id, author in posts.items()]
+    answers = [(author, add_take_off(trip, author, post_id)) for post_id, author in posts.items()]
     trip.run()
-    empty = {author for author, answer in is_empty if answer.value}
+    empty = {author for author, is_empty in answers if is_empty.value}
     remove(redis, {author: numbers[author].value for author in empty})
 
 

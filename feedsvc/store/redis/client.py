@@ -1,10 +1,11 @@
 """The connection to Redis or Valkey.
 
-A server may come back with older data: restarted from a snapshot, or failed over to a replica that
-lagged. Its views then look valid and are not. So each new connection compares the run of the server
-with the run under which the data were written, before its first command. If the two differ, all
-data are deleted in the same atomic step. A restart and a failover end every connection, so every
-process connects anew. On a cluster each node is checked by itself.
+A server may come back with older data, after a restart from a snapshot or a failover to a replica
+that lagged. Its views then look valid and are not. So the data contain the id of the server's run
+under which they were written. Before its first command, each new connection compares this id with
+the server's run id. If the two differ, all data are deleted in the same atomic step. A restart and
+a failover end every connection, so every process connects anew. On a cluster each node is checked
+by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from feedsvc.store.redis.keys import run_id
 from feedsvc.store.redis.scripts import CHECK_RUN
 
 # Errors of a client when the server is down, loading, a replica, full or too slow, or when a
-# cluster misses a node. It becomes a 503, or exit code 1.
+# cluster misses a node. They become a 503, or exit code 1.
 UNAVAILABLE = (
     redis.ConnectionError,
     redis.TimeoutError,
@@ -41,8 +42,8 @@ _log = structlog.get_logger()
 def connect(url: str) -> Redis:
     """Return a client for `redis://`, `rediss://`, `unix://` or `redis+cluster://`.
 
-    Answers are bytes. A single server is connected to at the first command, a cluster at once. One
-    immediate second try replaces pooled connections that a restarted server has dropped. So every
+    Answers are bytes. A single server is connected to at the first command, a cluster immediately.
+    A command that fails on a dropped connection is sent once more, on a new connection. So every
     command may run twice, and every script allows that.
     """
     options: dict[str, Any] = {
@@ -66,13 +67,13 @@ def check_url(url: str) -> None:
         connect(url).close()
 
 
-def delete_everything(redis: Redis) -> None:
+def delete_everything(client: Redis) -> None:
     """Make every view absent, on every node."""
-    if not isinstance(redis, Cluster):
-        CHECK_RUN.run(redis, [run_id()], 1)
+    if not isinstance(client, Cluster):
+        CHECK_RUN.run(client, [run_id()], 1)
         return
-    redis.nodes_manager.initialize()
-    with redis.primaries() as connections:
+    client.nodes_manager.initialize()
+    with client.primaries() as connections:
         for connection in connections:
             _check(connection, cluster.run_id_of(connection), always=True)
 
@@ -89,7 +90,7 @@ def _check_node(connection: Any) -> None:
 
 
 def _check(connection: Any, key: str, *, always: bool = False) -> None:
-    """Delete all data that were written under another run, or all data `always`."""
+    """Delete all data if they were written under another run, or if `always`."""
     try:
         connection.send_command("EVAL", CHECK_RUN.text, 1, key, int(always))
         deleted = connection.read_response()

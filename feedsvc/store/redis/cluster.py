@@ -25,7 +25,7 @@ SCHEME = "redis+cluster://"
 
 
 class Cluster(redis.RedisCluster):
-    """A client of all nodes. It reads the topology at once, from a named node that answers."""
+    """A client of all nodes. It reads the topology from a named node that answers."""
 
     def __init__(self, url: str, **options: Any) -> None:
         """Connect to `redis+cluster://[user:password@]host:port,host:port`."""

@@ -1,10 +1,11 @@
 """The invalidation log: the latest changes of celebrity lists and of post bodies.
 
-By this log a process keeps its near cache exact. It is the sorted set `recent-celebrity-posts`.
-Each entry has a number, without gaps. A put writes the list first, then `celebrities`, then the
-log. So a list that was read after a process had applied the log up to a number lacks no put up to
-that number, and the log has all puts since. An edit or a deletion drops the post's bytes first and
-writes the log then.
+A process keeps its near cache up to date with this log. The log is the sorted set
+`recent-celebrity-posts`. Its entries are numbered without gaps.
+
+A put writes the list first, then `celebrities`, then the log. Suppose that a process has applied
+the log up to number n, and then reads a list. The list has every put up to n, and every later put
+gets a number above n. An edit or a deletion drops the post's bytes first, then writes the log.
 """
 
 from __future__ import annotations
@@ -27,17 +28,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# In place of a post: the whole list was rebuilt, so no copy of it is valid any more.
+# Post id of an entry that drops each copy of the whole list. Only `celebrity_lists.renew` writes
+# it.
 WHOLE_LIST = 0
 
-# In place of an author: the bytes of the post have changed.
+# Author id of an entry about a post's bytes, which have changed.
 NO_AUTHOR = 0
-# In place of a post, with NO_AUTHOR: the bytes of any posts may have changed.
+# Post id of an entry with NO_AUTHOR: the bytes of any posts may have changed.
 ANY_POSTS = 0
 # Up to this many changed posts have an entry each. More posts have one entry together.
 _FEW_POSTS = 16
 
-# A process that does not read while this many entries are added has to start its near cache again.
+# A process that does not read while this many entries are added has to restart its near cache.
 _MAX_ENTRIES = 1_000
 
 
@@ -66,7 +68,7 @@ def add_changed_posts(redis: Redis, post_ids: Sequence[int]) -> None:
 def position(redis: Redis) -> tuple[bytes, int]:
     """Return the marker of the log and the number of its latest entry.
 
-    Begin a log that was lost.
+    Begin a new log if it is absent.
     """
     marker, number = OPEN_LOG.run(redis, [INVALIDATION_LOG], fresh_token())
     return marker, int(number)

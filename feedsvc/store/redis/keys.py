@@ -20,22 +20,24 @@ if TYPE_CHECKING:
 # the micro-batch begins. Expires after 2 s, in case the message was lost.
 SMALL_FANOUTS = "small-fanouts"
 
-# Sorted set: authors with anything on their celebrity list, by the number of their latest put; then
-# `puts` with the latest number, and a marker. Written by an upload, after the list. Bound: accounts
+# Sorted set: authors with a post on their celebrity list, by the number of their latest put; then
+# `puts` with the latest number, and a marker. Written by an upload, after the list, by a take-off,
+# by the audit's repair, and by a reader that found the set absent or a list empty. Bound: accounts
 # that are pulled or have a fan-out under way. Never expires.
 CELEBRITIES = "celebrities"
 
-# Sorted set: the invalidation log, `number:author:post` by number; then `puts` with the latest
-# number, and a marker. Written by an upload, after `celebrities`, and by an edit or a deletion,
-# after the post's bytes were dropped. Bound: 1,000 entries. Never expires.
+# Sorted set: the invalidation log, `number:author:post` by number; then `puts` with the number of
+# the latest entry of any kind, and a marker. Written by an upload and by the audit's repair, after
+# `celebrities`, by an edit or a deletion, after the post's bytes were dropped, and by a reader that
+# found it absent. Bound: 1,000 entries. Never expires.
 INVALIDATION_LOG = "recent-celebrity-posts"
 
 # String: when a calibration began in this database, which is not the database of the service. All
 # of its data may be deleted. Written by a calibration; never expires.
 CALIBRATION = "calibration"
 
-# Prime, so that ids that are multiples of a power of two spread as well. Three nodes get 7, 8 and
-# 8.
+# The number of buckets is prime, so that account ids that share a factor 2 also spread. Of the 23
+# buckets, three nodes get 7, 8 and 8.
 CLUSTER_BUCKETS = 23
 _SLOTS = 16_384
 
@@ -65,8 +67,8 @@ class Keys:
     def homefeed(self, account: int) -> str:
         """List: ids that were pushed to an account's home feed, latest push first; then its marker.
 
-        Written by slices of fan-outs and by a rebuild. Bound: the cap and the slack. Expires a
-        feed TTL after its last read.
+        Written by slices of fan-outs, by a rebuild, and by a reader that stores a tail hint.
+        Deleted by a follow. Bound: the cap and the slack. Expires a feed TTL after its last read.
         """
         return self.homefeed_prefix(self.bucket(account)) + str(account)
 
@@ -109,10 +111,10 @@ class Keys:
 
 
 def celebrity_posts(author: int) -> str:
-    """List of the form of a home feed: ids of an author's posts that are not in all home feeds yet.
+    """List in the form of a home list: ids of an author's posts that are not in all home lists.
 
-    Written by an upload, by the sweep, and by a reader that found none. Bound: the cap and the
-    slack. Expires a feed TTL after its last put.
+    Written by an upload, by a take-off, by the audit's repair, and by a reader that found none.
+    Bound: the cap and the slack. Expires a feed TTL after its last put or rebuild.
     """
     return f"celebrity-posts:{author}"
 

@@ -2,9 +2,11 @@
 
 A reader that finds no view takes a token. Only then it reads SQL, in a new transaction. It may
 store the value as long as the view has the same token. A change deletes the view after its commit,
-and the token with it. So no reader ever stores a value that it read before a change (the leases of
-*Scaling Memcache at Facebook*, NSDI 2013). A reader that finds the token of another reader adopts
-it, so a reader that died delays nobody.
+and the token with it. So a value that was read before a change does not outlive the deletion that
+follows the change (the leases of *Scaling Memcache at Facebook*, NSDI 2013).
+
+A reader that finds another reader's token builds the view under that token. It need not wait for a
+reader that may have died.
 """
 
 from __future__ import annotations

@@ -6,16 +6,18 @@ A list holds post ids, the latest push first. Its last element is its marker:
     f<floor>:<token>:<length>:<highest>  the list is valid, and its marker has a tail hint
     b<token>                             the list is being built
 
-A valid list has every post that belongs on it and has an id above the floor. It says nothing about
-ids at or below the floor. A list that is being built says nothing yet, but takes pushes. The marker
-also keeps an empty list in existence, which a push needs.
+A valid list has every post that belongs on it and has an id above the floor. Ids at or below the
+floor may be missing. Readers ignore a list that is being built, but the list takes pushes. The
+marker also keeps an empty list in existence, which a push needs.
 
-The head of a home list is its first part. A first page needs no more, however long the list is. A
-list is in order of arrival, and a late push puts an older id before newer ids. So the first ids say
-nothing about the other ids. A reader that has read a whole list therefore stores a tail hint in its
-marker: none of the last `length` elements has an id above `highest`. Pushes keep the hint true.
-Every other change of a list writes a marker with another token. A head that leaves out no more than
-those elements is complete above the higher one of `floor` and `highest`.
+The head of a home list is its first 80 elements. A first page needs only the head, however long the
+list is. But a list is in order of arrival, and a late push may put an old id before newer ids. So
+the head alone does not tell which ids the rest has. A reader that has read a whole list therefore
+stores a tail hint in its marker: none of the last `length` elements has an id above `highest`.
+
+A push keeps the hint true. Every other change of a valid home list replaces its marker. If the
+elements beyond the head are among the last `length` elements, the head has every id above
+max(`floor`, `highest`). Celebrity lists have no tail hint.
 """
 
 from __future__ import annotations
@@ -41,9 +43,10 @@ if TYPE_CHECKING:
     from feedsvc.store.redis.cluster import Redis
     from feedsvc.store.redis.round_trip import Answer, RoundTrip
 
-# The head has this many elements. It serves pages of up to 20 posts.
+# The head has 80 elements. It serves pages of up to 20 posts.
 HEAD_LENGTH, HEAD_PAGE = 80, 20
-# A tail hint leaves out the first 30 elements. It serves until 50 more ids have been pushed.
+# A tail hint covers all but the first 30 elements. The head suffices until more than 50 ids have
+# been pushed.
 HINT_AFTER = 30
 
 _VALID, _BUILDING = "f", "b"
@@ -59,7 +62,7 @@ class TailHint(NamedTuple):
 class Marker(NamedTuple):
     """The last element of a list. `floor` is None while the list is being built.
 
-    A token belongs to one list, and a trim gives a list another token.
+    A token belongs to one list. A trim replaces the token.
     """
 
     floor: int | None
@@ -73,7 +76,7 @@ class Marker(NamedTuple):
 
     @classmethod
     def parse(cls, element: bytes) -> Marker:
-        """Read a marker. Any element that marks no valid list says as little as a building list."""
+        """Read a marker. An element that is no valid marker is read as `building`."""
         kind, text = element[:1].decode(), element[1:].decode()
         if kind != _VALID:
             return cls(None, text)
@@ -82,7 +85,7 @@ class Marker(NamedTuple):
         return cls(int(floor), rest[0] if rest else "", hint)
 
     def format(self) -> str:
-        """Return the marker as the list has it. A marker without token has no colon."""
+        """Return the marker as the list has it. A marker without token and hint has no colon."""
         if self.floor is None:
             return _BUILDING + self.token
         parts = (self.floor, self.token, *self.hint) if self.hint else (self.floor, self.token)
@@ -105,7 +108,7 @@ class FloorList:
 class HomeList(NamedTuple):
     """The ids of a home list, ascending: all ids above `floor`, perhaps with some at or below it.
 
-    `is_whole` is False if only the head was read: then the rest has more ids below the floor.
+    `is_whole`: False if only the head was read. The rest then has ids only at or below `floor`.
     """
 
     ids: Sequence[int]
@@ -114,7 +117,10 @@ class HomeList(NamedTuple):
 
 
 class Decimals(Sequence[int]):
-    """Ids as Redis writes them, ascending. A page needs thirty of eight hundred as numbers."""
+    """Ids as decimal text, ascending. Only the ids that are read become numbers.
+
+    A page reads about 30 of 800.
+    """
 
     def __init__(self, texts: list[bytes]) -> None:
         """Take over the list `texts` and sort it."""
@@ -160,6 +166,8 @@ class HeadAnswer:
     """The answers to the four questions about the head of a home list.
 
     The marker is read first and last. If it has not changed, the list had only pushes in between.
+    These pushes may make `length` too high. Then more elements seem to be beyond the head than
+    there were, which is safe.
     """
 
     before: Answer[bytes | None]
@@ -169,7 +177,10 @@ class HeadAnswer:
 
     @property
     def value(self) -> HomeList | None:
-        """The head, or the whole list if it is short. None if the whole list has to be read."""
+        """The head, or the whole list if it is short.
+
+        None if the list is absent or being built, or if its head is not enough.
+        """
         elements = self.elements.value
         if not elements or not elements[-1].isdigit():
             return parse_home(elements)
@@ -228,7 +239,8 @@ def open_to_build(redis: Redis, key: str, ttl_seconds: int) -> Marker | None:
     Pushes land on the list from here on.
     """
     marker = Marker.building().format()
-    return _building(OPEN_LIST.run(redis, [key], marker, ttl_seconds))
+    found = OPEN_LIST.run(redis, [key], marker, ttl_seconds)
+    return None if found is None else Marker.parse(found)
 
 
 def finish(redis: Redis, key: str, marker: Marker, newest: FloorList, limits: Settings) -> bool:
@@ -241,7 +253,10 @@ def finish(redis: Redis, key: str, marker: Marker, newest: FloorList, limits: Se
 
 
 def build(redis: Redis, key: str, limits: Settings, read_sql: Callable[[], FloorList]) -> FloorList:
-    """Return a list as SQL has it now, and store it unless something changed meanwhile.
+    """Return a list as SQL has it now, and store it.
+
+    It is not stored if the list's marker has changed meanwhile: after a deletion, an expiry or a
+    trim.
 
     The list is opened before SQL is read, so that pushes land on it. In the other order, a post
     that commits in between would be neither pushed nor read.
@@ -251,7 +266,3 @@ def build(redis: Redis, key: str, limits: Settings, read_sql: Callable[[], Floor
     if marker is not None:
         finish(redis, key, marker, found, limits)
     return found
-
-
-def _building(marker: bytes | None) -> Marker | None:
-    return None if marker is None else Marker.parse(marker)

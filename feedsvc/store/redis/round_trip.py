@@ -55,8 +55,9 @@ class RoundTrip:
     A single server runs all stages in order in one round trip. The nodes of a cluster keep no order
     between them, so on a cluster each stage is a round trip of its own, to all nodes at once.
 
-    A server that lost its scripts gets them again, and every command runs once more. A connection
-    that fails is replaced once, and every command is sent again. So every command may run twice.
+    If a server lacks a script, all scripts are loaded and every command is sent again. If a
+    connection fails, every command is sent once more on a new connection. So every command may run
+    twice.
     """
 
     def __init__(self, redis: Redis) -> None:
@@ -164,9 +165,9 @@ def _run_on_nodes(redis: Cluster, stage: Sequence[Answer[Any]]) -> None:
 
 
 def _run_on_one(redis: SingleRedis, answers: Sequence[Answer[Any]]) -> None:
-    """Do the work of the library's `Pipeline.execute`, which costs 13 % of a page's processor time.
+    """Do what the library's `Pipeline.execute` does, without its overhead.
 
-    docs/decisions/0016 has the measurement.
+    With the overhead a page takes 13 % more processor time (docs/decisions/0016).
     """
     if not answers:
         return

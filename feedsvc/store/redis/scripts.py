@@ -1,6 +1,6 @@
 """Every Lua script, loaded once from `lua/`.
 
-Each part opens with its keys, arguments, result and invariant.
+Each file begins with a comment: keys, arguments, result, invariant.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ FINISH_AUTHORS = Script(("finish_authors",))
 LOG_INVALIDATION = Script(("begin_set", "log_invalidation"))
 OPEN_LOG = Script(("begin_set", "open_log"))
 
-# The scripts that round trips call by their digest.
+# The scripts that a `RoundTrip` loads into a server that lacks one of them.
 ALL = (
     STORE_LEASED,
     OPEN_LIST,

@@ -1,13 +1,14 @@
-"""Counts of all processes: feed pages minute by minute, and the reads of a sample of viewers.
+"""Count feed pages by minute, and the reads of a sample of viewers, for all processes.
 
 `figures:<minute>` has the durations of feed pages, the celebrity lists merged for them, and
 processor time. A process counts by itself and adds its counts to the hash once a second, in the
-round trip of a read. So counting costs no trip, and a process that dies loses one second of counts.
-Durations are counted in buckets, each 19 % wider than the one before.
+round trip of a read. So counting costs no trip. A process that dies, or a round trip that fails,
+loses the counts since the last addition. Durations are counted in buckets, each 19 % wider than the
+one before.
 
 `reads:<day>` has the reads of a sixteenth of the viewers, the same viewers every day, chosen by a
-hash of their id. This is enough to know the mix of readers, and takes about 4 MB a day for a
-million of them.
+hash of their id. This is enough to know the mix of readers. It takes about 4 MB a day for a million
+viewers.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _HAND_OVER_SECONDS = 1.0
 
 _LOWEST_SECONDS = 0.000_1
 _BUCKETS_PER_DOUBLING = 4
-_LAST_BUCKET = 80  # 100 seconds and more
+_LAST_BUCKET = 80  # longer than 88 s
 
 _LISTS = "lists"
 _PROCESSOR_MS = "processor-ms"
@@ -54,10 +55,11 @@ _SCAN_COUNT = 1_000
 class Pages:
     """The feed pages of a window.
 
-    Percentiles, up to 19 % too high, and means are None if there were no pages.
+    Percentiles and means are None without pages. A percentile is the upper bound of its bucket, at
+    most 19 % too high. Above 105 s it is too low, because the last bucket has no upper bound.
 
-    `processor_seconds`: of the processes that serve feeds and run tasks, without the stores. None
-    if no process has counted any.
+    `processor_seconds`: the processor time of the processes that serve feeds and run tasks, without
+    the stores. None if no process has counted any.
     """
 
     pages: int
