@@ -38,8 +38,8 @@ def put(stores: Stores, author: int, post_id: int) -> None:
     """Put a post on its author's list, put the author into `celebrities`, and log the put.
 
     A reader may have asked for the id before the post existed, and have cached that there is no
-    such post. So the view `post:<id>` is deleted first. One round trip does all this. A list that
-    is absent or being built is then built from SQL.
+    such post. So the view `post:<id>` is deleted first. All this takes one round trip. Afterwards a
+    list that was absent or being built is built from SQL.
     """
     trip = RoundTrip(stores.redis)
     trip.ask("DEL", keys.post(post_id))

@@ -181,10 +181,10 @@ def _nearby(order: Order) -> Select[int]:
         Post.id > _ABOVE, Post.id < _BELOW
     )
     nearest = inside.order_by(_by_id(Post, order)).limit(_SCANNED).subquery("nearest")
-    theirs = nearest.c.author_id.in_(select(_with_oneself(_unmuted()).c.author))
+    is_seen = nearest.c.author_id.in_(select(_with_oneself(_unmuted()).c.author))
     return (
         select(nearest.c.id)
-        .where(nearest.c.deleted_at.is_(None), theirs)
+        .where(nearest.c.deleted_at.is_(None), is_seen)
         .order_by(_by_id(nearest.c, order))
         .limit(_COUNT)
     )

@@ -73,7 +73,7 @@ class Merged:
     def _in_lists(self, position: int, count: int, lowest: int) -> tuple[set[int], int]:
         """Return ids that include the highest `count` ids of the cached lists.
 
-        Also return an id. None of these highest `count` ids is below it.
+        Also return a lower bound of these highest `count` ids.
         """
         tops = [_top_below(each, position) for each in self.cached]
         if len(tops) > count:
@@ -96,7 +96,7 @@ def _top_below(each: CachedList, position: int) -> int:
 
 
 def _between(ids: Sequence[int], lowest: int, position: int, count: int) -> set[int]:
-    """Return the highest `count` ids from `lowest` to below `position`."""
+    """Return at least the highest `count` ids from `lowest` to below `position`, or all ids."""
     end = bisect_left(ids, position)
     return _distinct(ids, bisect_left(ids, lowest, 0, end), end, count, from_end=True)
 

@@ -88,7 +88,7 @@ class Feed:
     def below(self, position: int, count: int) -> list[Item]:
         """See `paging.Posts`."""
         found: list[Item] = []
-        lowest, wanted, tried = position, count, 0
+        lowest, wanted, examined = position, count, 0
         while True:
             ids = self._ids_below(lowest, wanted, needed=count - len(found))
             found += self._visible(ids)
@@ -96,8 +96,8 @@ class Feed:
                 return found[:count]
             # Hidden posts left the page short. Each pass asks for at least as many ids as all
             # passes before it, so few passes suffice even if nearly all posts are hidden.
-            tried += len(ids)
-            lowest, wanted = ids[-1], max(count - len(found), tried)
+            examined += len(ids)
+            lowest, wanted = ids[-1], max(count - len(found), examined)
 
     def above(self, position: int, shown: Collection[int], count: int) -> list[Item]:
         """See `paging.Posts`."""
@@ -186,8 +186,8 @@ def read_feed(
     ask_home: AskHome = partial(lists.ask_head if from_head else lists.ask_home, key=key)
 
     trip = RoundTrip(stores.redis)
-    visible = relations.ask(stores, trip, viewer)
-    learnt = stores.near_cache.ask(trip)
+    authors_answer = relations.ask(stores, trip, viewer)
+    snapshot_answer = stores.near_cache.ask(trip)
     trip.then()
     home_answer = ask_home(trip)
     if is_served:
@@ -196,9 +196,11 @@ def read_feed(
     stores.usage.add(trip)
     trip.run()
 
-    authors, snapshot, home = visible.value, learnt.value, home_answer.value
+    authors, snapshot, home = authors_answer.value, snapshot_answer.value, home_answer.value
     # The home list counts only if it was read after the relations and the log. A follow deletes
-    # relations and home list together: an older list would lack the posts of a new followee.
+    # relations and home list together, so a home list that is older than the relations may lack the
+    # posts of a new followee. A home list that is older than the snapshot may lack a post that has
+    # left its celebrity list meanwhile.
     is_home_last = authors is not None and snapshot is not None
     if authors is None:
         authors = relations.visible_authors(stores, viewer)
@@ -226,10 +228,7 @@ def _may_fit_into_head(at: Cursor, limit: int) -> bool:
 def _cached_lists(
     snapshot: Snapshot, authors: frozenset[int]
 ) -> tuple[list[CachedList], list[int]]:
-    """Return the cached lists of the celebrities among the authors, and the other celebrities.
-
-    The lists of the other celebrities are not cached.
-    """
+    """Return the authors' cached celebrity lists, and the celebrities whose list is not cached."""
     followed = snapshot.celebrities_among(authors)
     found = snapshot.lists_of(followed)
     if all(found):  # the usual case comes first, because there may be hundreds of lists
@@ -243,8 +242,8 @@ def _fetch_lists(
 ) -> tuple[list[CachedList], HomeList | None]:
     """Fetch celebrity lists and cache them, and read the home list after them.
 
-    The home list is None if the caller has to read the home list again. The list is absent or being
-    built, or its head is not enough, or a celebrity list was built from SQL after it was read.
+    The home list is None if the caller has to read it again. Then it is absent or being built, or
+    its head is not enough, or a celebrity list was built from SQL after the home list was read.
     """
     trip = RoundTrip(stores.redis)
     numbers = {author: celebrities.ask_number(trip, author) for author in authors}

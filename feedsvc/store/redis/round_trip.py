@@ -179,8 +179,8 @@ def _run_on_one(redis: SingleRedis, answers: Sequence[Answer[Any]]) -> None:
         found = _exchange(redis, message, len(answers))
     callbacks = redis.response_callbacks
     for answer, raw in zip(answers, found, strict=True):
-        understand = callbacks.get(answer.command[0])  # type: ignore[no-untyped-call]
-        answer.take(raw if understand is None else understand(raw, **answer.options))
+        convert = callbacks.get(answer.command[0])  # type: ignore[no-untyped-call]
+        answer.take(raw if convert is None else convert(raw, **answer.options))
 
 
 def _exchange(redis: SingleRedis, message: bytes, count: int) -> list[Any]:
