@@ -23,7 +23,7 @@ from sqlalchemy import bindparam, delete, insert, select
 from feedsvc.cache import celebrity_lists, post_bodies
 from feedsvc.errors import StoreUnavailable
 from feedsvc.store.redis import keys
-from feedsvc.store.redis.client import UNAVAILABLE, delete_everything
+from feedsvc.store.redis.client import delete_everything, is_store_fault
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import OutboxRow
 
@@ -326,12 +326,16 @@ def _repeat(stores: Stores, row: Row[int, str, list[int]]) -> bool:
     """
     try:
         _effect_of(row).repeat(stores)
-    except (*UNAVAILABLE, StoreUnavailable):
+    except StoreUnavailable:
         raise
-    except Exception as error:  # noqa: BLE001 -- no fault of one row may stop the others
+    except Exception as error:
+        if is_store_fault(error):
+            raise
+        # No fault of one row may stop the others.
         if row.id not in stores.unappliable_changes:
             stores.unappliable_changes.add(row.id)
-            _log.error("changes.not_applied", change_id=row.id, kind=row.kind, error=repr(error))
+            cause = f"{type(error).__name__}: {error}"
+            _log.error("changes.not_applied", change_id=row.id, kind=row.kind, error=cause)
         return False
     return True
 

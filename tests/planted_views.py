@@ -9,6 +9,7 @@ LISTS = "feedsvc/store/redis/lists.py"
 LOG = "feedsvc/store/redis/invalidation_log.py"
 NEAR_CACHE = "feedsvc/store/near_cache/cache.py"
 SNAPSHOT = "feedsvc/store/near_cache/snapshot.py"
+CRASH_TESTS = "tests/test_crashes.py::"
 LIST_TESTS = "tests/test_lists.py::"
 FEED_TESTS = "tests/test_feed.py::"
 CELEBRITY_TESTS = "tests/test_celebrities.py::"
@@ -293,6 +294,17 @@ READING = [
             ),
         ),
         (BODY_TESTS + "test_a_snapshot_newer_than_the_near_cache_gets_no_cached_post",),
+    ),
+    Planted(
+        "log a put whose list was refused",
+        (
+            Edit(
+                "feedsvc/cache/celebrity_lists.py",
+                "    trip = RoundTrip(stores.redis, stop_on_error=True)\n",
+                "    trip = RoundTrip(stores.redis)\n",
+            ),
+        ),
+        (CRASH_TESTS + "test_a_put_whose_list_is_refused_reaches_neither_celebrities_nor_the_log",),
     ),
     Planted(
         "log a put before the list is written",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from redis.exceptions import ResponseError
 
 from feedsvc import outbox
 from feedsvc.cache import celebrity_lists, post_bodies, relations
 from feedsvc.fanout import chain, done
 from feedsvc.feed import reader
 from feedsvc.store.redis import delivery, leases, lists
+from feedsvc.store.redis.keys import CELEBRITIES, INVALIDATION_LOG
 from feedsvc.store.redis.round_trip import RoundTrip
-from tests import steps
+from tests import cluster, steps
 
 
 class Killed(BaseException):
@@ -99,6 +101,24 @@ def test_the_sweep_mends_an_upload_whose_put_was_cut_short_after_any_stage(
     [post] = world.read(9)
     world.oracle.post(9, post)
     assert world.is_exact(*range(1, 5), 9)
+
+
+@cluster.single_server
+def test_a_put_whose_list_is_refused_reaches_neither_celebrities_nor_the_log(world):
+    """Otherwise a process learns of a post that is on no list and counts it as shown.
+
+    Then no later poll returns the post. A nearly full server can refuse the list alone.
+    """
+    world.people(9)
+    redis = world.stores.redis
+    others = ("~celebrities", "~recent-celebrity-posts", "~post:*", "~run-id")
+    redis.execute_command("ACL", "SETUSER", "default", "resetkeys", *others)
+    try:
+        with pytest.raises(ResponseError):
+            celebrity_lists.put(world.stores, 9, 1)
+    finally:
+        redis.execute_command("ACL", "SETUSER", "default", "allkeys")
+    assert not redis.exists(CELEBRITIES, INVALIDATION_LOG)
 
 
 CHANGES = [

@@ -120,7 +120,15 @@ def test_rows_that_fail_do_not_fill_the_sweep(world, monkeypatch, at_once, logge
     assert stored_rows(world.stores) == broken
 
 
-@pytest.mark.parametrize("error", [redis.ConnectionError("down"), StoreUnavailable("database")])
+STORE_FAULTS = [
+    redis.ConnectionError("down"),
+    redis.ResponseError("NOREPLICAS Not enough good replicas to write."),
+    redis.ResponseError("MISCONF Redis is configured to save RDB snapshots, but cannot."),
+    StoreUnavailable("database"),
+]
+
+
+@pytest.mark.parametrize("error", STORE_FAULTS)
 def test_a_store_that_is_down_ends_the_sweep_and_keeps_every_row_that_was_not_applied(
     world, monkeypatch, at_once, logged, error
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from redis.connection import AbstractConnection
+from redis.exceptions import ResponseError
 
 from feedsvc.store.redis.client import connect
 from feedsvc.store.redis.round_trip import RoundTrip, read_strings
@@ -151,3 +152,33 @@ def test_a_connection_whose_run_check_was_cut_short_is_checked_before_it_is_used
             client.get("any")
     assert echo(client, b"next") == b"next"
     assert client.exists("run-id")
+
+
+def test_a_stage_that_fails_keeps_the_stages_after_it_from_running(stores):
+    trip = RoundTrip(stores.redis, stop_on_error=True)
+    trip.ask("SET", "a", "1")
+    trip.then()
+    trip.ask("LPUSHX", "a")  # too few arguments
+    trip.then()
+    trip.ask("SET", "b", "2")
+    with pytest.raises(ResponseError):
+        trip.run()
+    assert stores.redis.get("b") is None
+
+
+def test_a_trip_that_stops_on_errors_gives_each_question_its_answer(stores):
+    stores.redis.script_flush()
+    trip = RoundTrip(stores.redis, stop_on_error=True)
+    marker = trip.script(OPEN_LIST, ["homefeed:1"], "btoken", 60)
+    trip.then()
+    length = trip.ask("LLEN", "homefeed:1")
+    trip.run()
+    assert (marker.value, length.value) == (b"btoken", 1)
+
+
+def test_an_error_in_the_middle_of_a_transaction_is_raised(stores):
+    stores.redis.set("{a}text", "1")
+    trip = RoundTrip(stores.redis, stop_on_error=True)
+    trip.ask("LPUSH", "{a}text", "1")
+    with pytest.raises(ResponseError):
+        trip.run()

@@ -119,7 +119,11 @@ def _domain_problem(error: FeedsvcError) -> Response:
         answer.headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, StoreUnavailable):
         answer.headers["Retry-After"] = str(error.retry_after_seconds)
-        _log.warning("store.unavailable", store=error.store, cause=repr(error.__cause__))
+        _log.warning(
+            "store.unavailable",
+            store=error.store,
+            cause=f"{type(error.__cause__).__name__}: {error.__cause__}",
+        )
     return answer
 
 

@@ -41,7 +41,7 @@ def put(stores: Stores, author: int, post_id: int) -> None:
     such post. So the view `post:<id>` is deleted first. All this takes one round trip. Afterwards a
     list that was absent or being built is built from SQL.
     """
-    trip = RoundTrip(stores.redis)
+    trip = RoundTrip(stores.redis, stop_on_error=True)
     trip.ask("DEL", keys.post(post_id))
     trip.then()
     marker = _add_post(trip, author, post_id, stores.limits)
@@ -55,7 +55,7 @@ def put(stores: Stores, author: int, post_id: int) -> None:
 
 def put_author(redis: Redis, author: int, post_id: int = invalidation_log.WHOLE_LIST) -> None:
     """Put an author into `celebrities` and log that its list changed. Write the list before."""
-    trip = RoundTrip(redis)
+    trip = RoundTrip(redis, stop_on_error=True)
     _add_author(trip, author, post_id)
     trip.run()
 

@@ -34,9 +34,18 @@ UNAVAILABLE = (
     RedisClusterException,
 )
 
+# How the error of a server begins that refuses every write, not only one command.
+_REFUSALS = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOPERM", "NOREPLICAS", "OOM", "READONLY")
+
 _TIMEOUT_SECONDS = 5.0
 
 _log = structlog.get_logger()
+
+
+def is_store_fault(error: Exception) -> bool:
+    """Return whether an error means that Redis is down or refuses every write."""
+    refused = isinstance(error, redis.ResponseError) and str(error).startswith(_REFUSALS)
+    return refused or isinstance(error, (*UNAVAILABLE, redis.exceptions.NoPermissionError))
 
 
 def connect(url: str) -> Redis:

@@ -60,8 +60,16 @@ class RoundTrip:
     twice.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, stop_on_error: bool = False) -> None:
+        """Begin a trip without questions.
+
+        `stop_on_error`: no stage runs if the server refused a write of an earlier stage. A cluster
+        ends the trip at the stage that fails. A single server runs all stages in one transaction,
+        for which it judges once whether it can write. In a plain pipeline a nearly full server may
+        refuse one command and run the next one (docs/decisions/0017).
+        """
         self._redis = redis
+        self._stop_on_error = stop_on_error
         self._stages: list[list[Answer[Any]]] = [[]]
 
     def ask(
@@ -105,7 +113,8 @@ class RoundTrip:
             for stage in self._stages:
                 _run_on_nodes(self._redis, stage)
         else:
-            _run_on_one(self._redis, [answer for stage in self._stages for answer in stage])
+            answers = [answer for stage in self._stages for answer in stage]
+            _run_on_one(self._redis, answers, stop_on_error=self._stop_on_error)
 
 
 def read_strings(redis: Redis, keys: Sequence[str]) -> list[Any]:
@@ -164,23 +173,36 @@ def _run_on_nodes(redis: Cluster, stage: Sequence[Answer[Any]]) -> None:
             answer.take(found)
 
 
-def _run_on_one(redis: SingleRedis, answers: Sequence[Answer[Any]]) -> None:
+def _run_on_one(redis: SingleRedis, answers: Sequence[Answer[Any]], *, stop_on_error: bool) -> None:
     """Do what the library's `Pipeline.execute` does, without its overhead.
 
     With the overhead a page takes 13 % more processor time (docs/decisions/0016).
     """
     if not answers:
         return
-    message = b"".join([pack_command(answer.command) for answer in answers])
+    commands = [answer.command for answer in answers]
+    if stop_on_error:
+        commands = [("MULTI",), *commands, ("EXEC",)]
+    message = b"".join(map(pack_command, commands))
     try:
-        found = _exchange(redis, message, len(answers))
+        found = _exchange(redis, message, len(commands))
     except (exceptions.ConnectionError, exceptions.TimeoutError):
         # A restarted server has dropped its connections. The client library tries once more, too.
-        found = _exchange(redis, message, len(answers))
+        found = _exchange(redis, message, len(commands))
+    if stop_on_error:
+        found = _results(found[-1])
     callbacks = redis.response_callbacks
     for answer, raw in zip(answers, found, strict=True):
         convert = callbacks.get(answer.command[0])  # type: ignore[no-untyped-call]
         answer.take(raw if convert is None else convert(raw, **answer.options))
+
+
+def _results(of_transaction: list[Any]) -> list[Any]:
+    """Return the answers of a transaction. Raises the first error among them."""
+    for answer in of_transaction:
+        if isinstance(answer, Exception):
+            raise answer
+    return of_transaction
 
 
 def _exchange(redis: SingleRedis, message: bytes, count: int) -> list[Any]:
