@@ -144,7 +144,7 @@ def _lag_note(lag: Lag) -> str:
 
 def _reads_note(reads: Pages) -> str:
     if not reads.pages:
-        return "no feed was read in the last minute"
+        return "no read was counted in the last two minutes"
     half = duration(reads.p50_seconds)
     return f"{counted(reads.pages, 'page')} in the last two minutes, half of them within {half}"
 
