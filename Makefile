@@ -7,10 +7,10 @@ PORT ?= $(shell $(BIN)/python -c 'import socket; from itertools import count; \
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test soak chaos planted check format bench clean
+.PHONY: help setup run test environments soak chaos planted check format bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## Make .venv with every tool (each command below does this by itself)
 
@@ -27,6 +27,9 @@ run: .venv/ready ## Start the whole service with a demo graph (PORT=8000 to choo
 
 test: .venv/ready ## Run the tests on embedded servers (ARGS="-k feed" selects, ARGS=--cov measures)
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+environments: .venv/ready ## Deploy the service for real: poolers, proxies, TLS, failures (as root)
+	@$(BIN)/python -m pytest tests/environments $(ARGS)
 
 soak: .venv/ready ## Try random operations for half an hour, check each feed (ARGS="--minutes 5")
 	@$(BIN)/python -m tests.soak $(ARGS)

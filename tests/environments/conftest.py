@@ -1,0 +1,43 @@
+"""The service as people deploy it: real servers in front of it and behind it, and their failures.
+
+`make environments` runs these tests. They need PostgreSQL, RabbitMQ, Redis, PgBouncer, nginx and a
+C compiler of the system, and run for minutes; `make test` leaves them out.
+"""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import closing
+
+import pytest
+
+from tests.environments.servers import Certificates, PostgreSQL, Redis
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A PostgreSQL instance for tests that leave it as it was."""
+    with closing(PostgreSQL()) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgresql):
+    """The name of an empty database of the shared instance."""
+    name = f"feedsvc_{uuid.uuid4().hex[:12]}"
+    postgresql.execute(f"CREATE DATABASE {name}")
+    yield name
+    postgresql.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def redis_server():
+    """A Redis server for one test."""
+    with closing(Redis()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def certificates():
+    with closing(Certificates()) as made:
+        yield made
