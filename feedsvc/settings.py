@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 PREFIX = "FEEDSVC_"
 
+# Threads of one web process that call Flask. A store that hangs may hold at most half of them.
+REQUEST_THREADS = 8
+
 _AT_LEAST_ONE = validate.Range(min=1)
 
 

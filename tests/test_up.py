@@ -32,6 +32,8 @@ class Up:
             key: value for key, value in os.environ.items() if not key.startswith("FEEDSVC_")
         }
         self.environment["FEEDSVC_DATA_DIR"] = str(folder)
+        # `up` asks its own web server whether it serves, and no proxy takes part in that.
+        self.environment["http_proxy"] = "http://127.0.0.1:1"
         self.process = self.command("up", "--port", "0", "--web-workers", "1", *options)
         line = self.process.stdout.readline()
         assert line.startswith("ready: http://127.0.0.1:"), (
