@@ -99,14 +99,16 @@ class StoreUnavailable(FeedsvcError):
     """A store that the answer needs is down, or too slow. The same request works once it is back.
 
     A store that went down during the request may have committed the change, so the message must not
-    say that the change failed.
+    say that the change failed. `cause` is for the log and the command line. It may name hosts, so
+    it never reaches a client.
     """
 
     status = 503
     retry_after_seconds = 2
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, cause: str = "") -> None:
         self.store = store
+        self.cause = cause
         super().__init__(
             f"The {store} cannot be reached. Try again in a moment. "
             "A repeat is safe; repeat an upload with its Idempotency-Key."
