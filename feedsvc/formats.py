@@ -1,4 +1,4 @@
-"""Formats of ids, times and numbers for people and for JSON, and percentiles. Pure."""
+"""Formats of ids, times, hosts and numbers for people and for JSON, and percentiles. Pure."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ ACCEPTED_ID = f"Must be a decimal string of ASCII digits between 1 and {MAX_ID}.
 UNKNOWN = "–"  # noqa: RUF001 -- typography
 
 _DECIMAL_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+# The grammar of RFC 3339, section 5.6. The calendar and the clock judge the numbers.
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?"
+    r"(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))",
+    re.ASCII,
+)
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,255})(:[0-9]{1,5})?")
+_LEAP_SECOND = 60
 _THOUSANDS = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"))
 _BYTES = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 _TIMES = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
@@ -26,6 +34,38 @@ def parse_id(text: Any) -> int | None:
         return None
     number = int(text)
     return number if number <= MAX_ID else None
+
+
+def is_host(text: str) -> bool:
+    """Return whether the text is one host, with or without a port, as a `Host` header has it."""
+    return _HOST.fullmatch(text) is not None
+
+
+def parse_rfc3339(text: Any) -> dt.datetime | None:
+    """Parse a time by RFC 3339, and return it in UTC. Return None if the text is not one.
+
+    Digits beyond the microsecond are cut. A leap second, `:60` at the end of a month in UTC, counts
+    as the second after it, as in POSIX. Returns None also for a time that lies outside the years 1
+    to 9999 in UTC, because no store can keep it.
+    """
+    found = _RFC3339.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        return None
+    *clock, fraction, sign, hours, minutes = found.groups()
+    year, month, day, hour, minute, second = map(int, clock)
+    micro = int((fraction or "").ljust(6, "0")[:6])
+    offset = dt.timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    is_leap = second == _LEAP_SECOND
+    try:
+        local = dt.datetime(
+            year, month, day, hour, minute, 59 if is_leap else second, micro, dt.UTC
+        )
+        time = local + offset if sign == "-" else local - offset
+        after = time + dt.timedelta(seconds=is_leap)
+    except (ValueError, OverflowError):
+        return None
+    begins_month = (after.day, after.hour, after.minute, after.second) == (1, 0, 0, 0)
+    return after if begins_month or not is_leap else None
 
 
 def rfc3339(time: dt.datetime) -> str:

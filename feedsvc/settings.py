@@ -7,6 +7,7 @@ The variable `FEEDSVC_FEED_CAP` is the field `feed_cap` here and the keyword `fe
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +23,7 @@ from marshmallow import (
 )
 
 from feedsvc.errors import BadSettings
+from feedsvc.formats import is_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +34,9 @@ PREFIX = "FEEDSVC_"
 REQUEST_THREADS = 8
 
 _AT_LEAST_ONE = validate.Range(min=1)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,8 @@ class Settings:
     promote_at: int = 100_000
     demote_at: int = 80_000
     cors_origins: tuple[str, ...] = ()
+    trusted_proxies: int = 0
+    public_url: str | None = None
 
     @property
     def longest_list(self) -> int:
@@ -63,6 +70,42 @@ class _CommaSeparated(fields.Field[tuple[str, ...]]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> tuple[str, ...]:
         parts = value.split(",") if isinstance(value, str) else value
         return tuple(part.strip() for part in parts if part.strip())
+
+
+def _check_origins(origins: tuple[str, ...]) -> None:
+    """Raise `ValidationError` for a text that no browser sends as `Origin`: it never matches."""
+    for origin in origins:
+        if origin != "*" and not _is_origin(origin):
+            raise ValidationError(
+                f"{origin} is no origin: give a scheme and a host in lower case, and a port that "
+                "is not the default one, without a slash at the end, like https://app.example"
+            )
+
+
+def _is_origin(text: str) -> bool:
+    scheme, _, host = text.partition("://")
+    has_default_port = host.endswith(_DEFAULT_PORTS.get(scheme, "/"))
+    return (
+        _SCHEME.fullmatch(scheme) is not None
+        and is_host(host)
+        and host == host.lower()
+        and not has_default_port
+    )
+
+
+class _PublicUrl(fields.Field[str]):
+    """An http(s) URL of a scheme, a host and a path. A slash at its end is left out."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
+        text = str(value).rstrip("/")
+        scheme, _separator, rest = text.partition("://")
+        host, slash, path = rest.partition("/")
+        if scheme not in _DEFAULT_PORTS or not is_host(host) or not _PREFIX.fullmatch(slash + path):
+            raise ValidationError(
+                "must be an http or https URL of a host and a path prefix, like "
+                "https://app.example or https://app.example/feeds"
+            )
+        return text
 
 
 class _Path(fields.Field[Path]):
@@ -87,7 +130,9 @@ class _SettingsSchema(Schema):
     fanout_slice = fields.Integer(validate=_AT_LEAST_ONE)
     promote_at = fields.Integer(validate=_AT_LEAST_ONE)
     demote_at = fields.Integer(validate=_AT_LEAST_ONE)
-    cors_origins = _CommaSeparated()
+    cors_origins = _CommaSeparated(validate=_check_origins)
+    trusted_proxies = fields.Integer(validate=validate.Range(min=0, max=16))
+    public_url = _PublicUrl(allow_none=True)
 
     @validates_schema
     def _check_pairs(self, data: dict[str, Any], **_: Any) -> None:

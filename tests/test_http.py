@@ -498,8 +498,26 @@ def test_a_pin_is_set_listed_and_removed(client, auth, nine):
         {"route": "x", "reason": "y"},
         {"route": "pull"},
         {"route": "pull", "reason": "x", "expires_at": "2001-01-01T00:00:00Z"},
+        {"route": "pull", "reason": "x", "expires_at": "9999-12-31T23:59:59-01:00"},
+        {"route": "pull", "reason": "x", "expires_at": "0001-01-01T00:00:00+01:00"},
+        {"route": "pull", "reason": "x", "expires_at": "2099-W01-1T00:00:00Z"},
     ):
         assert is_problem(client.put(path, json=bad, headers=write), 422, "json")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("2099-01-01t00:00:00z", "2099-01-01T00:00:00.000Z"),
+        ("2098-12-31T23:59:60Z", "2099-01-01T00:00:00.000Z"),
+        ("9999-12-31T23:59:59+00:00", "9999-12-31T23:59:59.000Z"),
+    ],
+)
+def test_the_end_of_a_pin_is_kept(client, auth, nine, given, kept):
+    body = {"route": "pull", "reason": "x", "expires_at": given}
+    path = "/v1/admin/accounts/9/route"
+    assert client.put(path, json=body, headers=auth(1, "admin:write")).status_code == 200
+    assert client.get(path, headers=auth(1, "admin:read")).json["pin"]["expires_at"] == kept
 
 
 def test_a_repeated_idempotency_key_gets_the_first_answer_again(client, auth, nine):

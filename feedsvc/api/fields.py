@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields
 
-from feedsvc.formats import ACCEPTED_ID, MAX_ID, parse_id, rfc3339
+from feedsvc.formats import ACCEPTED_ID, MAX_ID, parse_id, parse_rfc3339, rfc3339
 
 MAX_URL = 2_048
 MAX_LIMIT = 100
@@ -134,12 +134,11 @@ class Moment(fields.Field[dt.datetime]):
         return None if value is None else rfc3339(value)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> dt.datetime:
-        try:
-            time = dt.datetime.fromisoformat(value)
-        except (TypeError, ValueError):
-            time = None
-        if time is None or time.tzinfo is None or "T" not in value.upper():
-            raise ValidationError("Must be a time by RFC 3339, like 2026-11-23T22:00:00Z.")
+        time = parse_rfc3339(value)
+        if time is None:
+            raise ValidationError(
+                "Must be a time by RFC 3339 in the years 1 to 9999, like 2026-11-23T22:00:00Z."
+            )
         return time
 
 
