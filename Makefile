@@ -2,28 +2,47 @@
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# One lock for every platform. Pins that still fit stay; `ARGS=--upgrade` takes the newest releases.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 PORT ?= $(shell $(BIN)/python -c 'import socket; from itertools import count; \
 	print(next(p for p in count(8000) if socket.socket().connect_ex(("127.0.0.1", p))))')
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test environments soak chaos planted check format bench clean
+.PHONY: help setup lock run test environments soak chaos planted check format bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## Make .venv with every tool (each command below does this by itself)
 
-.venv/ready: requirements.txt requirements-dev.txt
-	@test -n "$(PYTHON)" || \
-		{ echo "error: no Python 3.11 or newer on the PATH; install one, or set PYTHON" >&2; exit 1; }
-	@echo "Setting up .venv with $(PYTHON); the first time takes a minute or two"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+# What running needs, without the tools of the tests. `feedsvc` runs from this checkout.
+.venv/run: requirements.txt pyproject.toml
+	$(call install,requirements.txt)
 	@touch $@
 
-run: .venv/ready ## Start the whole service with a demo graph (PORT=8000 to choose the port)
-	@exec $(BIN)/python -m feedsvc up --demo --port $(PORT)
+.venv/ready: requirements-dev.txt pyproject.toml
+	$(call install,requirements-dev.txt)
+	@touch .venv/run $@
+
+define install
+	@test -n "$(PYTHON)" || \
+		{ echo "error: no Python 3.11 or newer on the PATH; install one, or set PYTHON" >&2; exit 1; }
+	@echo "Setting up .venv with $(PYTHON) from $(1); the first time takes a minute or two"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) --require-hashes -r $(1)
+	@$(PIP) --no-deps --editable .
+endef
+
+lock: .venv/ready ## Pin the packages of pyproject.toml again (needs the network)
+	@$(PIP) uv
+	@$(LOCK) pyproject.toml -o requirements.txt
+	@$(LOCK) --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+
+run: .venv/run ## Start the whole service with a demo graph (PORT=8000 to choose the port)
+	@exec $(BIN)/feedsvc up --demo --port $(PORT)
 
 test: .venv/ready ## Run the tests on embedded servers (ARGS="-k feed" selects, ARGS=--cov measures)
 	@$(BIN)/python -m pytest -n 2 $(ARGS)

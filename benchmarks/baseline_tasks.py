@@ -39,7 +39,7 @@ def make_celery(broker_url: str, kind: str) -> Celery:
     """Return a Celery application with the service's settings and a broker database of its own."""
     database = f"virtual_host={BROKER_DATABASES[kind]}"
     app = Celery(kind, broker=broker_url.replace("virtual_host=0", database), set_as_current=False)
-    app.config_from_object("celeryconfig")
+    app.config_from_object("feedsvc.celery_settings")
     return app
 
 

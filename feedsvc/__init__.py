@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from feedsvc.version import __version__
+
+if TYPE_CHECKING:
+    from feedsvc.app import Application
 
 __all__ = ["__version__", "create_app"]
 
 
-def create_app(**settings: Any) -> Any:
+def create_app(**settings: Any) -> Application:
     """Return the Flask application of `feedsvc.app.create_app`.
 
     The import waits for the first call, because commands need no web framework.

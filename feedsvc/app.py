@@ -21,9 +21,12 @@ from feedsvc.services import open_services
 from feedsvc.settings import load_settings
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from flask import Response
 
     from feedsvc.metrics import Metrics
+    from feedsvc.services import Services
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _EXPOSED_HEADERS = [
@@ -37,22 +40,49 @@ _EXPOSED_HEADERS = [
 ]
 
 
-def create_app(**settings: Any) -> Flask:
+class Application(Flask):
+    """The service's Flask application. It closes its services at the end of a `with` block.
+
+    Without `close` it closes them when the process exits. A closed application answers no more
+    requests; `create_app` opens another one on the same settings.
+    """
+
+    def __init__(self, services: Services) -> None:
+        """Serve these opened services."""
+        super().__init__("feedsvc", static_folder=None)
+        self.extensions["feedsvc"] = services
+        self._services = services
+        atexit.register(services.close)
+
+    def close(self) -> None:
+        """Close the services. A second call does nothing."""
+        atexit.unregister(self._services.close)
+        self._services.close()
+
+    def __enter__(self) -> Self:
+        """Return the application."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the services."""
+        self.close()
+
+
+def create_app(**settings: Any) -> Application:
     """Create a Flask application with a whole service behind it.
 
     The keywords are the names of the settings, in lower case and without prefix. They override the
     environment. A part that no setting names is embedded: with a `data_dir` of its own an
-    application needs nothing else, and shares nothing with another one. Raises `FeedsvcError`.
+    application needs nothing else, and shares nothing with another one. In a `with` statement it is
+    closed at the end of the block. Raises `FeedsvcError`.
     """
     loaded = load_settings(**settings)
     logs.configure()
     services = open_services(loaded)
-    atexit.register(services.close)
-    app = Flask("feedsvc", static_folder=None)
+    app = Application(services)
     # Werkzeug cuts a chunked body at this length and does not refuse it. With one byte more than
     # the limit a body that is too long can still be recognised.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
-    app.extensions["feedsvc"] = services
     app.url_map.strict_slashes = False
     authenticator = Authenticator(loaded, services.jwt_secret)
     app.extensions["feedsvc.authenticator"] = authenticator

@@ -33,7 +33,7 @@ class SchemaOutdated(FeedsvcError):
     def __init__(self, found: str | None, head: str) -> None:
         super().__init__(
             f"the database is at revision {found or 'none'}, and {head} is needed: "
-            "run python -m feedsvc db upgrade"
+            "run feedsvc db upgrade"
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
+from feedsvc import celery_settings
 from feedsvc.fanout import chain, micro_batches, queues
 from feedsvc.fanout.queues import FANOUT_QUEUE, LARGE_QUEUE
 from feedsvc.fanout.sweep import sweep
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 # finds one of them within minutes. One audit was measured at 0.4 s (short feeds) to 2.5 s (full
 # feeds) of one worker's time.
 AUDITED_ACCOUNTS = 100
-SWEEP_QUEUE = "feedsvc.sweep"
-QUEUES = (SWEEP_QUEUE, FANOUT_QUEUE, LARGE_QUEUE)
 
 
 def make_celery(stores: Stores, broker_url: str, metrics: Metrics) -> Celery:
@@ -40,7 +39,7 @@ def make_celery(stores: Stores, broker_url: str, metrics: Metrics) -> Celery:
     become the current or default application of the process.
     """
     app = Celery("feedsvc", broker=broker_url, set_as_current=False)
-    app.config_from_object("celeryconfig")
+    app.config_from_object(celery_settings.__name__)
     enqueue = queues.enqueuer(app, stores)
 
     def register(name: str, work: Callable[..., object]) -> None:

@@ -355,7 +355,7 @@ def test_a_database_that_was_never_migrated_is_named(run, monkeypatch, tmp_path)
 def test_help_is_printed_for_every_group(run, group):
     code, out, _ = run(*group, "--help")
     assert code == 0
-    assert out.startswith("Usage: python -m feedsvc")
+    assert out.startswith("Usage: feedsvc")
 
 
 def test_a_link_to_the_console_is_printed(run):

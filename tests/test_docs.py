@@ -6,6 +6,7 @@ import re
 import subprocess
 import tomllib
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -178,7 +179,7 @@ def test_the_diagram_of_a_posts_life_names_rooms_of_the_repository():
 
 
 def test_the_version_is_the_same_everywhere():
-    assert tomllib.loads(text("pyproject.toml"))["project"]["version"] == __version__
+    assert version("feedsvc") == __version__
     assert f"## {__version__}" in text("CHANGELOG.md")
 
 
@@ -195,4 +196,4 @@ def test_no_file_names_a_place_on_somebodys_machine():
     for name in listed:
         path = ROOT / name
         if path.suffix in {".py", ".md", ".toml", ".lua", ".txt", ".html"} and path.is_file():
-            assert not re.search(r"(?<![\w.])/(home|root|Users|work|opt)/", path.read_text()), name
+            assert not re.search(r"(?<![\w.])/(home|root|Users|work|opt(?!/feedsvc))/", path.read_text()), name

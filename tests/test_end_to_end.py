@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from feedsvc.fanout.queues import QUEUES
 from feedsvc.store.redis import keys
-from feedsvc.tasks import QUEUES
 from tests import workers
 from tests.engines import wait_until
 

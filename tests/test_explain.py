@@ -387,9 +387,7 @@ def test_a_post_missing_from_a_home_feed_is_named_with_its_remedy(world, explain
     post_id = pushed(world, [7])
     world.stores.redis.lrem(world.stores.keys.homefeed(7), 0, str(post_id))
     facts = explain(world.stores, 7, post_id)
-    assert (
-        facts.why == "should be in the feed but is not served: run python -m feedsvc feed rebuild 7"
-    )
+    assert facts.why == "should be in the feed but is not served: run feedsvc feed rebuild 7"
     assert (facts.in_feed, facts.served, facts.source) == (True, False, None)
     world.stores.redis.delete(world.stores.keys.homefeed(7))
     assert explained(7, post_id).served
@@ -402,7 +400,7 @@ def test_a_post_missing_from_a_celebrity_list_is_named_with_its_remedy(world, ex
     world.stores.redis.lrem(keys.celebrity_posts(9), 0, str(post_id))
     why = explain(world.stores, 7, post_id).why
     assert why.startswith(
-        "should be in the feed but is not served: run python -m feedsvc feed rebuild 7, and delete "
+        "should be in the feed but is not served: run feedsvc feed rebuild 7, and delete "
         "celebrity-posts:9, celebrities and recent-celebrity-posts in Redis"
     )
     feed = (world.stores.keys.homefeed(7), world.stores.keys.relations(7))
@@ -419,8 +417,7 @@ def test_a_post_served_wrongly_is_named_with_its_remedy(world):
     world.unfollow(7, 9)
     world.stores.redis.set(world.stores.keys.relations(7), relations)
     assert explain(world.stores, 7, post_id).why == (
-        "should not be in the feed but is served (7 does not follow 9): "
-        "run python -m feedsvc feed rebuild 7"
+        "should not be in the feed but is served (7 does not follow 9): run feedsvc feed rebuild 7"
     )
 
 

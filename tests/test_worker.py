@@ -44,6 +44,6 @@ def test_small_posts_of_the_same_half_second_request_one_micro_batch_that_begins
 
 def _empty(celery):
     with celery.connection_for_write() as connection, connection.channel() as channel:
-        for queue in tasks.QUEUES:
+        for queue in queues.QUEUES:
             channel.queue_declare(queue, durable=True, auto_delete=False)
             channel.queue_purge(queue)

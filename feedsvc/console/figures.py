@@ -81,7 +81,7 @@ def doubts(preview: Preview) -> Iterator[str]:
     if preview.costs.is_default:
         yield (
             "Unit costs are documented defaults. "
-            "Run python -m feedsvc threshold calibrate to measure this system, in half a minute."
+            "Run feedsvc threshold calibrate to measure this system, in half a minute."
         )
 
 

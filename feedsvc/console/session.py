@@ -126,7 +126,7 @@ def _spend(stores: Stores, code: str) -> Caller:
     if found is None:
         raise Unauthorized(
             "This link has been used, or is older than an hour. "
-            "The command python -m feedsvc console prints a new one.",
+            "The command feedsvc console prints a new one.",
             given=True,
         )
     account, scopes = json.loads(found)

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
+SWEEP_QUEUE = "feedsvc.sweep"
 FANOUT_QUEUE = "feedsvc.fanout"
 LARGE_QUEUE = "feedsvc.fanout-large"
+QUEUES = (SWEEP_QUEUE, FANOUT_QUEUE, LARGE_QUEUE)
 LINK_TASK = "feedsvc.fanout.link"
 MICRO_BATCH_TASK = "feedsvc.fanout.small"
 

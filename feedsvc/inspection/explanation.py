@@ -176,7 +176,7 @@ def _remedy(facts: Explanation) -> str:
     """Return what to run or delete so that the wrong views are built again."""
     if facts.deleted_at is not None:
         return f"delete {keys.post(facts.post_id)} in Redis; the next read stores it again"
-    rebuild = f"run python -m feedsvc feed rebuild {facts.viewer}"
+    rebuild = f"run feedsvc feed rebuild {facts.viewer}"
     if facts.served or facts.route == "push":
         return rebuild
     views = (

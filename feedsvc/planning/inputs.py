@@ -28,7 +28,7 @@ class NoSurvey(FeedsvcError):
         super().__init__(
             "There is no survey of accounts, posts and reads yet. "
             "A worker takes the first survey within a minute of the start; "
-            "python -m feedsvc threshold inputs takes one now."
+            "feedsvc threshold inputs takes one now."
         )
 
 

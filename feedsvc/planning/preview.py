@@ -203,7 +203,7 @@ def in_words(shown: Preview) -> list[str]:
     if shown.costs.is_default:
         sentences.append(
             "The unit costs are documented defaults. "
-            "Run python -m feedsvc threshold calibrate to measure this system."
+            "Run feedsvc threshold calibrate to measure this system."
         )
     return sentences
 

@@ -13,7 +13,6 @@ from feedsvc import logs
 from feedsvc.services import open_services
 from feedsvc.settings import load_settings
 from feedsvc.supervise.children import end_with_parent
-from feedsvc.tasks import QUEUES
 
 # Readers come first: a post is in every feed before it is pushed (docs/decisions/0013).
 _NICENESS = 10
@@ -32,7 +31,6 @@ def main() -> None:
     options = [
         "--pool=solo",
         f"--hostname={name[0]}@%h",
-        f"--queues={','.join(QUEUES)}",
         "--loglevel=WARNING",
     ]
     services.celery.worker_main(["worker", *options, "--without-gossip", "--without-mingle"])

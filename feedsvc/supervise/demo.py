@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import shutil
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jwt
@@ -29,7 +32,6 @@ _POSTS = 150
 _READERS = 300
 _SEED = 2013
 _TTL_SECONDS = 86_400
-_COMMAND = ".venv/bin/python -m feedsvc"
 
 
 def load_demo(services: Services, url: str) -> list[str]:
@@ -134,9 +136,17 @@ def _console_lines(services: Services, url: str) -> list[str]:
         f"  {_upload(services, url, rising.id)}",
         "  3. See that its route is now pull, like a celebrity's, and roll back:",
         f"  {url}/console/accounts?id={rising.id}",
-        f"Another link: {_COMMAND} console --url {url}",
+        f"Another link: {_command()} console --url {url}",
         "",
     ]
+
+
+def _command() -> str:
+    """Return how this installation's command is called from a shell."""
+    if shutil.which("feedsvc"):
+        return "feedsvc"
+    beside_python = Path(sys.executable).with_name("feedsvc")
+    return str(beside_python) if beside_python.exists() else f"{sys.executable} -m feedsvc"
 
 
 def _upload(services: Services, url: str, account: int) -> str:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from feedsvc.store.sql.database import Database
 
-_MIGRATIONS = Path(__file__).parents[3] / "migrations"
+# A wheel carries the folder inside the package. A checkout has it beside the package.
+_PACKAGE = Path(__file__).parents[2]
+_CARRIED = _PACKAGE / "migrations"
+_MIGRATIONS = _CARRIED if _CARRIED.is_dir() else _PACKAGE.parent / "migrations"
 # Two processes that start together migrate one after the other.
 _LOCK = 7_305_000_001
 

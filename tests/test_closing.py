@@ -1,0 +1,33 @@
+"""An application inside another program: it can be closed, forgotten, and opened again."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from feedsvc import create_app
+
+
+def test_an_embedded_application_closes_at_the_end_of_its_block_and_opens_again(tmp_path, auth):
+    secret = "a secret of more than thirty-two characters"
+    headers = auth(7, secret=secret)
+    with create_app(data_dir=tmp_path, jwt_secret=secret) as app:
+        post = app.test_client().post(
+            "/v1/posts", json={"photo_url": "https://img.example/1.jpg"}, headers=headers
+        )
+        assert post.status_code == 201
+        server = app.extensions["feedsvc"].valkey.process
+    assert server.poll() is not None, "the embedded server has ended"
+    app.close()
+    with create_app(data_dir=tmp_path, jwt_secret=secret) as app:
+        page = app.test_client().get("/v1/feed", headers=headers)
+        assert page.json["data"] == [post.json]
+
+
+def test_nothing_keeps_a_closed_application(settings):
+    app = create_app(**settings)
+    services = weakref.ref(app.extensions["feedsvc"].stores.near_cache)
+    app.close()
+    del app
+    gc.collect()
+    assert services() is None
