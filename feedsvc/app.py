@@ -8,11 +8,12 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from flask import Flask, g, request
-from flask_cors import CORS
+from flask import Flask, Request, g, request
 
 from feedsvc import logs
-from feedsvc.api import problems, public
+from feedsvc.api import cors, problems, public
+from feedsvc.api.addresses import as_clients_see_it, require_host
+from feedsvc.api.answers import answer_nothing
 from feedsvc.api.auth import Authenticator
 from feedsvc.api.openapi import GROUPS
 from feedsvc.api.operations import MAX_BODY_BYTES
@@ -22,6 +23,7 @@ from feedsvc.settings import load_settings
 
 if TYPE_CHECKING:
     from typing import Self
+    from wsgiref.types import WSGIEnvironment
 
     from flask import Response
 
@@ -29,15 +31,30 @@ if TYPE_CHECKING:
     from feedsvc.services import Services
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-_EXPOSED_HEADERS = [
-    "Link",
-    "Location",
-    "ETag",
-    "Retry-After",
-    "X-Request-ID",
-    "Idempotency-Replayed",
-    "WWW-Authenticate",
-]
+# The methods that are counted by name. Anybody can invent others.
+_METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
+# What every answer says to browsers: trust the media type, show it in no frame, name no address of
+# the service to other sites. A page that needs more sets its own policy.
+_PROTECTION = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+class _Request(Request):
+    """A request whose body ends where its `Content-Length` says, or is refused.
+
+    Some servers say that they end the input. They also end it where a client has gone away, and
+    only the length tells the two apart. Werkzeug does not compare it if the server says so.
+    """
+
+    def __init__(self, environ: WSGIEnvironment, *more: Any, **options: Any) -> None:
+        """Read the environment of a WSGI server."""
+        if environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ:
+            environ.pop("wsgi.input_terminated", None)
+        super().__init__(environ, *more, **options)
 
 
 class Application(Flask):
@@ -47,12 +64,20 @@ class Application(Flask):
     requests; `create_app` opens another one on the same settings.
     """
 
+    request_class = _Request
+
     def __init__(self, services: Services) -> None:
         """Serve these opened services."""
         super().__init__("feedsvc", static_folder=None)
         self.extensions["feedsvc"] = services
         self._services = services
         atexit.register(services.close)
+
+    def make_default_options_response(self) -> Response:
+        """Return the methods of an address, without Flask's media type of a page."""
+        answer = answer_nothing(200)
+        answer.allow.update(super().make_default_options_response().allow)
+        return answer
 
     def close(self) -> None:
         """Close the services. A second call does nothing."""
@@ -84,25 +109,23 @@ def create_app(**settings: Any) -> Application:
     # the limit a body that is too long can still be recognised.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     app.url_map.strict_slashes = False
+    # A path with an empty part is no address of the service. Werkzeug would redirect with a page.
+    app.url_map.merge_slashes = False
     authenticator = Authenticator(loaded, services.jwt_secret)
     app.extensions["feedsvc.authenticator"] = authenticator
-    _add_request_hooks(app, authenticator, services.metrics)
+    _add_request_hooks(app, authenticator, services.metrics, loaded.cors_origins)
     app.register_error_handler(Exception, problems.answer_to)
     app.register_blueprint(public.blueprint)
     app.register_blueprint(make_site())
     for group in GROUPS:
         group.register(app)
-    if loaded.cors_origins:
-        CORS(
-            app,
-            resources={r"/v1/.*": {"origins": list(loaded.cors_origins)}},
-            expose_headers=_EXPOSED_HEADERS,
-            max_age=600,
-        )
+    app.wsgi_app = as_clients_see_it(app.wsgi_app, loaded)  # type: ignore[assignment]
     return app
 
 
-def _add_request_hooks(app: Flask, authenticator: Authenticator, metrics: Metrics) -> None:
+def _add_request_hooks(
+    app: Flask, authenticator: Authenticator, metrics: Metrics, origins: tuple[str, ...]
+) -> None:
     @app.before_request
     def identify() -> None:
         given = request.headers.get("X-Request-ID", "")
@@ -111,18 +134,31 @@ def _add_request_hooks(app: Flask, authenticator: Authenticator, metrics: Metric
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
     @app.before_request
-    def authenticate() -> None:
+    def authenticate() -> Response | None:
+        require_host()
+        if not _is_api(request.path):
+            return None
+        # A preflight carries no token. It is answered also where nothing is, so that the page can
+        # read the 404.
+        if cors.is_preflight():
+            return answer_nothing(200)
         # The token is checked before the path: a caller without one learns nothing about the
-        # addresses under /v1. A browser's preflight request carries no token.
-        is_preflight = (
-            request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        )
-        if request.path.startswith("/v1") and not is_preflight:
-            g.caller = authenticator.caller(request.authorization)
+        # addresses under /v1.
+        g.caller = authenticator.caller(request.authorization)
+        return None
 
     @app.after_request
     def finish(response: Response) -> Response:
         response.headers["X-Request-ID"] = g.get("request_id", "")
+        for name, value in _PROTECTION.items():
+            response.headers.setdefault(name, value)
+        if origins and _is_api(request.path):
+            cors.allow(response, origins)
         route = request.url_rule.rule if request.url_rule else "none"
-        metrics.http_requests.labels(request.method, route, str(response.status_code)).inc()
+        method = request.method if request.method in _METHODS else "other"
+        metrics.http_requests.labels(method, route, str(response.status_code)).inc()
         return response
+
+
+def _is_api(path: str) -> bool:
+    return path == "/v1" or path.startswith("/v1/")

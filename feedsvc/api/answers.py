@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
+from feedsvc.api.addresses import address
+
 if TYPE_CHECKING:
     from marshmallow import Schema
 
@@ -43,9 +45,7 @@ def _answer_page(page: Page[Any], limit: int, items: list[bytes]) -> Response:
     cursors = {"next_cursor": page.next_cursor, "prev_cursor": page.prev_cursor}
     body = b'{"data":[' + b",".join(items) + b'],"page":' + json.dumps(cursors).encode() + b"}"
     # Neither the path of a list nor a cursor holds a character that must be quoted in a URL.
-    url = (
-        f"{request.scheme}://{request.host}{request.root_path}{request.path}?limit={limit}&cursor="
-    )
+    url = f"{address(request.path)}?limit={limit}&cursor="
     links = [f'<{url}{page.prev_cursor}>; rel="prev"']
     if page.next_cursor is not None:
         links.insert(0, f'<{url}{page.next_cursor}>; rel="next"')

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Response, request, url_for
+from flask import Response, request
 
+from feedsvc.api.addresses import address
 from feedsvc.api.answers import answer_posts
 from feedsvc.api.operations import Call, Operations
 from feedsvc.api.problems import InvalidFields
@@ -41,7 +42,7 @@ def post_posts(call: Call) -> Response:
     )
     call.services.metrics.posts_published.inc(not published.replayed)
     answer = Response(published.body, 201, content_type="application/json")
-    answer.headers["Location"] = url_for("get_post", post_id=published.post_id)
+    answer.headers["Location"] = address(f"/v1/posts/{published.post_id}")
     if published.replayed:
         answer.headers["Idempotency-Replayed"] = "true"
     return answer

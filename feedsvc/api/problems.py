@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from flask import Response, g
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from feedsvc.errors import FeedsvcError, StoreUnavailable
 from feedsvc.store.redis.client import UNAVAILABLE
@@ -39,6 +39,9 @@ _DETAILS = {
     404: "Nothing exists at this address. The document at /openapi.json lists every address.",
     413: "The body is larger than 1 MiB (1,048,576 bytes), which is the most that is accepted.",
 }
+_TRUNCATED = "The body is shorter than its Content-Length says. Nothing was changed. Send it again."
+# Headers of Werkzeug's errors. Their bodies are pages, which no client gets.
+_KEPT_HEADERS = ("Allow", "Content-Range", "Retry-After")
 
 
 class BadRequest(FeedsvcError):
@@ -130,7 +133,9 @@ def _domain_problem(error: FeedsvcError) -> Response:
 def _http_problem(error: HTTPException) -> Response:
     status = error.code or 500
     phrase = HTTPStatus(status).phrase
-    answer = problem(status, phrase, _DETAILS.get(status) or error.description or phrase)
-    if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    detail = _TRUNCATED if isinstance(error, ClientDisconnected) else _DETAILS.get(status)
+    answer = problem(status, phrase, detail or error.description or phrase)
+    answer.headers.extend(
+        {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
+    )
     return answer

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from flask import Blueprint, Response, send_from_directory, url_for
+from flask import Blueprint, Response, request, send_from_directory
+from werkzeug.exceptions import NotFound
 
-from feedsvc.api.answers import answer_json
+from feedsvc.api.addresses import address
+from feedsvc.api.answers import answer_json, answer_nothing
 from feedsvc.api.openapi import document
 from feedsvc.api.operations import services
 from feedsvc.api.problems import problem
@@ -20,14 +22,17 @@ blueprint = Blueprint("public", __name__, static_folder="static", static_url_pat
 # The page runs only the scripts served with it. Swagger UI sets styles on elements.
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; connect-src 'self'"
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
 
 
 @blueprint.get("/")
 def root() -> Response:
     """Redirect a browser at the bare address to the documentation."""
-    return Response(status=302, headers={"Location": url_for(".docs")})
+    answer = answer_nothing(302)
+    answer.headers["Location"] = address("/docs")
+    return answer
 
 
 @blueprint.get("/healthz")
@@ -63,13 +68,18 @@ def get_metrics() -> Response:
 
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
-    """Return the OpenAPI document."""
-    return answer_json(document())
+    """Return the OpenAPI document. Its server is the service's root, also under a prefix."""
+    return answer_json({**document(), "servers": [{"url": address("") or "."}]})
 
 
 @blueprint.get("/docs")
 def docs() -> Response:
-    """Return a page that shows the OpenAPI document and sends requests."""
+    """Return a page that shows the OpenAPI document and sends requests.
+
+    The page names its files relative to `/docs`, so it works under a prefix that no setting names.
+    """
+    if request.path.endswith("/"):
+        raise NotFound
     page = send_from_directory(f"{blueprint.root_path}/static", "docs.html")
     page.headers["Content-Security-Policy"] = _DOCS_POLICY
     return page

@@ -116,17 +116,17 @@ def token(account: int, scope: str, ttl: int, as_json: bool) -> None:
 @click.option("--read-only", is_flag=True, help="Allow reading only, no changes.")
 @click.option(
     "--url",
-    default="http://127.0.0.1:8000",
-    show_default=True,
-    help="The address of the running service.",
+    help="The address of the running service.  [default: FEEDSVC_PUBLIC_URL, else "
+    "http://127.0.0.1:8000]",
 )
 @json_option
-def console(account: int, read_only: bool, url: str, as_json: bool) -> None:
+def console(account: int, read_only: bool, url: str | None, as_json: bool) -> None:
     """Print a sign-in link for the console.
 
     It signs one person in, once, within an hour.
     """
     scopes = ["admin:read"] if read_only else ["admin:read", "admin:write"]
     with opened() as services:
-        link = one_time_link(services.stores, url.rstrip("/"), account, scopes)
+        root = url or services.settings.public_url or "http://127.0.0.1:8000"
+        link = one_time_link(services.stores, root.rstrip("/"), account, scopes)
     show({"link": link}, as_json, lambda: [link])

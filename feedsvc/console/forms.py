@@ -74,4 +74,5 @@ def _is_same_origin(request: Request) -> bool:
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site == "same-origin"
-    return urlsplit(request.headers.get("Origin", "")).netloc == request.host
+    origin = urlsplit(request.headers.get("Origin", "")).netloc
+    return bool(origin) and origin == request.host

@@ -93,7 +93,7 @@ def sign_in() -> Response | tuple[str, int]:
 def sign_out() -> Response:
     """End the session."""
     answer = redirect(url_for("console.signing_in.page"), 303)
-    answer.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="Strict")
+    answer.delete_cookie(COOKIE, path=_cookie_path(), httponly=True, samesite="Strict")
     return answer
 
 
@@ -165,11 +165,16 @@ def _set_cookie(answer: Response, secret: str, session: Session) -> None:
         COOKIE,
         value,
         max_age=session.expires_at - int(time.time()),
-        path=PATH,
+        path=_cookie_path(),
         httponly=True,
         samesite="Strict",
         secure=_is_https(),
     )
+
+
+def _cookie_path() -> str:
+    """Return the path of the console as the browser sees it, with the prefix of a proxy."""
+    return request.root_path + PATH
 
 
 def _is_https() -> bool:

@@ -87,7 +87,7 @@ def _read_and_post(services: Services) -> None:
 def _lines(services: Services, url: str) -> list[str]:
     return [
         *_feed_lines(services, url),
-        *_console_lines(services, url),
+        *_console_lines(services, services.settings.public_url or url),
         f"Try every call in a browser: {url}/docs",
         f"Ctrl-C stops the service. Its data stays in {services.settings.data_dir}.",
     ]
