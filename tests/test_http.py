@@ -445,7 +445,7 @@ def test_a_change_of_the_threshold_needs_the_etag_of_the_current_version(client,
     body = {"promote_at": 5, "demote_at": 3, "reason": "x"}
     assert client.get(path, headers=read).headers["ETag"] == '"1"'
     assert is_problem(client.put(path, json=body, headers=write), 428)
-    for stale in ('"2"', "1", 'W/"1"', "nonsense", '"١"'):
+    for stale in ('"2"', "1", "nonsense", '"١"', '"7", "2"', '"1" "1"', '"1", *', '"1', '"01"'):
         assert is_problem(
             client.put(
                 path, json=body, headers={**write, "If-Match": stale.encode().decode("latin-1")}
@@ -472,6 +472,27 @@ def test_a_change_of_the_threshold_needs_the_etag_of_the_current_version(client,
         f"{path}/rollback", json={"version": 9, "reason": "x"}, headers={**write, "If-Match": "*"}
     )
     assert is_problem(unknown, 422, "json", "version")
+
+
+@pytest.mark.parametrize(
+    "given",
+    ['"7", "1"', '"1","7"', 'W/"1"', 'W/"7", W/"1"', ' "1" ', '"x", "1",', '"a,b", "1"', "*"],
+)
+def test_if_match_is_a_list_of_etags_one_of_which_is_current(client, auth, given):
+    headers = {**auth(1, "admin:write"), "If-Match": given}
+    body = {"promote_at": 5, "demote_at": 3, "reason": "x"}
+    assert client.put("/v1/admin/threshold", json=body, headers=headers).json["version"] == 2
+    limits = {"reason": "x"}
+    changed = client.put("/v1/admin/threshold/guardrails", json=limits, headers=headers)
+    assert changed.headers["ETag"] == '"2"'
+    back = client.post(
+        "/v1/admin/threshold/rollback",
+        json={"version": 1, "reason": "x"},
+        headers={**headers, "If-Match": given.replace("1", "2")},
+    )
+    assert back.json["version"] == 3
+    if given != "*":
+        assert is_problem(client.put("/v1/admin/threshold", json=body, headers=headers), 412)
 
 
 def test_a_pin_is_set_listed_and_removed(client, auth, nine):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from flask import Response, request
 
 from feedsvc.api.answers import answer_json, answer_page
-from feedsvc.api.operations import Call, Operations
+from feedsvc.api.operations import Call, Operations, services
 from feedsvc.api.planning_schemas import (
     InputsAnswer,
     PreviewAnswer,
@@ -41,8 +41,11 @@ from feedsvc.routing import guardrails, load_shedding, pins, versions
 from feedsvc.routing.guardrails import Guardrails
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from feedsvc.routing.guardrails import GuardrailsInfo
     from feedsvc.routing.versions import PolicyInfo
+    from feedsvc.store import Stores
 
 operations = Operations("Administration")
 studio = Operations("Threshold studio")
@@ -50,7 +53,10 @@ studio = Operations("Threshold studio")
 # A caller that may change may also read.
 _READ = ("admin:read", "admin:write")
 _WRITE = ("admin:write",)
-_ETAG = re.compile(r'"([1-9][0-9]{0,9})"', re.ASCII)
+# A list of ETags by RFC 9110, section 8.8.3, and the ETags of versions in it.
+_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+_TAGS = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*")
+_VERSION = re.compile(r'"([1-9][0-9]{0,9})"', re.ASCII)
 
 
 @operations.declare("GET", "/admin/threshold", scopes=_READ, answers={200: ThresholdAnswer})
@@ -71,7 +77,9 @@ def get_threshold(call: Call) -> Response:
 def put_threshold(call: Call) -> Response:
     """Set a new version of the threshold."""
     by = str(call.caller.account)
-    return _threshold(change(call.stores, **call.body, changed_by=by, if_match=_if_match()))
+    return _threshold(
+        change(call.stores, **call.body, changed_by=by, if_match=_if_match(versions.current))
+    )
 
 
 @operations.declare_list("/admin/threshold/history", ThresholdAnswer, scopes=_READ)
@@ -93,7 +101,9 @@ def get_threshold_history(call: Call) -> Response:
 def post_threshold_rollback(call: Call) -> Response:
     """Set a new version equal to an old one."""
     by = str(call.caller.account)
-    return _threshold(rollback(call.stores, **call.body, changed_by=by, if_match=_if_match()))
+    return _threshold(
+        rollback(call.stores, **call.body, changed_by=by, if_match=_if_match(versions.current))
+    )
 
 
 @operations.declare(
@@ -119,7 +129,13 @@ def put_guardrails(call: Call) -> Response:
     limits = Guardrails(**call.body)
     return _guardrails(
         call,
-        guardrails.change(call.stores, limits, reason=reason, changed_by=by, if_match=_if_match()),
+        guardrails.change(
+            call.stores,
+            limits,
+            reason=reason,
+            changed_by=by,
+            if_match=_if_match(guardrails.current),
+        ),
     )
 
 
@@ -234,10 +250,15 @@ def _guardrails(call: Call, info: GuardrailsInfo) -> Response:
     )
 
 
-def _if_match() -> int | None:
+def _if_match(current: Callable[[Stores], PolicyInfo | GuardrailsInfo]) -> int | None:
     """Return the version that the caller has read. None for `*`, which accepts any version.
 
-    A header that is no ETag of ours gives 0. Versions count from 1, so 0 is always stale.
+    If the header lists several ETags, the version is the current one if it is among them. Versions
+    count from 1, so a header without a version of ours gives 0, which is always stale.
+
+    RFC 9110 compares strongly here: a weak ETag never matches, because two representations may
+    share it. A weak ETag of ours matches all the same. Proxies that compress an answer, like nginx,
+    make its ETag weak, so that their clients have no other. It still names one version exactly.
     """
     given = request.headers.get("If-Match")
     if given is None:
@@ -247,5 +268,8 @@ def _if_match() -> int | None:
         )
     if given.strip() == "*":
         return None
-    version = _ETAG.fullmatch(given.strip())
-    return int(version[1]) if version else 0
+    listed = [int(number) for number in _VERSION.findall(given)] if _TAGS.fullmatch(given) else []
+    if len(listed) > 1:
+        latest = current(services().stores).version
+        return latest if latest in listed else 0
+    return listed[0] if listed else 0

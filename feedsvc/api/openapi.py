@@ -36,7 +36,10 @@ _HEADERS = {
         False,
         "1 to 255 characters, valid for 24 hours. The same body gets the first answer again.",
     ),
-    "If-Match": (True, 'The ETag of the version that the caller has read, `"3"`, or `*`.'),
+    "If-Match": (
+        True,
+        'The ETag of the version that the caller has read, `"3"`, a list of ETags, or `*`.',
+    ),
 }
 # By class: the type, the format and the bounds of a field in the document.
 _FIELDS: dict[type[fields.Field[Any]], tuple[str | None, str | None, dict[str, Any]]] = {
