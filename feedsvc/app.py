@@ -101,8 +101,8 @@ def create_app(**settings: Any) -> Application:
     application needs nothing else, and shares nothing with another one. In a `with` statement it is
     closed at the end of the block. Raises `FeedsvcError`.
     """
-    loaded = load_settings(**settings)
     logs.configure()
+    loaded = load_settings(for_tokens=True, **settings)
     services = open_services(loaded)
     app = Application(services)
     # Werkzeug cuts a chunked body at this length and does not refuse it. With one byte more than

@@ -19,14 +19,17 @@ class FeedsvcError(Exception):
 
 
 class BadSettings(FeedsvcError):
-    """The environment, or a keyword of `create_app`, has a value that cannot be used."""
+    """Variables, or keywords of `create_app`, have values that cannot be used: one on each line.
 
-    def __init__(self, messages: dict[str, Any]) -> None:
+    `messages` has a list of messages for the name of each setting.
+    """
+
+    def __init__(self, messages: dict[str, list[str]]) -> None:
         self.messages = messages
-        parts = [f"{name}: {' '.join(map(str, texts))}" for name, texts in sorted(messages.items())]
-        super().__init__(
-            "bad settings (environment names have the prefix FEEDSVC_): " + "; ".join(parts)
-        )
+        self.lines = [
+            f"FEEDSVC_{name.upper()}: {' '.join(texts)}" for name, texts in sorted(messages.items())
+        ]
+        super().__init__("\n".join(self.lines))
 
 
 class NotFound(FeedsvcError):

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy import URL
 
+from feedsvc.addresses import broker_beside, complete_database
 from feedsvc.embedded import datadir
 from feedsvc.embedded.valkey import EmbeddedValkey, attach_or_start
-from feedsvc.errors import BadSettings, FeedsvcError
+from feedsvc.errors import FeedsvcError
 from feedsvc.fanout.queues import enqueuer
 from feedsvc.metrics import Metrics
 from feedsvc.store import Stores, open_stores
-from feedsvc.store.redis.client import check_url
 from feedsvc.store.sql import migrate
 from feedsvc.tasks import make_celery
 
@@ -25,6 +24,16 @@ if TYPE_CHECKING:
 
     from feedsvc.fanout.queues import Enqueue
     from feedsvc.settings import Settings
+
+
+class CannotSign(FeedsvcError):
+    """The service has no secret that its own tokens would be accepted with."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "FEEDSVC_JWT_JWKS is set, so this service cannot sign tokens; "
+            "get one from the service that owns its keys"
+        )
 
 
 class SchemaOutdated(FeedsvcError):
@@ -48,14 +57,18 @@ class Addresses:
 
 @dataclass(frozen=True)
 class Services:
-    """The opened services of one process. `valkey` is None where a setting names the server."""
+    """The opened services of one process.
+
+    `valkey` is None where a setting names the server. `jwt_secret` is None where the database is
+    named and no secret is.
+    """
 
     settings: Settings
     stores: Stores
     celery: Celery
     enqueue: Enqueue
     metrics: Metrics
-    jwt_secret: str
+    jwt_secret: str | None
     valkey: EmbeddedValkey | None
 
     def close(self) -> None:
@@ -72,7 +85,9 @@ def open_services(settings: Settings, *, check_schema: bool = True) -> Services:
     An embedded database is migrated here. A database that the settings name must be at the newest
     revision, unless `check_schema` is false. Raises `FeedsvcError` with a message for the operator.
     """
-    folder = datadir.prepare(settings.data_dir)
+    folder = settings.data_dir
+    if settings.database_url is None or settings.redis_url is None:
+        folder = datadir.prepare(folder)
     valkey = attach_or_start(folder) if settings.redis_url is None else None
     at = addresses(settings, folder, valkey)
     stores = open_stores(settings, database_url=at.database, redis_url=at.redis)
@@ -84,67 +99,37 @@ def open_services(settings: Settings, *, check_schema: bool = True) -> Services:
             raise SchemaOutdated(found, head)
     metrics = Metrics()
     celery = make_celery(stores, at.broker, metrics)
-    secret = settings.jwt_secret or datadir.secret(folder)
+    secret = signing_secret(settings)
     return Services(settings, stores, celery, enqueuer(celery, stores), metrics, secret, valkey)
 
 
-def addresses(settings: Settings, folder: Path, valkey: EmbeddedValkey | None) -> Addresses:
-    """Return the URLs that the settings name, else those in the data folder.
+def signing_secret(settings: Settings) -> str | None:
+    """Return the secret of the settings, else the one of an embedded database's folder."""
+    if settings.jwt_secret is None and settings.database_url is None:
+        return datadir.secret(datadir.prepare(settings.data_dir))
+    return settings.jwt_secret
 
-    Raises `BadSettings`.
-    """
+
+def own_secret(settings: Settings) -> str:
+    """Return the secret that the service signs tokens with. Raises `CannotSign` with a JWKS."""
+    secret = None if settings.jwt_jwks is not None else signing_secret(settings)
+    if secret is None:
+        raise CannotSign
+    return secret
+
+
+def addresses(settings: Settings, folder: Path, valkey: EmbeddedValkey | None) -> Addresses:
+    """Return the URLs that the settings name, else those in the data folder."""
     database = database_url(settings, folder)
     if valkey is not None:
         return Addresses(database, valkey.url(), settings.broker_url or valkey.broker_url())
     assert settings.redis_url is not None, "without an embedded server a setting names one"
-    try:
-        check_url(settings.redis_url)
-        broker = settings.broker_url or _next_database(settings.redis_url)
-    except ValueError:
-        accepted = (
-            "redis://host:6379/0, rediss://host, unix:///path "
-            "or redis+cluster://host:port,host:port"
-        )
-        raise BadSettings({"redis_url": [f"is not a Redis URL, like {accepted}"]}) from None
+    broker = settings.broker_url or broker_beside(settings.redis_url)
     return Addresses(database, settings.redis_url, broker)
 
 
 def database_url(settings: Settings, folder: Path) -> str:
-    """Return the database URL that the settings name, else the one of the data folder.
-
-    A PostgreSQL URL without a driver gets psycopg. Raises `BadSettings`.
-    """
+    """Return the database URL that the settings name, else the one of the data folder."""
     if settings.database_url is None:
         return URL.create("sqlite", database=str(folder / "feedsvc.db")).render_as_string()
-    try:
-        url = make_url(settings.database_url)
-    except (ArgumentError, ValueError):
-        raise _bad_database(
-            "is not a database URL, like postgresql+psycopg://user@host/name"
-        ) from None
-    if url.drivername in ("postgresql", "postgres"):
-        url = url.set(drivername="postgresql+psycopg")
-    if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise _bad_database("must be of SQLite or PostgreSQL")
-    try:
-        url.get_dialect().import_dbapi()
-    except (ImportError, NoSuchModuleError):
-        raise _bad_database(
-            f"needs a driver that is not installed: {url.drivername}; use postgresql+psycopg"
-        ) from None
-    return url.render_as_string(hide_password=False)
-
-
-def _bad_database(message: str) -> BadSettings:
-    return BadSettings({"database_url": [message]})
-
-
-def _next_database(redis_url: str) -> str:
-    """Return the default URL of the broker: the next database of the same server."""
-    url = make_url(redis_url)
-    if url.drivername == "unix":
-        number = int(str(url.query.get("db", 0))) + 1
-        socket = redis_url.removeprefix("unix://").partition("?")[0]
-        return f"redis+socket://{socket}?virtual_host={number}"
-    number = int(url.database or url.query.get("db", 0) or 0) + 1  # type: ignore[arg-type]
-    return url.set(database=str(number), query={}).render_as_string(hide_password=False)
+    return complete_database(settings.database_url)

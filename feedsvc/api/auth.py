@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jwt
 
+from feedsvc import jwks
 from feedsvc.api.problems import Unauthorized
-from feedsvc.errors import BadSettings, StoreUnavailable
 from feedsvc.formats import parse_id
+from feedsvc.jwks import Key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from jwt.types import Options
     from werkzeug.datastructures import Authorization
@@ -29,8 +29,6 @@ SCOPES = ("feed", "service", "admin:read", "admin:write")
 _LEEWAY_SECONDS = 5
 _CACHE_SECONDS = 60
 _CACHED_TOKENS = 20_000
-_JWKS_TIMEOUT_SECONDS = 3
-_JWKS_ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
 
 @dataclass(frozen=True)
@@ -76,13 +74,21 @@ class _CallerCache:
 class Authenticator:
     """Turns an `Authorization` header into a caller."""
 
-    def __init__(self, settings: Settings, secret: str) -> None:
-        """Use the JWKS of the settings, else the secret, as keys. Raises `BadSettings`."""
-        self._find_key = _key_finder(settings.jwt_jwks, secret)
+    def __init__(self, settings: Settings, secret: str | None) -> None:
+        """Use the JWKS of the settings, else the secret and the old secrets, as keys."""
+        self._fitting = _key_finder(settings, secret)
+        self._audience, self._issuer = settings.jwt_audience, settings.jwt_issuer
+        required = ["sub", "scope", "exp"]
+        required += ["aud"] * (self._audience is not None) + ["iss"] * (self._issuer is not None)
+        self._options: Options = {
+            "require": required,
+            "verify_aud": self._audience is not None,
+            "verify_iat": False,
+        }
         self._cache = _CallerCache()
 
     def caller(self, authorization: Authorization | None) -> Caller:
-        """Return the caller. Raises `Unauthorized`."""
+        """Return the caller. Raises `Unauthorized`, or `StoreUnavailable` without keys."""
         if authorization is None or authorization.type != "bearer" or not authorization.token:
             raise Unauthorized("A bearer token is needed: Authorization: Bearer <JWT>", given=False)
         token = authorization.token
@@ -102,61 +108,58 @@ class Authenticator:
         return Caller(account, frozenset(scope.split(" ")), int(claims["exp"]))
 
     def _claims(self, token: str) -> dict[str, Any]:
-        required: Options = {
-            "require": ["sub", "scope", "exp"],
-            "verify_aud": False,
-            "verify_iat": False,
-        }
+        """Return the claims of a token that one of the fitting keys verifies."""
         try:
-            key, algorithm = self._find_key(token)
-            return jwt.decode(
-                token, key, algorithms=[algorithm], leeway=_LEEWAY_SECONDS, options=required
-            )
+            for key in self._fitting(jwt.get_unverified_header(token).get("kid")):
+                with suppress(jwt.InvalidSignatureError, jwt.InvalidAlgorithmError):
+                    return jwt.decode(
+                        token,
+                        key.key,
+                        # The algorithm comes from the key, never from the token.
+                        algorithms=[key.algorithm],
+                        audience=self._audience,
+                        issuer=self._issuer,
+                        leeway=_LEEWAY_SECONDS,
+                        options=self._options,
+                    )
         except jwt.ExpiredSignatureError:
             raise Unauthorized("The token has expired", given=True) from None
         except jwt.MissingRequiredClaimError as error:
             raise Unauthorized(f"The token lacks the claim {error.claim}", given=True) from None
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-            raise Unauthorized("The token is not valid", given=True) from None
+        except jwt.InvalidAudienceError:
+            raise Unauthorized("The token is for another audience", given=True) from None
+        except jwt.InvalidIssuerError:
+            raise Unauthorized("The token is from another issuer", given=True) from None
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
+            pass
+        raise Unauthorized("The token is not valid", given=True)
 
 
-def _key_finder(jwks: str | None, secret: str) -> Callable[[str], tuple[Any, str]]:
-    """Return a function that finds a token's key, and the one algorithm the key is for.
-
-    The algorithm comes from the key and never from the token. The function raises `jwt.PyJWTError`
-    if no key fits, and `StoreUnavailable` if the key server does not answer.
-    """
-    if jwks is None:
-        return lambda _token: (secret, "HS256")
-    if jwks.startswith(("http://", "https://")):
-        client = jwt.PyJWKClient(jwks, timeout=_JWKS_TIMEOUT_SECONDS)
-        return lambda token: _fetch_key(client, token)
-    try:
-        keys = jwt.PyJWKSet.from_dict(json.loads(Path(jwks).read_text())).keys
-    except (OSError, ValueError, jwt.PyJWTError) as error:
-        raise BadSettings({"jwt_jwks": [f"cannot be read as a JWKS file: {error}"]}) from None
-    return lambda token: _select_key(keys, token)
+def sign(settings: Settings, secret: str, account: int, scopes: Iterable[str], ttl: int) -> str:
+    """Return a token of the service's own secret that is good for `ttl` seconds."""
+    issued_at = int(time.time())
+    claims = {
+        "sub": str(account),
+        "scope": " ".join(scopes),
+        "iat": issued_at,
+        "exp": issued_at + ttl,
+        "aud": settings.jwt_audience,
+        "iss": settings.jwt_issuer,
+    }
+    given = {name: value for name, value in claims.items() if value is not None}
+    return jwt.encode(given, secret, "HS256")
 
 
-def _fetch_key(client: jwt.PyJWKClient, token: str) -> tuple[Any, str]:
-    try:
-        return _with_algorithm(client.get_signing_key_from_jwt(token))
-    except jwt.PyJWKClientConnectionError as error:
-        raise StoreUnavailable("key server") from error
-
-
-def _select_key(keys: list[jwt.PyJWK], token: str) -> tuple[Any, str]:
-    kid = jwt.get_unverified_header(token).get("kid")
-    fitting = [key for key in keys if kid in (None, key.key_id)]
-    if len(fitting) != 1:
-        raise jwt.InvalidKeyError("no key fits the token's kid")
-    return _with_algorithm(fitting[0])
-
-
-def _with_algorithm(key: jwt.PyJWK) -> tuple[Any, str]:
-    if key.algorithm_name not in _JWKS_ALGORITHMS:
-        raise jwt.InvalidKeyError("the key is for another algorithm")
-    return key.key, key.algorithm_name
+def _key_finder(settings: Settings, secret: str | None) -> Callable[[str | None], list[Key]]:
+    """Return a function that finds the keys that may have signed a token, by the token's `kid`."""
+    if settings.jwt_jwks is None:
+        assert secret is not None, "without a JWKS the settings require a secret"
+        secrets = [secret, *settings.jwt_secrets_old]
+        keys = [Key(None, each, "HS256") for each in secrets]
+        return lambda _kid: keys
+    if jwks.is_url(settings.jwt_jwks):
+        return jwks.KeyServer(settings.jwt_jwks).fitting
+    return jwks.read(settings.jwt_jwks).fitting
 
 
 def _digest(token: str) -> bytes:

@@ -13,7 +13,7 @@ from feedsvc.cli.feeds import fanout, feed
 from feedsvc.cli.graph import graph
 from feedsvc.cli.serve import console, db, token, up
 from feedsvc.cli.threshold import threshold
-from feedsvc.errors import FeedsvcError
+from feedsvc.errors import BadSettings, FeedsvcError
 from feedsvc.store.redis.client import UNAVAILABLE
 from feedsvc.version import __version__
 
@@ -31,7 +31,7 @@ def commands() -> None:
 def main() -> None:
     """Run the command line and exit: 0 for success, 1 for a failure, 2 for misuse.
 
-    Every failure is one line on stderr.
+    Every failure is one line on stderr; bad settings are one line each.
     """
     try:
         sys.exit(commands.main(standalone_mode=False, prog_name="feedsvc") or 0)
@@ -44,6 +44,8 @@ def main() -> None:
         _fail("interrupted", 130)
     except click.ClickException as error:
         _fail(error.format_message(), 1)
+    except BadSettings as error:
+        _fail_all(error.lines, 1)
     except FeedsvcError as error:
         _fail(str(error), 1)
     except UNAVAILABLE as error:
@@ -54,6 +56,14 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> None:
     """Print the error in one line, as JSON if the command was given --json, and exit."""
-    text = " ".join(message.split())
-    click.echo(json.dumps({"error": text}) if "--json" in sys.argv else f"error: {text}", err=True)
+    _fail_all([message], code)
+
+
+def _fail_all(messages: list[str], code: int) -> None:
+    """Print one line for each error, or one line of JSON, and exit."""
+    lines = [" ".join(message.split()) for message in messages]
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": "; ".join(lines)}), err=True)
+    else:
+        click.echo("\n".join(f"error: {line}" for line in lines), err=True)
     sys.exit(code)

@@ -44,9 +44,12 @@ def accepted_by(schema: Schema) -> Callable[[click.Context, click.Parameter, Any
     return convert
 
 
-def opened() -> closing[Services]:
-    """Open the services that the environment's settings describe, for one command."""
-    return closing(open_services(load_settings()))
+def opened(*, for_tokens: bool = False) -> closing[Services]:
+    """Open the services that the environment's settings describe, for one command.
+
+    `for_tokens`: the command needs the keys of tokens.
+    """
+    return closing(open_services(load_settings(for_tokens=for_tokens)))
 
 
 def show(

@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import click
-import jwt
 
-from feedsvc.api.auth import SCOPES
+from feedsvc.api.auth import SCOPES, sign
 from feedsvc.cli.output import IdParameter, json_option, opened, show
 from feedsvc.console.session import one_time_link
 from feedsvc.embedded import datadir
-from feedsvc.errors import FeedsvcError
-from feedsvc.services import database_url
+from feedsvc.services import database_url, own_secret
 from feedsvc.settings import load_settings
 from feedsvc.store.sql import migrate
 from feedsvc.store.sql.database import Database
@@ -47,7 +44,7 @@ from feedsvc.supervise.up import Plan, run_up
 )
 def up(host: str, port: int, web_workers: int, workers: int, demo: bool) -> None:
     """Run the whole service. Stores that no setting names are embedded."""
-    sys.exit(run_up(load_settings(), Plan(host, port, web_workers, workers, demo)))
+    sys.exit(run_up(load_settings(for_tokens=True), Plan(host, port, web_workers, workers, demo)))
 
 
 @click.group()
@@ -60,7 +57,10 @@ def db() -> None:
 def upgrade(as_json: bool) -> None:
     """Migrate the database to the newest revision."""
     settings = load_settings()
-    database = Database(database_url(settings, datadir.prepare(settings.data_dir)))
+    folder = settings.data_dir
+    if settings.database_url is None:
+        folder = datadir.prepare(folder)
+    database = Database(database_url(settings, folder))
     found, reached = migrate.upgrade(database)
     database.close()
     already = " already" if found == reached else ""
@@ -87,21 +87,8 @@ def token(account: int, scope: str, ttl: int, as_json: bool) -> None:
         raise click.BadParameter(
             f"must be one or more of {', '.join(SCOPES)}", param_hint="--scope"
         )
-    settings = load_settings()
-    if settings.jwt_jwks is not None:
-        raise FeedsvcError(
-            "FEEDSVC_JWT_JWKS is set, so this service cannot sign tokens; "
-            "get one from the service that owns its keys"
-        )
-    secret = settings.jwt_secret or datadir.secret(datadir.prepare(settings.data_dir))
-    issued_at = int(time.time())
-    claims = {
-        "sub": str(account),
-        "scope": " ".join(scopes),
-        "iat": issued_at,
-        "exp": issued_at + ttl,
-    }
-    signed = jwt.encode(claims, secret, "HS256")
+    settings = load_settings(for_tokens=True)
+    signed = sign(settings, own_secret(settings), account, scopes, ttl)
     show({"token": signed}, as_json, lambda: [signed])
 
 
@@ -126,7 +113,7 @@ def console(account: int, read_only: bool, url: str | None, as_json: bool) -> No
     It signs one person in, once, within an hour.
     """
     scopes = ["admin:read"] if read_only else ["admin:read", "admin:write"]
-    with opened() as services:
+    with opened(for_tokens=True) as services:
         root = url or services.settings.public_url or "http://127.0.0.1:8000"
         link = one_time_link(services.stores, root.rstrip("/"), account, scopes)
     show({"link": link}, as_json, lambda: [link])

@@ -85,7 +85,7 @@ def sign_in() -> Response | tuple[str, int]:
     except (Unauthorized, Forbidden) as error:
         return render_template("console/sign_in.html", error=str(error)), error.status
     answer = redirect(url_for("console.threshold.page"), 303)
-    _set_cookie(answer, services().jwt_secret, begun)
+    _set_cookie(answer, secret(), begun)
     return answer
 
 
@@ -95,6 +95,17 @@ def sign_out() -> Response:
     answer = redirect(url_for("console.signing_in.page"), 303)
     answer.delete_cookie(COOKIE, path=_cookie_path(), httponly=True, samesite="Strict")
     return answer
+
+
+def secret() -> str:
+    """Return the secret that signs sessions. Raises `Forbidden` if the service has none."""
+    found = services().jwt_secret
+    if found is None:
+        raise Forbidden(
+            "The console needs FEEDSVC_JWT_SECRET, the same for every web process. "
+            "Set it beside FEEDSVC_JWT_JWKS and start the service again."
+        )
+    return found
 
 
 def read(request: Request, secret: str) -> Session | None:

@@ -8,7 +8,6 @@ from flask import Blueprint, Response, g, make_response, redirect, render_templa
 
 from feedsvc import formats
 from feedsvc.api import problems
-from feedsvc.api.operations import services
 from feedsvc.api.problems import Unauthorized
 from feedsvc.console import accounts, forms, record, session, threshold
 from feedsvc.errors import Forbidden
@@ -68,7 +67,7 @@ def make_site() -> Blueprint:
 
 def _admit() -> AnyResponse | None:
     """Require a session; for a change, also a form of this console and the right to change."""
-    g.session = session.read(request, services().jwt_secret)
+    g.session = session.read(request, session.secret())
     is_change = request.method not in ("GET", "HEAD", "OPTIONS")
     if is_change:
         forms.require_own_page(request, None if request.endpoint in _OPEN else g.session)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from feedsvc.errors import FeedsvcError
+from feedsvc.settings import SHORTEST_SECRET
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,16 @@ class DataDirUnusable(FeedsvcError):
         super().__init__(
             f"the data folder {path} cannot be used ({error.strerror}); "
             "set FEEDSVC_DATA_DIR to a folder that can be written"
+        )
+
+
+class SecretUnusable(FeedsvcError):
+    """The file with the folder's signing key cannot be read, or is no key."""
+
+    def __init__(self, path: Path, fault: str) -> None:
+        super().__init__(
+            f"the secret in {path} {fault}; restore the file, set FEEDSVC_JWT_SECRET, "
+            "or delete the file for a new secret, which makes every token invalid"
         )
 
 
@@ -56,18 +67,30 @@ def prepare(path: Path) -> Path:
 def secret(folder: Path) -> str:
     """Return the folder's signing key, and generate it at the first use.
 
-    The file is readable by its owner only. Two processes that start together get one key.
+    The file is readable by its owner only. Two processes that start together get one key. Raises
+    `SecretUnusable`.
     """
     path = folder / "jwt-secret"
-    if not path.exists():
-        draft = folder / f".jwt-secret-{secrets.token_hex(4)}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(_SECRET_BYTES))
-        with suppress(FileExistsError):  # another process was faster: its key is the key
-            os.link(draft, path)
-        draft.unlink()
-    return path.read_text()
+    try:
+        if not path.exists():
+            _generate(path)
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        fault = getattr(error, "strerror", None) or "it is no text"
+        raise SecretUnusable(path, f"cannot be read ({fault})") from None
+    if len(text) < SHORTEST_SECRET:
+        raise SecretUnusable(path, f"has fewer than {SHORTEST_SECRET} characters")
+    return text
+
+
+def _generate(path: Path) -> None:
+    draft = path.with_name(f".jwt-secret-{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(_SECRET_BYTES))
+    with suppress(FileExistsError):  # another process was faster: its key is the key
+        os.link(draft, path)
+    draft.unlink()
 
 
 def lock(path: Path, *, wait: bool) -> TextIO:

@@ -8,15 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from feedsvc.addresses import CLUSTER_SCHEME
 from feedsvc.store.near_cache.cache import NearCache
 from feedsvc.store.redis.client import connect
-from feedsvc.store.redis.cluster import SCHEME, Redis
 from feedsvc.store.redis.keys import CLUSTER_BUCKETS, Keys
 from feedsvc.store.redis.usage import UsageCounter
 from feedsvc.store.sql.database import Database
 
 if TYPE_CHECKING:
     from feedsvc.settings import Settings
+    from feedsvc.store.redis.cluster import Redis
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def open_stores(settings: Settings, *, database_url: str, redis_url: str) -> Sto
     A Redis cluster is connected to immediately. SQL and a single Redis server are connected to at
     their first command.
     """
-    keys = Keys(CLUSTER_BUCKETS if redis_url.startswith(SCHEME) else 1)
+    keys = Keys(CLUSTER_BUCKETS if redis_url.startswith(CLUSTER_SCHEME) else 1)
     return Stores(
         Database(database_url), connect(redis_url), keys, settings, NearCache(settings.longest_list)
     )

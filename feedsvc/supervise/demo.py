@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jwt
 import sqlalchemy as sa
 
+from feedsvc.api.auth import sign
 from feedsvc.console.session import one_time_link
 from feedsvc.feed import reader
 from feedsvc.graph import generate
@@ -20,6 +19,7 @@ from feedsvc.planning import change
 from feedsvc.planning.survey import survey
 from feedsvc.posts import publish
 from feedsvc.routing import versions
+from feedsvc.services import own_secret
 from feedsvc.store.sql.tables import Account, Follow, Post
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def _feed_lines(services: Services, url: str) -> list[str]:
             .order_by(Account.following_count.desc())
             .limit(1)
         )
+    assert viewer is not None, "a celebrity has followers"
     return [
         "",
         f"Account {celebrity.id} is a celebrity with {celebrity.follower_count} followers.",
@@ -157,9 +158,6 @@ def _upload(services: Services, url: str, account: int) -> str:
     )
 
 
-def _token(services: Services, account: int | None) -> str:
-    return jwt.encode(
-        {"sub": str(account), "scope": "feed", "exp": int(time.time()) + _TTL_SECONDS},
-        services.jwt_secret,
-        "HS256",
-    )
+def _token(services: Services, account: int) -> str:
+    settings = services.settings
+    return sign(settings, own_secret(settings), account, ["feed"], _TTL_SECONDS)

@@ -18,7 +18,7 @@ import click
 
 from feedsvc.embedded import datadir, valkey
 from feedsvc.errors import FeedsvcError
-from feedsvc.services import addresses, open_services
+from feedsvc.services import addresses, open_services, signing_secret
 from feedsvc.settings import PREFIX, load_settings
 from feedsvc.store.sql import migrate
 from feedsvc.store.sql.database import Database
@@ -123,6 +123,7 @@ def _start_stores(
         database = Database(at.database)
         migrate.upgrade(database)
         database.close()
+    secret = signing_secret(settings)
     metrics = folder / "metrics"
     shutil.rmtree(metrics, ignore_errors=True)
     metrics.mkdir()
@@ -132,6 +133,7 @@ def _start_stores(
         f"{PREFIX}DATABASE_URL": at.database,
         f"{PREFIX}REDIS_URL": at.redis,
         f"{PREFIX}BROKER_URL": at.broker,
+        **({} if secret is None else {f"{PREFIX}JWT_SECRET": secret}),
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         "PYTHONUNBUFFERED": "1",
     }

@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ClusterDownError, RedisClusterException
 from redis.retry import Retry
 
+from feedsvc.addresses import CLUSTER_SCHEME
 from feedsvc.store.redis import cluster
 from feedsvc.store.redis.cluster import Cluster, Redis
 from feedsvc.store.redis.keys import run_id
@@ -61,19 +62,11 @@ def connect(url: str) -> Redis:
         "retry": Retry(NoBackoff(), 1),
         "protocol": 2,
     }
-    if url.startswith(cluster.SCHEME):
+    if url.startswith(CLUSTER_SCHEME):
         return Cluster(url, redis_connect_func=_check_node, reinitialize_steps=1, **options)
     return redis.Redis.from_url(
         url, redis_connect_func=_log_in, retry_on_error=[redis.ConnectionError], **options
     )
-
-
-def check_url(url: str) -> None:
-    """Raise `ValueError` for a URL that `connect` cannot read. Connect to nothing."""
-    if url.startswith(cluster.SCHEME):
-        cluster.named_nodes(url)
-    else:
-        connect(url).close()
 
 
 def delete_everything(client: Redis) -> None:

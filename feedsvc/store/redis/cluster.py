@@ -16,12 +16,11 @@ import redis
 from redis.cluster import ClusterNode
 from redis.event import AfterSlotsCacheRefreshEvent, EventDispatcher, EventListenerInterface
 
+from feedsvc.addresses import CLUSTER_SCHEME
 from feedsvc.store.redis.keys import run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-SCHEME = "redis+cluster://"
 
 
 class Cluster(redis.RedisCluster):
@@ -29,7 +28,7 @@ class Cluster(redis.RedisCluster):
 
     def __init__(self, url: str, **options: Any) -> None:
         """Connect to `redis+cluster://[user:password@]host:port,host:port`."""
-        user = url.removeprefix(SCHEME).rpartition("@")[0]
+        user = url.removeprefix(CLUSTER_SCHEME).rpartition("@")[0]
         if user:
             options["username"], _, options["password"] = user.partition(":")
         dispatcher = EventDispatcher()
@@ -67,7 +66,8 @@ Redis = redis.Redis | Cluster
 def named_nodes(url: str) -> list[ClusterNode]:
     """Return the nodes in a `redis+cluster://` URL. Raises `ValueError` if a node has no port."""
     nodes = [
-        node.rpartition(":") for node in url.removeprefix(SCHEME).rpartition("@")[2].split(",")
+        node.rpartition(":")
+        for node in url.removeprefix(CLUSTER_SCHEME).rpartition("@")[2].split(",")
     ]
     return [
         ClusterNode(host, int(port))  # type: ignore[no-untyped-call]
