@@ -9,8 +9,8 @@ from __future__ import annotations
 from urllib.parse import unquote, urlsplit
 
 import redis
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 CLUSTER_SCHEME = "redis+cluster://"
 
@@ -37,16 +37,42 @@ def complete_database(text: str) -> str:
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise ValueError(f"must be of PostgreSQL or SQLite, like {_DATABASE}")
-    try:
-        url.get_dialect().import_dbapi()
-    except (ImportError, NoSuchModuleError):
-        raise ValueError(
-            f"needs a driver that is not installed: {url.drivername}; use postgresql+psycopg"
-        ) from None
-    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+    if url.get_backend_name() == "sqlite":
+        _check_sqlite(url)
+    else:
+        _check_postgresql(url)
+    return url.render_as_string(hide_password=False)
+
+
+def _check_sqlite(url: URL) -> None:
+    if url.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise ValueError(f"needs a driver that the service does not use: {url.drivername}")
+    if url.database in (None, "", ":memory:"):
         # Each connection would get a database of its own.
         raise ValueError("must name a file, like sqlite:////path/to/file")
-    return url.render_as_string(hide_password=False)
+    if url.query and "uri" not in url.query:
+        raise ValueError(f"has options that SQLite does not take: {', '.join(sorted(url.query))}")
+
+
+def _check_postgresql(url: URL) -> None:
+    """Refuse another driver, and options that psycopg does not take."""
+    if url.drivername != "postgresql+psycopg":
+        raise ValueError(
+            f"needs a driver that the service does not use: {url.drivername}; "
+            "use postgresql+psycopg"
+        )
+    try:
+        import psycopg.conninfo  # noqa: PLC0415 -- SQLite needs no driver
+    except ImportError:
+        raise ValueError("needs the driver psycopg, which is not installed") from None
+    options = dict(url.query)
+    numbers = (options.pop("prepare_threshold", "0"), options.get("connect_timeout", "0"))
+    if not all(isinstance(number, str) and number.isdecimal() for number in numbers):
+        raise ValueError("takes prepare_threshold and connect_timeout as whole numbers")
+    try:
+        psycopg.conninfo.make_conninfo("", **options)  # type: ignore[arg-type]
+    except psycopg.Error as error:
+        raise ValueError(f"cannot be used: {str(error).strip()}") from None
 
 
 def check_redis(text: str) -> None:

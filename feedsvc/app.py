@@ -104,6 +104,7 @@ def create_app(**settings: Any) -> Application:
     logs.configure()
     loaded = load_settings(for_tokens=True, **settings)
     services = open_services(loaded)
+    services.stores.sql.serve_requests()
     app = Application(services)
     # Werkzeug cuts a chunked body at this length and does not refuse it. With one byte more than
     # the limit a body that is too long can still be recognised.

@@ -116,3 +116,8 @@ class StoreUnavailable(FeedsvcError):
             f"The {store} cannot be reached. Try again in a moment. "
             "A repeat is safe; repeat an upload with its Idempotency-Key."
         )
+
+    @property
+    def for_operator(self) -> str:
+        """Return what went wrong, for the command line and the log."""
+        return f"The {self.store} cannot be used: {self.cause}" if self.cause else str(self)

@@ -36,16 +36,6 @@ class CannotSign(FeedsvcError):
         )
 
 
-class SchemaOutdated(FeedsvcError):
-    """A database that the settings name is not at the newest revision."""
-
-    def __init__(self, found: str | None, head: str) -> None:
-        super().__init__(
-            f"the database is at revision {found or 'none'}, and {head} is needed: "
-            "run feedsvc db upgrade"
-        )
-
-
 @dataclass(frozen=True)
 class Addresses:
     """The URLs of the database, of Redis and of the broker."""
@@ -83,7 +73,8 @@ def open_services(settings: Settings, *, check_schema: bool = True) -> Services:
     """Open the services.
 
     An embedded database is migrated here. A database that the settings name must be at the newest
-    revision, unless `check_schema` is false. Raises `FeedsvcError` with a message for the operator.
+    revision, or at one of a newer release, unless `check_schema` is false. Raises `FeedsvcError`
+    with a message for the operator.
     """
     folder = settings.data_dir
     if settings.database_url is None or settings.redis_url is None:
@@ -94,9 +85,7 @@ def open_services(settings: Settings, *, check_schema: bool = True) -> Services:
     if settings.database_url is None:
         migrate.upgrade(stores.sql)
     elif check_schema:
-        found, head = migrate.revisions(stores.sql)
-        if found != head:
-            raise SchemaOutdated(found, head)
+        migrate.check(stores.sql)
     metrics = Metrics()
     celery = make_celery(stores, at.broker, metrics)
     secret = signing_secret(settings)

@@ -59,6 +59,11 @@ class Settings:
 
     data_dir: Path = Path(".feedsvc")
     database_url: str | None = None
+    database_connect_seconds: int = 3
+    database_pool_seconds: int = 2
+    database_statement_seconds: int = 5
+    database_work_seconds: int = 900
+    database_silence_seconds: int = 10
     redis_url: str | None = None
     broker_url: str | None = None
     jwt_secret: str | None = None
@@ -180,6 +185,11 @@ class _SettingsSchema(Schema):
 
     data_dir = _Path()
     database_url = _Url(addresses.complete_database)
+    database_connect_seconds = _WholeNumber(least=2, most=3600)
+    database_pool_seconds = _WholeNumber(most=86_400)
+    database_statement_seconds = _WholeNumber(most=86_400)
+    database_work_seconds = _WholeNumber(most=86_400)
+    database_silence_seconds = _WholeNumber(least=2, most=3600)
     redis_url = _Url(addresses.check_redis)
     broker_url = _Url(addresses.check_broker)
     jwt_secret = fields.String(allow_none=True, validate=_check_secrets)

@@ -125,7 +125,7 @@ def _domain_problem(error: FeedsvcError) -> Response:
         _log.warning(
             "store.unavailable",
             store=error.store,
-            cause=f"{type(error.__cause__).__name__}: {error.__cause__}",
+            cause=error.cause or f"{type(error.__cause__).__name__}: {error.__cause__}",
         )
     return answer
 

@@ -13,7 +13,7 @@ from feedsvc.cli.feeds import fanout, feed
 from feedsvc.cli.graph import graph
 from feedsvc.cli.serve import console, db, token, up
 from feedsvc.cli.threshold import threshold
-from feedsvc.errors import BadSettings, FeedsvcError
+from feedsvc.errors import BadSettings, FeedsvcError, StoreUnavailable
 from feedsvc.store.redis.client import UNAVAILABLE
 from feedsvc.version import __version__
 
@@ -46,6 +46,8 @@ def main() -> None:
         _fail(error.format_message(), 1)
     except BadSettings as error:
         _fail_all(error.lines, 1)
+    except StoreUnavailable as error:
+        _fail(error.for_operator, 1)
     except FeedsvcError as error:
         _fail(str(error), 1)
     except UNAVAILABLE as error:

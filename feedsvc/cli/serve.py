@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 
 import click
 
@@ -60,9 +61,8 @@ def upgrade(as_json: bool) -> None:
     folder = settings.data_dir
     if settings.database_url is None:
         folder = datadir.prepare(folder)
-    database = Database(database_url(settings, folder))
-    found, reached = migrate.upgrade(database)
-    database.close()
+    with closing(Database(database_url(settings, folder), settings)) as database:
+        found, reached = migrate.upgrade(database)
     already = " already" if found == reached else ""
     show(
         {"found": found, "revision": reached}, as_json, lambda: [f"at revision {reached}{already}"]

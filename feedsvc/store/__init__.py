@@ -56,5 +56,9 @@ def open_stores(settings: Settings, *, database_url: str, redis_url: str) -> Sto
     """
     keys = Keys(CLUSTER_BUCKETS if redis_url.startswith(CLUSTER_SCHEME) else 1)
     return Stores(
-        Database(database_url), connect(redis_url), keys, settings, NearCache(settings.longest_list)
+        Database(database_url, settings),
+        connect(redis_url),
+        keys,
+        settings,
+        NearCache(settings.longest_list),
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feedsvc.errors import StoreUnavailable
@@ -87,3 +88,17 @@ class Bulkhead:
 
     def _is_slow(self, began: float) -> bool:
         return self._clock() - began > PATIENCE_SECONDS
+
+
+@dataclass
+class Patience:
+    """How long a thread waits for one answer of a store: a time, and what the bulkhead allows."""
+
+    seconds: float
+    bulkhead: Bulkhead | None = None
+
+    def is_over(self, began: float, limit: float) -> bool:
+        """Return whether a wait that began then, by the monotonic clock, has to end."""
+        if time.monotonic() - began > limit:
+            return True
+        return self.bulkhead is not None and not self.bulkhead.may_go_on()

@@ -111,7 +111,8 @@ def _start_stores(
 ) -> dict[str, str]:
     """Start and migrate the embedded stores, and return the environment of the other children.
 
-    The environment names every address, so no child starts a server of its own.
+    A named database is checked. The environment names every address, so no child starts a server of
+    its own.
     """
     server = None
     if settings.redis_url is None:
@@ -119,10 +120,8 @@ def _start_stores(
         server = valkey.EmbeddedValkey(valkey.socket_path(folder), None)
         _wait_until(lambda: valkey.answers(server.socket), children, logs)
     at = addresses(settings, folder, server)
-    if settings.database_url is None:
-        database = Database(at.database)
-        migrate.upgrade(database)
-        database.close()
+    with closing(Database(at.database, settings)) as database:
+        (migrate.upgrade if settings.database_url is None else migrate.check)(database)
     secret = signing_secret(settings)
     metrics = folder / "metrics"
     shutil.rmtree(metrics, ignore_errors=True)

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import datetime as dt
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from feedsvc.errors import StoreUnavailable
+from feedsvc.settings import REQUEST_THREADS, Settings
+from feedsvc.store.bulkhead import Bulkhead, Patience
+from feedsvc.store.sql.faults import cause_of, drops_connections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import URL, Connection, Engine, Select
+    from sqlalchemy import URL, Connection, Engine, ExceptionContext, RootTransaction, Select
     from sqlalchemy.orm import DeclarativeBase
 
 _BUSY_SECONDS = 15
+_CHECK_BUSY_SECONDS = 0.5
 _WRITING = {"feedsvc_writing": True}
+
+# A write of a row that every database has. A migration locks the row for minutes, and is a sign of
+# life itself.
+_WRITE = sa.text(
+    "UPDATE alembic_version SET version_num = version_num "
+    "WHERE ctid = ANY (ARRAY(SELECT ctid FROM alembic_version FOR UPDATE SKIP LOCKED))"
+)
 
 
 class UtcDateTime(sa.TypeDecorator[dt.datetime]):
@@ -53,17 +63,42 @@ class UtcDateTime(sa.TypeDecorator[dt.datetime]):
 class Database:
     """An engine with the settings that the service relies on. A forked process opens its own."""
 
-    def __init__(self, url: str | URL) -> None:
+    def __init__(self, url: str | URL, settings: Settings | None = None) -> None:
         """Prepare the engine. The first transaction connects."""
+        self._settings = settings or Settings()
+        self._patience = Patience(self._settings.database_work_seconds)
         self.engine = make_engine(
-            url, pool_pre_ping=True, pool_timeout=5, pool_size=5, max_overflow=20
+            url,
+            self._settings,
+            self._patience,
+            pool_timeout=self._settings.database_pool_seconds,
+            pool_size=5,
+            max_overflow=20,
         )
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._secrets = _secrets_of(self.engine.url)
+
+    def serve_requests(self) -> None:
+        """From now on wait for a statement as long as a request may, with at most half the threads.
+
+        Commands and workers do not call this, and wait longer. SQLite is a file, and does not hang.
+        """
+        if not self.is_sqlite:
+            self._patience.seconds = self._settings.database_statement_seconds
+            self._patience.bulkhead = Bulkhead("database", REQUEST_THREADS)
+
+    def check_writable(self) -> None:
+        """Write what is there already. Raises `StoreUnavailable` if the database refuses it."""
+        with self.reading() as connection:
+            if self.is_sqlite:
+                _write_on_sqlite(connection)
+            else:
+                connection.execute(_WRITE)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a read transaction. It sees every commit that came before it."""
-        with _raises_unavailable(), self.engine.begin() as connection:
+        with self._used(), self.engine.connect() as connection, _begin(connection):
             yield connection
 
     @contextmanager
@@ -73,9 +108,9 @@ class Database:
         On SQLite it takes the write lock when it begins.
         """
         with (
-            _raises_unavailable(),
+            self._used(),
             self.engine.connect().execution_options(**_WRITING) as connection,
-            connection.begin(),
+            _begin(connection),
         ):
             yield connection
 
@@ -97,6 +132,19 @@ class Database:
         """Close all connections."""
         self.engine.dispose()
 
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """Turn the driver's errors into `StoreUnavailable` where the database is to blame."""
+        bulkhead = self._patience.bulkhead
+        with bulkhead.entered() if bulkhead else nullcontext():
+            try:
+                yield
+            except SQLAlchemyError as error:
+                cause = cause_of(error, self._secrets)
+                if cause is None:
+                    raise
+                raise StoreUnavailable("database", cause) from error
+
 
 def now() -> dt.datetime:
     """Return the time of this process's clock, aware, in UTC."""
@@ -110,14 +158,23 @@ def clock_ms(database: Database, connection: Connection) -> int:
     return int(ms)
 
 
-def make_engine(url: str | URL, **pool: Any) -> Engine:
+def make_engine(
+    url: str | URL,
+    settings: Settings | None = None,
+    patience: Patience | None = None,
+    **pool: Any,
+) -> Engine:
     """Return an engine whose connections are set up for the service."""
+    settings = settings or Settings()
     engine = sa.create_engine(url, **pool)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     else:
-        event.listen(engine, "connect", _prepare_postgresql)
+        from feedsvc.store.sql import postgresql as server  # noqa: PLC0415 -- SQLite needs none
+
+        server.prepare(engine, settings, patience or Patience(settings.database_work_seconds))
+    event.listen(engine, "handle_error", _drop_connections)
     return engine
 
 
@@ -150,14 +207,6 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _prepare_postgresql(connection: Any, _record: Any) -> None:
-    # Compilation takes 200 ms for a query that runs for 5 ms. PostgreSQL compiles it because the
-    # estimated cost is that of reading the posts of every followee.
-    with connection.cursor() as cursor:
-        cursor.execute("SET jit = off")
-    connection.commit()
-
-
 def _begin_sqlite(connection: Connection) -> None:
     # A transaction that reads first and writes later cannot wait for the write lock: it fails at
     # once (SQLITE_BUSY_SNAPSHOT). So a write transaction takes the lock when it begins.
@@ -165,13 +214,33 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
-@contextmanager
-def _raises_unavailable() -> Iterator[None]:
+def _write_on_sqlite(connection: Connection) -> None:
+    """Write what is there already, and do not wait long for another writer."""
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(_CHECK_BUSY_SECONDS * 1000)}")
     try:
-        yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise StoreUnavailable("database") from error
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
+    finally:
+        if not connection.invalidated:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+
+
+def _begin(connection: Connection) -> RootTransaction:
+    """Begin a transaction, on a new connection if the pooled one is dead."""
+    try:
+        return connection.begin()
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise StoreUnavailable("database") from error
-        raise
+        if not error.connection_invalidated:
+            raise
+        return connection.begin()
+
+
+def _drop_connections(context: ExceptionContext) -> None:
+    # SQLAlchemy replaces the connection, and every pooled one that is as old.
+    if drops_connections(context.original_exception):
+        context.is_disconnect = True
+
+
+def _secrets_of(url: URL) -> list[str]:
+    """Return the texts of a URL that no message may hold."""
+    texts = [url.password, *(url.query.get(name) for name in ("password", "sslpassword"))]
+    return [str(text) for text in texts if text]
