@@ -120,5 +120,5 @@ def addresses(settings: Settings, folder: Path, valkey: EmbeddedValkey | None) -
 def database_url(settings: Settings, folder: Path) -> str:
     """Return the database URL that the settings name, else the one of the data folder."""
     if settings.database_url is None:
-        return URL.create("sqlite", database=str(folder / "feedsvc.db")).render_as_string()
+        return URL.create("sqlite", database=str(folder / datadir.DATABASE_FILE)).render_as_string()
     return complete_database(settings.database_url)

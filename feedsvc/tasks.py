@@ -32,14 +32,22 @@ if TYPE_CHECKING:
 AUDITED_ACCOUNTS = 100
 
 
-def make_celery(stores: Stores, broker_url: str, metrics: Metrics) -> Celery:
-    """Return a Celery application on a broker.
+def celery_on(broker_url: str) -> Celery:
+    """Return a Celery application on a broker, without tasks.
 
-    The tasks use `stores`. The audit counts its findings in `metrics`. The application does not
-    become the current or default application of the process.
+    It does not become the current or default application of the process.
     """
     app = Celery("feedsvc", broker=broker_url, set_as_current=False)
     app.config_from_object(celery_settings.__name__)
+    return app
+
+
+def make_celery(stores: Stores, broker_url: str, metrics: Metrics) -> Celery:
+    """Return a Celery application on a broker.
+
+    The tasks use `stores`. The audit counts its findings in `metrics`.
+    """
+    app = celery_on(broker_url)
     enqueue = queues.enqueuer(app, stores)
 
     def register(name: str, work: Callable[..., object]) -> None:

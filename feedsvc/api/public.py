@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from flask import Blueprint, Response, request, send_from_directory
+from flask import Blueprint, Response, current_app, request, send_from_directory
 from werkzeug.exceptions import NotFound
 
 from feedsvc.api.addresses import address
@@ -12,12 +12,15 @@ from feedsvc.api.answers import answer_json, answer_nothing
 from feedsvc.api.openapi import document
 from feedsvc.api.operations import services
 from feedsvc.api.problems import problem
-from feedsvc.errors import StoreUnavailable
-from feedsvc.store.redis.client import UNAVAILABLE
-from feedsvc.store.sql import migrate
 from feedsvc.version import __version__
 
+if TYPE_CHECKING:
+    from feedsvc.api.readiness import Readings
+
 blueprint = Blueprint("public", __name__, static_folder="static", static_url_path="/docs/static")
+
+# The server in front sets this in the environment of a request while the process drains.
+DRAINING = "feedsvc.draining"
 
 # The page runs only the scripts served with it. Swagger UI sets styles on elements.
 _DOCS_POLICY = (
@@ -43,19 +46,35 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """Report whether the stores can be reached, and name the ones that cannot."""
-    down = ["database", "Redis"]
-    with suppress(StoreUnavailable):
-        migrate.revisions(services().stores.sql)
-        down.remove("database")
-    with suppress(*UNAVAILABLE):
-        services().stores.redis.ping()
-        down.remove("Redis")
-    if down:
-        answer = problem(503, "Service unavailable", f"Cannot reach: {', '.join(down)}.", down=down)
-        answer.headers["Retry-After"] = "2"
-        return answer
+    """Report whether this process takes requests, and whether the stores take writes.
+
+    `?stores=no` asks about the process alone.
+    """
+    if request.environ.get(DRAINING):
+        return _not_ready("This process is about to end. Send requests to another one.")
+    if request.args.get("stores") == "no":
+        return answer_json({"status": "ready", "version": __version__})
+    readings: Readings = current_app.extensions["feedsvc.readings"]
+    found = readings.read()
+    if found.down:
+        causes = "; ".join(f"{store} ({cause})" for store, cause in found.down.items())
+        return _not_ready(f"Cannot write to: {causes}.", down=list(found.down))
+    if found.degraded:
+        return answer_json(
+            {
+                "status": "degraded",
+                "degraded": list(found.degraded),
+                "causes": found.degraded,
+                "version": __version__,
+            }
+        )
     return answer_json({"status": "ready", "version": __version__})
+
+
+def _not_ready(detail: str, **more: list[str]) -> Response:
+    answer = problem(503, "Service unavailable", detail, **more)
+    answer.headers["Retry-After"] = "2"
+    return answer
 
 
 @blueprint.get("/metrics")

@@ -9,6 +9,7 @@ import sys
 import click
 
 from feedsvc import logs
+from feedsvc.cli.check import check
 from feedsvc.cli.feeds import fanout, feed
 from feedsvc.cli.graph import graph
 from feedsvc.cli.serve import console, db, token, up
@@ -19,7 +20,7 @@ from feedsvc.version import __version__
 
 
 @click.group(
-    commands=[up, console, token, graph, threshold, fanout, feed, db],
+    commands=[up, check, console, token, graph, threshold, fanout, feed, db],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="feedsvc")

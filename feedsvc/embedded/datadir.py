@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
+DATABASE_FILE = "feedsvc.db"
+SECRET_FILE = "jwt-secret"  # noqa: S105 -- the name of a file
+
 _SECRET_BYTES = 48
 
 
@@ -70,7 +73,7 @@ def secret(folder: Path) -> str:
     The file is readable by its owner only. Two processes that start together get one key. Raises
     `SecretUnusable`.
     """
-    path = folder / "jwt-secret"
+    path = folder / SECRET_FILE
     try:
         if not path.exists():
             _generate(path)

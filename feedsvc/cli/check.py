@@ -1,0 +1,176 @@
+"""`check`: judge every setting and ask each store for what the service needs. Starts nothing."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from feedsvc import jwks
+from feedsvc.cli.check_stores import Finding, ask_database, ask_redis
+from feedsvc.cli.output import json_option, show
+from feedsvc.embedded import datadir, valkey
+from feedsvc.errors import BadSettings, FeedsvcError, StoreUnavailable
+from feedsvc.fanout import broker
+from feedsvc.services import addresses
+from feedsvc.settings import PREFIX, Settings, load_settings, unknown_variables
+from feedsvc.tasks import celery_on
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_TITLES = ("part", "state", "found", "to do")
+
+
+@click.command()
+@json_option
+def check(as_json: bool) -> None:
+    """Judge every setting, and ask each store for what the service needs.
+
+    Starts nothing and changes nothing. Exits 1 on any fault.
+    """
+    findings = list(_findings(os.environ))
+    faults = sum(each.state == "fault" for each in findings)
+    answer = {"faults": faults, "findings": [asdict(each) for each in findings]}
+    show(answer, as_json, lambda: _table(findings))
+    sys.exit(1 if faults else 0)
+
+
+def _findings(environ: Mapping[str, str]) -> Iterator[Finding]:
+    settings, faults = _judged(environ)
+    for line in faults.lines if faults else ():
+        variable, _, text = line.partition(": ")
+        yield Finding(variable, "fault", text, "correct the value")
+    for variable, nearest in unknown_variables(environ).items():
+        yield Finding(variable, "warning", "no setting has this name", f"did you mean {nearest}?")
+    wrong = set(faults.messages) if faults else set()
+    if not wrong:
+        yield Finding("settings", "ok", "every value is accepted")
+    yield from _keys(settings, wrong)
+    yield from _folder(settings, wrong)
+    yield from _stores(settings, wrong)
+
+
+def _judged(environ: Mapping[str, str]) -> tuple[Settings, BadSettings | None]:
+    """Return the settings without the faulty ones, and what is wrong with those."""
+    try:
+        return load_settings(environ), None
+    except BadSettings as faults:
+        wrong = {PREFIX + name.upper() for name in faults.messages}
+        rest = {name: value for name, value in environ.items() if name not in wrong}
+        # What a faulty setting makes faulty elsewhere is named already.
+        return load_settings({**rest, **_stand_ins(faults)}), faults
+
+
+def _stand_ins(faults: BadSettings) -> dict[str, str]:
+    """Return values that keep the rules between settings, for settings that are not asked."""
+    stand_ins = {"broker_url": "amqp://", "data_dir": os.curdir}
+    return {
+        PREFIX + name.upper(): value for name, value in stand_ins.items() if name in faults.messages
+    }
+
+
+def _keys(settings: Settings, wrong: set[str]) -> Iterator[Finding]:
+    """Judge the keys of tokens."""
+    if wrong & {"jwt_secret", "jwt_jwks", "database_url"}:
+        return
+    if settings.jwt_jwks is not None:
+        yield _key_set(settings.jwt_jwks)
+    elif settings.jwt_secret is None and settings.database_url is not None:
+        yield Finding(
+            "keys of tokens",
+            "warning",
+            "neither a secret nor a JWKS",
+            "set FEEDSVC_JWT_SECRET: up, web, token and console need it, worker and beat do not",
+        )
+    elif settings.jwt_secret is not None:
+        yield Finding("keys of tokens", "ok", "a secret")
+    else:
+        yield _generated_secret(settings)
+
+
+def _generated_secret(settings: Settings) -> Finding:
+    if not (settings.data_dir / datadir.SECRET_FILE).exists():
+        return Finding("keys of tokens", "ok", "a secret will be generated in the data folder")
+    try:
+        datadir.secret(settings.data_dir)
+    except FeedsvcError as error:
+        return Finding("keys of tokens", "fault", str(error))
+    return Finding("keys of tokens", "ok", "the generated secret of the data folder")
+
+
+def _key_set(address: str) -> Finding:
+    try:
+        keys = jwks.fetch(address) if jwks.is_url(address) else jwks.read(address)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return Finding(
+            "keys of tokens",
+            "fault",
+            f"the JWKS {error}" if isinstance(error, ValueError) else f"no JWKS: {error}",
+            "check FEEDSVC_JWT_JWKS and the server behind it",
+        )
+    return Finding("keys of tokens", "ok", f"a JWKS with {len(keys)} usable keys")
+
+
+def _folder(settings: Settings, wrong: set[str]) -> Iterator[Finding]:
+    """Name the data folder, where it is needed."""
+    embedded = [
+        part
+        for part, name in (("database", "database_url"), ("Valkey", "redis_url"))
+        if getattr(settings, name) is None and name not in wrong
+    ]
+    if embedded and "data_dir" not in wrong:
+        there = "" if settings.data_dir.exists() else ", will be made"
+        parts = " and ".join(embedded)
+        yield Finding(
+            "data folder", "ok", f"{settings.data_dir.absolute()}{there} (for the {parts})"
+        )
+
+
+def _stores(settings: Settings, wrong: set[str]) -> Iterator[Finding]:
+    folder = settings.data_dir.absolute()
+    server = None
+    if settings.redis_url is None:
+        server = valkey.EmbeddedValkey(valkey.socket_path(folder), None)
+    at = addresses(settings, folder, server)
+    if "database_url" not in wrong:
+        if settings.database_url is None and not (folder / datadir.DATABASE_FILE).exists():
+            yield Finding("database", "ok", "embedded, made by the first start")
+        else:
+            yield from ask_database(at.database)
+    if "redis_url" in wrong:
+        return
+    if server is not None and not valkey.answers(server.socket):
+        yield Finding("Redis", "ok", "embedded, not running now")
+        return
+    yield from ask_redis(at.redis)
+    if "broker_url" not in wrong:
+        yield _broker(at.broker)
+
+
+def _broker(url: str) -> Finding:
+    try:
+        broker.check(celery_on(url))
+    except StoreUnavailable as error:
+        return Finding(
+            "broker",
+            "fault",
+            error.cause,
+            "check FEEDSVC_BROKER_URL; until then posts are visible, and fan-outs wait",
+        )
+    return Finding("broker", "ok", "takes messages")
+
+
+def _table(findings: list[Finding]) -> list[str]:
+    """Return the findings in aligned columns. The last column is not filled up."""
+    given = [_TITLES, *((each.part, each.state, each.found, each.to_do) for each in findings)]
+    rows = [[" ".join(cell.split()) for cell in row] for row in given]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES) - 1)] + [0]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

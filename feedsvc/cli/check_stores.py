@@ -1,0 +1,263 @@
+"""Ask the database and Redis for what the service needs of them. Changes nothing that is stored."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import redis
+import sqlalchemy as sa
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException
+from redis.retry import Retry
+
+from feedsvc.addresses import CLUSTER_SCHEME
+from feedsvc.errors import StoreUnavailable
+from feedsvc.store import clocks
+from feedsvc.store.redis.cluster import Cluster
+from feedsvc.store.redis.keys import run_id
+from feedsvc.store.sql import migrate
+from feedsvc.store.sql.database import Database, clock_ms
+from feedsvc.store.sql.tables import Base
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+State = Literal["ok", "warning", "fault"]
+
+_SECONDS = 3.0
+# The first PostgreSQL with transaction numbers of 64 bits, and the first Redis with functions that
+# the scripts use.
+_POSTGRESQL, _REDIS = (13, "13"), ((7, 0), "7.0")
+_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found in one part of the service, and what the operator has to do about it."""
+
+    part: str
+    state: State
+    found: str
+    to_do: str = ""
+
+
+def ask_database(url: str) -> Iterator[Finding]:
+    """Connect to the database, and judge its version, encoding, schema, rights and clock."""
+    with closing(Database(url)) as database:
+        try:
+            with database.reading() as connection:
+                yield _server(database, connection)
+                if not database.is_sqlite:
+                    yield _encoding(connection)
+            schema = _schema(database)
+            yield schema
+            if schema.state != "fault":
+                yield _writes(database)
+            if not database.is_sqlite:
+                yield from _rights(database)
+                yield _clock("database clock", lambda: _database_seconds(database))
+        except StoreUnavailable as error:
+            yield Finding(
+                "database",
+                "fault",
+                error.cause or str(error.__cause__),
+                "check FEEDSVC_DATABASE_URL, and that the server runs and lets this host in",
+            )
+        except sa.exc.DBAPIError as error:
+            yield Finding("database", "fault", str(error.orig), "give the user its rights")
+
+
+def _server(database: Database, connection: Connection) -> Finding:
+    if database.is_sqlite:
+        return Finding("database", "ok", f"SQLite {_scalar(connection, 'SELECT sqlite_version()')}")
+    version = str(_scalar(connection, "SHOW server_version"))
+    number = int(str(_scalar(connection, "SHOW server_version_num"))) // 10_000
+    found = f"PostgreSQL {version.split(maxsplit=1)[0]}"
+    least, text = _POSTGRESQL
+    if number < least:
+        return Finding("database", "fault", found, f"use PostgreSQL {text} or newer")
+    return Finding("database", "ok", found)
+
+
+def _encoding(connection: Connection) -> Finding:
+    encoding = str(_scalar(connection, "SHOW server_encoding"))
+    if encoding != "UTF8":
+        return Finding(
+            "database encoding",
+            "fault",
+            encoding,
+            "create another one: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+        )
+    return Finding("database encoding", "ok", encoding)
+
+
+def _schema(database: Database) -> Finding:
+    found, head = migrate.revisions(database)
+    if found == head:
+        return Finding("database schema", "ok", f"revision {head}")
+    if found is not None and found > head:
+        return Finding(
+            "database schema", "warning", f"revision {found}, newer than this release's {head}"
+        )
+    return Finding(
+        "database schema",
+        "fault",
+        f"revision {found or 'none'}, and {head} is needed",
+        "run feedsvc db upgrade",
+    )
+
+
+def _writes(database: Database) -> Finding:
+    try:
+        database.check_writable()
+    except StoreUnavailable as error:
+        return Finding(
+            "database writes",
+            "fault",
+            error.cause or str(error),
+            "connect to the primary, or make the database writable",
+        )
+    return Finding("database writes", "ok", "accepted")
+
+
+def _rights(database: Database) -> Iterator[Finding]:
+    """Judge the user's rights on the tables that are there. A schema may be missing as a whole."""
+    asked = " AND ".join(f"has_table_privilege(c.oid, '{right}')" for right in _RIGHTS)
+    statement = sa.text(
+        "SELECT c.relname FROM pg_class c "  # noqa: S608 -- our own words
+        "WHERE c.relname = ANY(:names) AND pg_table_is_visible(c.oid) "
+        f"AND NOT ({asked})"
+    )
+    names = list(Base.metadata.tables)
+    with database.reading() as connection:
+        lacking = sorted(connection.scalars(statement, {"names": names}))
+    if lacking:
+        rights = ", ".join(_RIGHTS)
+        yield Finding(
+            "database rights",
+            "fault",
+            f"the user lacks rights on {', '.join(lacking)}",
+            f"GRANT {rights} ON ALL TABLES IN SCHEMA … TO the user",
+        )
+    else:
+        yield Finding("database rights", "ok", "on every table")
+
+
+def ask_redis(url: str) -> Iterator[Finding]:
+    """Connect to Redis, and judge its version, policy, writes, contents and clock."""
+    try:
+        with closing(_plain_client(url)) as client:
+            client.ping()
+            yield from _redis_server(client)
+            yield _redis_writes(client)
+            yield from _redis_contents(client)
+            yield _clock("Redis clock", lambda: clocks.redis_seconds(client))
+    except (redis.RedisError, RedisClusterException, OSError) as error:
+        yield Finding(
+            "Redis",
+            "fault",
+            str(error),
+            "check FEEDSVC_REDIS_URL, and that the server runs and lets this host in",
+        )
+
+
+def _redis_server(client: Any) -> Iterator[Finding]:
+    """Judge what INFO says, where it is allowed."""
+    try:
+        about: dict[str, Any] = client.info()
+    except redis.ResponseError:
+        yield Finding("Redis", "ok", "reachable; INFO is forbidden, so its version is not known")
+        return
+    name, version = _name_and_version(about)
+    numbers = tuple(int(part) for part in version.split(".")[:2])
+    least, text = _REDIS
+    if name == "Redis" and numbers < least:
+        yield Finding("Redis", "fault", f"Redis {version}", f"use Redis {text} or newer, or Valkey")
+    else:
+        yield Finding("Redis", "ok", f"{name} {version}")
+    policy = str(about.get("maxmemory_policy", ""))
+    if policy.startswith("allkeys-"):
+        yield Finding(
+            "Redis memory",
+            "fault",
+            f"maxmemory-policy {policy}",
+            "set maxmemory-policy to noeviction or volatile-ttl: any other key may vanish",
+        )
+    elif policy:
+        yield Finding("Redis memory", "ok", f"maxmemory-policy {policy}")
+
+
+def _redis_writes(client: Any) -> Finding:
+    name = f"feedsvc-check-{secrets.token_hex(8)}"
+    try:
+        client.set(name, 1, ex=10)
+        client.delete(name)
+    except redis.ResponseError as error:
+        return Finding(
+            "Redis writes",
+            "fault",
+            str(error),
+            "make the server accept writes of this user",
+        )
+    return Finding("Redis writes", "ok", "accepted")
+
+
+def _redis_contents(client: Any) -> Iterator[Finding]:
+    """Warn of a database with keys that are not the service's: it would empty that database."""
+    if isinstance(client, redis.RedisCluster):
+        return
+    with suppress(redis.ResponseError):
+        size = client.dbsize()
+        if size and client.get(run_id()) is None:
+            yield Finding(
+                "Redis contents",
+                "fault",
+                f"{size} keys that are not of this service",
+                "choose an empty database: the service empties the one that it uses",
+            )
+
+
+def _plain_client(url: str) -> Any:
+    """Return a client that does not empty a server with other data, as the service's own does."""
+    options: dict[str, Any] = {
+        "socket_timeout": _SECONDS,
+        "socket_connect_timeout": _SECONDS,
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if url.startswith(CLUSTER_SCHEME):
+        return Cluster(url, **options)
+    return redis.Redis.from_url(url, **options)
+
+
+def _name_and_version(about: dict[str, Any]) -> tuple[str, str]:
+    if "valkey_version" in about:
+        return "Valkey", str(about["valkey_version"])
+    return "Redis", str(about["redis_version"])
+
+
+def _clock(part: str, read: Any) -> Finding:
+    ahead = clocks.ahead(read)
+    if abs(ahead) <= clocks.TOLERATED_SECONDS:
+        return Finding(part, "ok", "as on this host")
+    where = "ahead of" if ahead > 0 else "behind"
+    return Finding(
+        part,
+        "fault",
+        f"{abs(ahead):.1f} s {where} this host's",
+        "set both clocks by NTP",
+    )
+
+
+def _database_seconds(database: Database) -> float:
+    with database.reading() as connection:
+        return clock_ms(database, connection) / 1000
+
+
+def _scalar(connection: Connection, statement: str) -> object:
+    return connection.scalar(sa.text(statement))

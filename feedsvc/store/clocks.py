@@ -1,0 +1,50 @@
+"""How far the clocks of the stores are from this host's."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from feedsvc.store.redis.cluster import node_of
+from feedsvc.store.redis.keys import CELEBRITIES
+from feedsvc.store.sql.database import clock_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from feedsvc.store import Stores
+
+# Differences up to this are usual, and change nothing.
+TOLERATED_SECONDS = 1.0
+
+
+def differences(stores: Stores) -> dict[str, float]:
+    """Return by how many seconds each store's clock is ahead of this host's.
+
+    An SQLite has the host's own clock. On a cluster one node is asked. Raises the errors of the
+    stores.
+    """
+    node = node_of(stores.redis, CELEBRITIES)
+    found = {"Redis": ahead(lambda: redis_seconds(node))}
+    if not stores.sql.is_sqlite:
+        with stores.sql.reading() as connection:
+            clock_ms(stores.sql, connection)  # the first statement of a connection takes longer
+            found["the database"] = ahead(lambda: clock_ms(stores.sql, connection) / 1000)
+    return found
+
+
+def ahead(read: Callable[[], float]) -> float:
+    """Return by how many seconds a clock is ahead of this host's; negative if it is behind.
+
+    `read` reads it, in seconds since 1970. What the reading takes is not counted.
+    """
+    before = time.time()
+    there = read()
+    after = time.time()
+    return there - min(max(there, before), after)
+
+
+def redis_seconds(client: Any) -> float:
+    """Read the clock of a Redis, in seconds since 1970."""
+    seconds, microseconds = client.time()
+    return float(seconds) + float(microseconds) / 1_000_000
