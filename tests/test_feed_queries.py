@@ -7,7 +7,7 @@ import random
 import pytest
 import sqlalchemy as sa
 
-from feedsvc.cache import feed_queries
+from feedsvc.cache import feed_queries, newest_posts
 from feedsvc.formats import MAX_ID
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Follow, Mute, Post
@@ -80,7 +80,7 @@ def posts(stores, request):
 def limits(request, monkeypatch):
     """The real limits, and limits that take each way of a query even where it does not pay."""
     monkeypatch.setattr(feed_queries, "_NEARBY", request.param[0])
-    monkeypatch.setattr(feed_queries, "_WORTH", request.param[1])
+    monkeypatch.setattr(newest_posts, "_WORTH", request.param[1])
 
 
 def test_a_home_list_has_the_newest_posts_routed_to_push(posts, limits):

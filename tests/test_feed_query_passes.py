@@ -7,7 +7,7 @@ import random
 import pytest
 import sqlalchemy as sa
 
-from feedsvc.cache import feed_queries
+from feedsvc.cache import feed_queries, newest_posts
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Follow, Post
 
@@ -19,8 +19,8 @@ def posts(world, stores, monkeypatch):
     """Posts of ten followees. Two post nearly everything, one nothing; some posts are deleted or
     pulled.
     """
-    monkeypatch.setattr(feed_queries, "_PASSES", (1, 3))
-    monkeypatch.setattr(feed_queries, "_WORTH", 2)
+    monkeypatch.setattr(newest_posts, "_PASSES", (1, 3))
+    monkeypatch.setattr(newest_posts, "_WORTH", 2)
     dice = random.Random(4)
     world.people(VIEWER, *range(1, 11))
     rows = [

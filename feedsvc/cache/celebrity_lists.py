@@ -126,7 +126,7 @@ def read_authors(stores: Stores) -> frozenset[int]:
 def _read_sql(stores: Stores, author: int) -> FloorList:
     cap = stores.limits.feed_cap
     with stores.sql.reading() as connection:
-        return FloorList.of_newest(feed_queries.listed(connection, author, cap + 1), cap)
+        return FloorList.of_newest(feed_queries.listed(stores, connection, author, cap + 1), cap)
 
 
 def _add_post(trip: RoundTrip, author: int, post_id: int, limits: Settings) -> Answer[bytes | None]:

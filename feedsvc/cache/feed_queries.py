@@ -7,80 +7,39 @@ pages at and below the horizon.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
-from sqlalchemy import (
-    CTE,
-    BigInteger,
-    ColumnElement,
-    Select,
-    and_,
-    bindparam,
-    exists,
-    func,
-    select,
-    true,
-    union_all,
+from sqlalchemy import BigInteger, and_, bindparam, exists, literal, select, union_all
+
+from feedsvc.cache.newest_posts import (
+    COUNT,
+    NEWEST,
+    Form,
+    by_id,
+    of_authors,
+    of_one,
+    walk_indexes,
 )
-from sqlalchemy.orm import aliased
-
 from feedsvc.formats import MAX_ID
 from feedsvc.store.sql.tables import Follow, Mute, Post
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from sqlalchemy import CTE, Connection, Select
 
-    from sqlalchemy import BindParameter, Connection, ScalarSelect
-
+    from feedsvc.cache.newest_posts import Order
     from feedsvc.store import Stores
 
-Order = Literal["newest first", "oldest first"]
-
-_Newest = aliased(Post, name="newest")
-
-# Before the final read, `_of_authors` makes up to two passes to find a bound. A pass reads 1, 4 or
-# 32 posts of each author. One is enough if all authors post alike. 32 help if a few authors post
-# nearly everything. A pass has a cost too, because it asks every author. So a pass is skipped
-# unless it reads less than an eighth of `count` posts of each author (docs/decisions/0010).
-_PASSES = (1, 4, 32)
-_WORTH = 8
 # First scan 64 posts of any author for each wanted post. If they suffice, a page of 20 takes 2.3 ms
 # instead of 7.3 ms (docs/decisions/0010).
 _NEARBY = 64
 
 _VIEWER, _AUTHOR = bindparam("viewer", type_=BigInteger), bindparam("author", type_=BigInteger)
 _ABOVE, _BELOW = bindparam("above", type_=BigInteger), bindparam("below", type_=BigInteger)
-_COUNT, _OFFSET, _SCANNED = (
-    bindparam(name, type_=BigInteger) for name in ("count", "offset", "scanned")
-)
+_SCANNED = bindparam("scanned", type_=BigInteger)
 
-_LISTED = (
-    select(Post.id)
-    .where(Post.author_id == _AUTHOR, Post.pushed_at.is_(None), Post.deleted_at.is_(None))
-    .order_by(Post.id.desc())
-    .limit(_COUNT)
-)
 _LISTED_AUTHORS = (
     select(Post.author_id).where(Post.pushed_at.is_(None), Post.deleted_at.is_(None)).distinct()
 )
-
-
-class _Form(NamedTuple):
-    """The properties on which the SQL text of a statement depends.
-
-    A statement is built once for each form, because building takes longer than running it.
-    """
-
-    is_sqlite: bool
-    passes: tuple[int, ...]
-    is_limited: bool
-    order: Order
-
-    @classmethod
-    def of(cls, stores: Stores, count: int | None, order: Order) -> _Form:
-        """Return the form for a number of posts, or for all posts."""
-        passes = () if count is None else tuple(few for few in _PASSES if few * _WORTH < count)[-2:]
-        return cls(stores.sql.is_sqlite, passes, count is not None, order)
 
 
 def pushed(stores: Stores, connection: Connection, viewer: int, count: int) -> list[int]:
@@ -88,7 +47,8 @@ def pushed(stores: Stores, connection: Connection, viewer: int, count: int) -> l
 
     They are pushed posts of the viewer and of its followees, muted or not.
     """
-    query = _pushed(_Form.of(stores, count, "newest first"))
+    query = _pushed(Form.of(stores, count, "newest first"))
+    walk_indexes(stores, connection)
     return list(connection.scalars(query, {"viewer": viewer, **_limits(count)}))
 
 
@@ -100,7 +60,8 @@ def delivered(
     Unlike `pushed`, select only posts whose fan-out is done. The viewer's home list must have each
     of them.
     """
-    query = _delivered(_Form.of(stores, None, "newest first"))
+    query = _delivered(Form.of(stores, None, "newest first"))
+    walk_indexes(stores, connection)
     return list(connection.scalars(query, {"viewer": viewer, "above": above, "below": below}))
 
 
@@ -120,20 +81,31 @@ def seen(
         found = list(connection.scalars(_nearby(order), values))
         if len(found) == count:
             return found
-    return list(connection.scalars(_seen(_Form.of(stores, count, order)), values))
+    walk_indexes(stores, connection)
+    return list(connection.scalars(_seen(Form.of(stores, count, order)), values))
 
 
 def by_author(
-    connection: Connection, author: int, *, above: int, below: int, count: int | None, order: Order
+    stores: Stores,
+    connection: Connection,
+    author: int,
+    *,
+    above: int,
+    below: int,
+    count: int | None,
+    order: Order,
 ) -> list[int]:
     """Return at most `count` posts of one account strictly between two ids, in order."""
     values = {"author": author, "above": above, "below": below, **_limits(count)}
-    return list(connection.scalars(_by_author(order, is_limited=count is not None), values))
+    walk_indexes(stores, connection)
+    return list(connection.scalars(_by_author(Form.of(stores, count, order)), values))
 
 
-def listed(connection: Connection, author: int, count: int) -> list[int]:
+def listed(stores: Stores, connection: Connection, author: int, count: int) -> list[int]:
     """Return the newest posts on the author's celebrity list: pulled, or not in every feed yet."""
-    return list(connection.scalars(_LISTED, {"author": author, "count": count}))
+    walk_indexes(stores, connection)
+    query = _listed(Form.of(stores, count, "newest first"))
+    return list(connection.scalars(query, {"author": author, "count": count}))
 
 
 def listed_authors(connection: Connection) -> list[int]:
@@ -149,26 +121,33 @@ def _limits(count: int | None) -> dict[str, int]:
 
 
 @cache
-def _pushed(form: _Form) -> Select[int]:
-    return _of_authors(
+def _pushed(form: Form) -> Select[int]:
+    return of_authors(
         form,
         _with_oneself(_followees()),
         lambda post: and_(post.route == "push", post.deleted_at.is_(None)),
+        between=(literal(0, BigInteger), literal(MAX_ID, BigInteger)),
     )
 
 
 @cache
-def _delivered(form: _Form) -> Select[int]:
-    return _of_authors(
+def _delivered(form: Form) -> Select[int]:
+    return of_authors(
         form,
         _with_oneself(_followees()),
-        lambda post: and_(post.pushed_at.is_not(None), _is_inside(post)),
+        lambda post: and_(post.pushed_at.is_not(None), post.deleted_at.is_(None)),
+        between=(_ABOVE, _BELOW),
     )
 
 
 @cache
-def _seen(form: _Form) -> Select[int]:
-    return _of_authors(form, _with_oneself(_unmuted()), _is_inside)
+def _seen(form: Form) -> Select[int]:
+    return of_authors(
+        form,
+        _with_oneself(_unmuted()),
+        lambda post: post.deleted_at.is_(None),
+        between=(_ABOVE, _BELOW),
+    )
 
 
 @cache
@@ -180,28 +159,30 @@ def _nearby(order: Order) -> Select[int]:
     inside = select(Post.id, Post.author_id, Post.deleted_at).where(
         Post.id > _ABOVE, Post.id < _BELOW
     )
-    nearest = inside.order_by(_by_id(Post, order)).limit(_SCANNED).subquery("nearest")
+    nearest = inside.order_by(by_id(Post, order)).limit(_SCANNED).subquery("nearest")
     is_seen = nearest.c.author_id.in_(select(_with_oneself(_unmuted()).c.author))
     return (
         select(nearest.c.id)
         .where(nearest.c.deleted_at.is_(None), is_seen)
-        .order_by(_by_id(nearest.c, order))
-        .limit(_COUNT)
+        .order_by(by_id(nearest.c, order))
+        .limit(COUNT)
     )
 
 
 @cache
-def _by_author(order: Order, *, is_limited: bool) -> Select[int]:
-    query = (
-        select(Post.id)
-        .where(Post.author_id == _AUTHOR, _is_inside(Post))
-        .order_by(_by_id(Post, order))
+def _by_author(form: Form) -> Select[int]:
+    return of_one(
+        form,
+        _AUTHOR,
+        and_(NEWEST.id > _ABOVE, NEWEST.id < _BELOW, NEWEST.deleted_at.is_(None)),
+        COUNT if form.is_limited else None,
     )
-    return query.limit(_COUNT) if is_limited else query
 
 
-def _is_inside(post: type[Post]) -> ColumnElement[bool]:
-    return and_(post.deleted_at.is_(None), post.id > _ABOVE, post.id < _BELOW)
+@cache
+def _listed(form: Form) -> Select[int]:
+    is_listed = and_(NEWEST.pushed_at.is_(None), NEWEST.deleted_at.is_(None))
+    return of_one(form, _AUTHOR, is_listed, COUNT)
 
 
 def _followees() -> Select[int]:
@@ -216,64 +197,3 @@ def _unmuted() -> Select[int]:
 
 def _with_oneself(followees: Select[int]) -> CTE:
     return union_all(followees, select(_VIEWER.label("author"))).cte("authors")
-
-
-def _of_authors(
-    form: _Form, authors: CTE, wanted: Callable[[type[Post]], ColumnElement[bool]]
-) -> Select[int]:
-    """Select the first `count` wanted posts of all authors.
-
-    Take any subset of the wanted posts, in order. Its `count`-th post is a bound: no post beyond it
-    is in the result. So a pass reads a few posts of each author and gets a bound. The next pass
-    reads more posts of each author, up to that bound, and gets a nearer bound. The final read takes
-    all posts up to the last bound. Together they read little more than `count` posts, not `count`
-    posts of each author. They are one statement, so they see one moment.
-    """
-    bound, count = None, _COUNT if form.is_limited else None
-    for few in form.passes:
-        some = _some_of_each(form, authors, wanted, few, bound).subquery()
-        bound = (
-            select(some.c.id)
-            .order_by(_by_id(some.c, form.order))
-            .offset(_OFFSET)
-            .limit(1)
-            .scalar_subquery()
-        )
-    last = _some_of_each(form, authors, wanted, count, bound).subquery()
-    return select(last.c.id).order_by(_by_id(last.c, form.order)).limit(count)
-
-
-def _some_of_each(
-    form: _Form,
-    authors: CTE,
-    wanted: Callable[[type[Post]], ColumnElement[bool]],
-    count: int | BindParameter[int] | None,
-    bound: ScalarSelect[int] | None,
-) -> Select[int]:
-    """Select the first `count` wanted posts of each author, up to the bound, if it has a value."""
-    of_one = (
-        select(_Newest.id)
-        .where(_Newest.author_id == authors.c.author, wanted(_Newest))
-        .limit(count)
-    )
-    if bound is not None:
-        is_within = (
-            _Newest.id >= func.coalesce(bound, 0)
-            if form.order == "newest first"
-            else _Newest.id <= func.coalesce(bound, MAX_ID)
-        )
-        of_one = of_one.where(is_within)
-    of_one = of_one.order_by(_by_id(_Newest, form.order))
-    if form.is_sqlite:
-        # SQLite has no LATERAL, so it uses IN. PostgreSQL would run the subquery of this IN once
-        # for each post of the table.
-        return (
-            select(Post.id).select_from(authors).join(Post, Post.id.in_(of_one.correlate(authors)))
-        )
-    newest = of_one.lateral("of_one")
-    return select(newest.c.id).select_from(authors).join(newest, true())
-
-
-def _by_id(post: Any, order: Order) -> ColumnElement[int]:
-    ident: ColumnElement[int] = post.id
-    return ident.desc() if order == "newest first" else ident.asc()

@@ -14,6 +14,7 @@ from feedsvc.paging import Item, Kind, Page
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from feedsvc.cache.newest_posts import Order
     from feedsvc.store import Stores
 
 
@@ -67,12 +68,11 @@ class _Profile:
         """See `paging.Posts`."""
         return self._ids(above=position, below=paging.TOP, count=None, order="oldest first")
 
-    def _ids(
-        self, *, above: int, below: int, count: int | None, order: feed_queries.Order
-    ) -> list[int]:
+    def _ids(self, *, above: int, below: int, count: int | None, order: Order) -> list[int]:
         with self.stores.sql.reading() as connection:
+            bounds = {"above": above, "below": below}
             return feed_queries.by_author(
-                connection, self.author, above=above, below=below, count=count, order=order
+                self.stores, connection, self.author, **bounds, count=count, order=order
             )
 
     def _existing(self, ids: list[int]) -> list[Item]:

@@ -27,6 +27,7 @@ from feedsvc.store.redis.round_trip import RoundTrip
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from feedsvc.cache.newest_posts import Order
     from feedsvc.paging import Cursor
     from feedsvc.store import Stores
     from feedsvc.store.near_cache.snapshot import Snapshot
@@ -143,9 +144,7 @@ class Feed:
         self._merge()
         return True
 
-    def _read_sql(
-        self, *, above: int, below: int, count: int | None, order: feed_queries.Order
-    ) -> list[int]:
+    def _read_sql(self, *, above: int, below: int, count: int | None, order: Order) -> list[int]:
         bounds = {"above": above, "below": below}
         with self.stores.sql.reading() as connection:
             return feed_queries.seen(
