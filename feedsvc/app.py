@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import re
 import secrets
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from flask import Flask, Request, g, request
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from feedsvc.metrics import Metrics
     from feedsvc.services import Services
 
+_DISCARDED_BYTES = 32 * 1_048_576
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 # The methods that are counted by name. Anybody can invent others.
 _METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
@@ -56,6 +59,21 @@ class _Request(Request):
         if environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ:
             environ.pop("wsgi.input_terminated", None)
         super().__init__(environ, *more, **options)
+
+    def discard_body(self) -> None:
+        """Read what is left of a body that is too large, so that its client can read the answer.
+
+        A client sends its whole body before it reads. Servers close a connection on which something
+        is unread, and the client would see a broken pipe. Stops at 32 MiB.
+        """
+        stream, left = self.environ["wsgi.input"], _DISCARDED_BYTES
+        if self.content_length is not None:
+            left = min(left, self.content_length)
+        elif "wsgi.input_terminated" not in self.environ:
+            return
+        with suppress(OSError):
+            while left > 0 and (part := stream.read(min(left, 65_536))):
+                left -= len(part)
 
 
 class Application(Flask):
@@ -157,6 +175,8 @@ def _add_request_hooks(
             response.headers.setdefault(name, value)
         if origins and _is_api(request.path):
             cors.allow(response, origins)
+        if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            cast("_Request", request).discard_body()
         route = request.url_rule.rule if request.url_rule else "none"
         method = request.method if request.method in _METHODS else "other"
         metrics.http_requests.labels(method, route, str(response.status_code)).inc()

@@ -154,6 +154,37 @@ def test_a_form_that_ends_early_is_refused(client, auth, server):
     assert "Set-Cookie" not in answer.headers
 
 
+class Counted(io.BytesIO):
+    """A body that counts what is read of it."""
+
+    taken = 0
+
+    def read(self, size=-1):
+        part = super().read(size)
+        self.taken += len(part)
+        return part
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize(("mebibytes", "read"), [(2, 2), (40, 32)])
+def test_a_body_that_is_too_large_is_read_so_that_its_client_reads_the_answer(
+    client, auth, mebibytes, read, chunked
+):
+    body = Counted(bytes(mebibytes << 20))
+    sent = (
+        {"environ_overrides": {"wsgi.input_terminated": True}}
+        if chunked
+        else {"environ_overrides": {"CONTENT_LENGTH": str(mebibytes << 20)}}
+    )
+    headers = {**auth(9), **({"Transfer-Encoding": "chunked"} if chunked else {})}
+    answer = client.post(
+        "/v1/posts", input_stream=body, headers=headers, content_type="application/json", **sent
+    )
+    assert (answer.status_code, answer.content_type) == (413, "application/problem+json")
+    assert body.taken >= read << 20
+    assert body.taken <= (read + 2) << 20
+
+
 @pytest.mark.parametrize("length", ["abc", "-5", "1e3", "५"])
 def test_a_length_that_is_no_number_is_refused(client, auth, length):
     answer = client.post(
