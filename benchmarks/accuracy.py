@@ -103,7 +103,7 @@ def _measure_graph(
         count = options.scaled(_OPERATIONS, 200)
         rounds = [w1.draw(sizes, active, count, source) for _ in range(options.rounds)]
         names = [f"bench-{number}" for number in range(WORKERS)]
-        commands = [["feedsvc.supervise.celery_process", "worker", name] for name in names]
+        commands = [["feedsvc", "worker", "--name", name] for name in names]
         with running(bench, commands) as workers:
             return _measure_rounds(name, state, workers, rounds)
 

@@ -163,8 +163,8 @@ def workers(bench: Bench, count: int = WORKERS, *, idle: bool = True) -> Iterato
 
     `idle`: no task is queued yet. The block then begins when every worker waits for a task.
     """
-    roles = [["worker", f"bench-{number}"] for number in range(count)] + [["beat"]]
-    with running(bench, [["feedsvc.supervise.celery_process", *role] for role in roles]) as pool:
+    roles = [["worker", "--name", f"bench-{number}"] for number in range(count)] + [["beat"]]
+    with running(bench, [["feedsvc", *role] for role in roles]) as pool:
         until(lambda: not idle or _waiting(bench) >= count or not pool.lives)
         yield pool
 

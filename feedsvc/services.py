@@ -11,7 +11,9 @@ from feedsvc.addresses import broker_beside, complete_database
 from feedsvc.embedded import datadir
 from feedsvc.embedded.valkey import EmbeddedValkey, attach_or_start
 from feedsvc.errors import FeedsvcError
+from feedsvc.fanout.broker import forget_connections
 from feedsvc.fanout.queues import enqueuer
+from feedsvc.forks import call_in_child
 from feedsvc.metrics import Metrics
 from feedsvc.store import Stores, open_stores
 from feedsvc.store.sql import migrate
@@ -61,6 +63,13 @@ class Services:
     jwt_secret: str | None
     valkey: EmbeddedValkey | None
 
+    def __post_init__(self) -> None:
+        """Let a forked process connect to the broker anew. The stores do so themselves."""
+        call_in_child(self._forget_parent)
+
+    def _forget_parent(self) -> None:
+        forget_connections(self.celery)
+
     def close(self) -> None:
         """Close every connection, and stop the embedded server if this process started it."""
         self.celery.close()
@@ -76,20 +85,31 @@ def open_services(settings: Settings, *, check_schema: bool = True) -> Services:
     revision, or at one of a newer release, unless `check_schema` is false. Raises `FeedsvcError`
     with a message for the operator.
     """
+    valkey, at = located(settings)
+    stores = stores_at(settings, at, check_schema=check_schema)
+    metrics = Metrics()
+    celery = make_celery(at.broker, lambda: stores, metrics)
+    secret = signing_secret(settings)
+    return Services(settings, stores, celery, enqueuer(celery, stores), metrics, secret, valkey)
+
+
+def located(settings: Settings) -> tuple[EmbeddedValkey | None, Addresses]:
+    """Return the addresses of the stores and the broker. Start the Valkey that no setting names."""
     folder = settings.data_dir
     if settings.database_url is None or settings.redis_url is None:
         folder = datadir.prepare(folder)
     valkey = attach_or_start(folder) if settings.redis_url is None else None
-    at = addresses(settings, folder, valkey)
+    return valkey, addresses(settings, folder, valkey)
+
+
+def stores_at(settings: Settings, at: Addresses, *, check_schema: bool = True) -> Stores:
+    """Open the stores at these addresses, with a schema as `open_services` wants it."""
     stores = open_stores(settings, database_url=at.database, redis_url=at.redis)
     if settings.database_url is None:
         migrate.upgrade(stores.sql)
     elif check_schema:
         migrate.check(stores.sql)
-    metrics = Metrics()
-    celery = make_celery(stores, at.broker, metrics)
-    secret = signing_secret(settings)
-    return Services(settings, stores, celery, enqueuer(celery, stores), metrics, secret, valkey)
+    return stores
 
 
 def signing_secret(settings: Settings) -> str | None:

@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
+from celery.worker.strategy import default as default_strategy
 
 from feedsvc import celery_settings
 from feedsvc.fanout import chain, micro_batches, queues
-from feedsvc.fanout.queues import FANOUT_QUEUE, LARGE_QUEUE
 from feedsvc.fanout.sweep import sweep
 from feedsvc.inspection.audit import audit
 from feedsvc.planning import change, watch
@@ -42,46 +42,74 @@ def celery_on(broker_url: str) -> Celery:
     return app
 
 
-def make_celery(stores: Stores, broker_url: str, metrics: Metrics) -> Celery:
+def make_celery(broker_url: str, stores: Callable[[], Stores], metrics: Metrics) -> Celery:
     """Return a Celery application on a broker.
 
-    The tasks use `stores`. The audit counts its findings in `metrics`.
+    Each task asks `stores` for the stores of its process. The audit counts its findings in
+    `metrics`.
     """
     app = celery_on(broker_url)
-    enqueue = queues.enqueuer(app, stores)
 
-    def register(name: str, work: Callable[..., object]) -> None:
+    def register(name: str, work: Callable[..., object], **options: Any) -> None:
         def run(*arguments: Any) -> None:
-            work(*arguments)
+            opened = stores()
+            work(opened, *arguments)
             # Adds this process's processor time to the usage figures in Redis.
-            stores.usage.hand_over(stores.redis)
+            opened.usage.hand_over(opened.redis)
 
         # Not shared: Celery would give a shared task to every other application of the process.
-        app.task(name=name, shared=False)(run)
+        task: Any = app.task(name=name, shared=False, **options)
+        task(run)
 
-    def run_micro_batch() -> None:
-        if micro_batches.run(stores):
-            app.send_task(queues.MICRO_BATCH_TASK, queue=FANOUT_QUEUE)
+    def run_link(opened: Stores, post_id: int, generation: int, cursor: str) -> None:
+        chain.run_link(opened, queues.enqueuer(app, opened), post_id, generation, cursor)
 
-    def run_sweep() -> None:
-        sweep(stores, enqueue, lambda: _queued(app))
-        idempotency.remove_expired(stores)
+    def run_micro_batch(opened: Stores) -> None:
+        if micro_batches.run(opened):
+            queues.send_micro_batch(app, wait=False)
 
-    def run_guard() -> None:
-        load_shedding.adjust(stores)
-        change.roll_back_if_broken(stores)
-        watch.measure_due(stores)
+    def run_sweep(opened: Stores) -> None:
+        sweep(opened, queues.enqueuer(app, opened), lambda: _queued(app))
+        idempotency.remove_expired(opened)
 
-    register(queues.LINK_TASK, partial(chain.run_link, stores, enqueue))
-    register(queues.MICRO_BATCH_TASK, run_micro_batch)
+    register(queues.LINK_TASK, run_link)
+    register(queues.MICRO_BATCH_TASK, run_micro_batch, Strategy=f"{__name__}:wait_and_run")
     register("feedsvc.sweep", run_sweep)
-    register("feedsvc.audit", partial(_audit, stores, metrics))
-    register("feedsvc.guard", run_guard)
-    register("feedsvc.threshold.inputs", partial(survey.refresh_if_old, stores))
+    register("feedsvc.audit", partial(_audit, metrics))
+    register("feedsvc.guard", _guard)
+    register("feedsvc.threshold.inputs", survey.refresh_if_old)
     return app
 
 
-def _audit(stores: Stores, metrics: Metrics) -> None:
+def wait_and_run(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., Any]:
+    """Return how a worker takes a message of this task: it waits if the message says so.
+
+    Celery's own `countdown` sends a time of the sender's clock. This waits by the worker's. A
+    message that waits is not counted among those that the worker may hold.
+    """
+    take = default_strategy(task, app, consumer, **options)
+
+    def take_now(*message: Any) -> None:
+        take(*message)
+        consumer.qos.decrement_eventually()
+
+    def take_after_wait(message: Any, *rest: Any) -> None:
+        if not message.headers.get(queues.WAIT_HEADER):
+            take(message, *rest)
+            return
+        consumer.qos.increment_eventually()
+        consumer.timer.call_after(queues.GATHER_SECONDS, take_now, (message, *rest))
+
+    return take_after_wait
+
+
+def _guard(stores: Stores) -> None:
+    load_shedding.adjust(stores)
+    change.roll_back_if_broken(stores)
+    watch.measure_due(stores)
+
+
+def _audit(metrics: Metrics, stores: Stores) -> None:
     found = audit(stores, AUDITED_ACCOUNTS)
     metrics.audit_feeds.inc(found.stored)
     metrics.audit_missing.inc(len(found.missing))
@@ -99,5 +127,5 @@ def _queued(app: Celery) -> int:
         declare: Any = channel.queue_declare  # type: ignore[attr-defined]
         return sum(
             declare(queue, durable=True, auto_delete=False).message_count
-            for queue in (FANOUT_QUEUE, LARGE_QUEUE)
+            for queue in queues.FANOUT_QUEUES
         )

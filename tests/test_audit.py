@@ -277,7 +277,7 @@ def test_the_periodic_task_counts_feeds_and_differences(small_world, pushed, sto
     store_relations(stores, 2, 2, AUTHOR)
     mine, another = Metrics(), Metrics()
     # Two Celery applications in one process count apart.
-    apps = [make_celery(stores, broker_url, metrics) for metrics in (another, mine)]
+    apps = [make_celery(broker_url, lambda: stores, metrics) for metrics in (another, mine)]
     apps[0].finalize()
     apps[1].tasks["feedsvc.audit"].apply(throw=True)
     assert counts(mine) == [8, 1, 1, 1]
@@ -287,7 +287,7 @@ def test_the_periodic_task_counts_feeds_and_differences(small_world, pushed, sto
 
 
 def test_the_audit_runs_once_a_minute(stores, broker_url):
-    app = make_celery(stores, broker_url, Metrics())
+    app = make_celery(broker_url, lambda: stores, Metrics())
     audit = app.conf.beat_schedule["audit"]
     assert (audit["task"], audit["schedule"], audit["options"]["expires"]) == (
         "feedsvc.audit",

@@ -72,7 +72,7 @@ def test_the_settings_of_celery_do_not_come_from_the_current_folder(tmp_path):
     (tmp_path / "celeryconfig.py").write_text("raise SystemExit('of another project')")
     code = (
         "from feedsvc.metrics import Metrics; from feedsvc.tasks import make_celery; "
-        "app = make_celery(None, 'memory://', Metrics()); "
+        "app = make_celery('memory://', None, Metrics()); "
         "print(app.conf.task_acks_late, app.conf.task_default_queue)"
     )
     command = [sys.executable, "-c", code]

@@ -34,7 +34,8 @@ def processes(settings, *roles):
 
 
 def start(settings, *role):
-    return start_module(settings, "feedsvc.supervise.celery_process", *role)
+    part, *name = role
+    return start_module(settings, "feedsvc", part, *(["--name", *name] if name else []))
 
 
 def start_module(settings, *arguments):

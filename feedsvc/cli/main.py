@@ -12,7 +12,8 @@ from feedsvc import logs
 from feedsvc.cli.check import check
 from feedsvc.cli.feeds import fanout, feed
 from feedsvc.cli.graph import graph
-from feedsvc.cli.serve import console, db, token, up
+from feedsvc.cli.parts import beat, up, web, worker
+from feedsvc.cli.serve import console, db, token
 from feedsvc.cli.threshold import threshold
 from feedsvc.errors import BadSettings, FeedsvcError, StoreUnavailable
 from feedsvc.store.redis.client import UNAVAILABLE
@@ -20,7 +21,7 @@ from feedsvc.version import __version__
 
 
 @click.group(
-    commands=[up, check, console, token, graph, threshold, fanout, feed, db],
+    commands=[up, web, worker, beat, check, console, token, graph, threshold, fanout, feed, db],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="feedsvc")

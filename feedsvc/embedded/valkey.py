@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
@@ -41,10 +41,14 @@ class ValkeyFailed(FeedsvcError):
 
 @dataclass(frozen=True)
 class EmbeddedValkey:
-    """A running server. `process` is None if another process of the data folder started it."""
+    """A running server. `process` is None if another process of the data folder started it.
+
+    A process that was forked from the starter, `owner`, does not stop it.
+    """
 
     socket: Path
     process: subprocess.Popen[bytes] | None
+    owner: int = field(default_factory=os.getpid)
 
     def url(self) -> str:
         """Return the URL of database 0, as redis-py spells it."""
@@ -57,7 +61,7 @@ class EmbeddedValkey:
     def close(self) -> None:
         """Stop the server if this process started it."""
         if self.process is not None:
-            _end(self.process)
+            _end(self.process, self.owner)
 
 
 def attach_or_start(folder: Path) -> EmbeddedValkey:
@@ -83,7 +87,7 @@ def attach_or_start(folder: Path) -> EmbeddedValkey:
         )
         _wait_until_it_answers(socket, process, folder)
     server = EmbeddedValkey(socket, process)
-    weakref.finalize(server, _end, process)
+    weakref.finalize(server, _end, process, server.owner)
     return server
 
 
@@ -160,11 +164,13 @@ def _wait_until_it_answers(socket: Path, process: subprocess.Popen[bytes], folde
     deadline = time.monotonic() + _START_SECONDS
     while not answers(socket):
         if process.poll() is not None or time.monotonic() > deadline:
-            _end(process)
+            _end(process, os.getpid())
             raise ValkeyFailed(folder / "valkey.log")
         time.sleep(0.01)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], owner: int) -> None:
+    if os.getpid() != owner:
+        return
     process.terminate()
     wait_or_kill(process, 5)

@@ -1,4 +1,4 @@
-"""Ask the broker whether it takes messages of this service."""
+"""Ask the broker whether it takes messages of this service, and say why not."""
 
 from __future__ import annotations
 
@@ -6,42 +6,94 @@ import ssl
 from typing import TYPE_CHECKING
 
 from amqp import exceptions as amqp
+from kombu import exceptions as kombu
+from kombu import pools
 from redis import exceptions as redis
 
-from feedsvc.errors import StoreUnavailable
+from feedsvc.errors import FeedsvcError, StoreUnavailable
+from feedsvc.forks import abandon
 
 if TYPE_CHECKING:
     from celery import Celery
 
-# The more special error stands first.
-_WORDS: tuple[tuple[type[Exception], str], ...] = (
+# Errors of the clients whose broker is away or refuses them.
+UNREACHABLE = (kombu.OperationalError, OSError, amqp.AMQPError, redis.RedisError)
+
+_ANSWER_SECONDS = 2.0
+# The broker answers, and will refuse the next connection too. The more special error stands first.
+_REFUSALS: tuple[tuple[type[Exception], str], ...] = (
     (amqp.AccessRefused, "it refuses the login"),
     (amqp.NotAllowed, "it has no such virtual host, or the user may not use it"),
     (redis.AuthenticationError, "it refuses the login"),
     (redis.NoPermissionError, "it forbids a command"),
+    (redis.InvalidResponse, "it is no Redis"),
+    (redis.ReadOnlyError, "it takes no writes"),
+    (redis.BusyLoadingError, "it is loading its data"),
+    (redis.ResponseError, "it refuses the connection"),
     (ssl.SSLError, "its TLS certificate is not accepted"),
+)
+_PASSING = (redis.ReadOnlyError, redis.BusyLoadingError)
+_ABSENCES: tuple[tuple[type[Exception], str], ...] = (
     (TimeoutError, "it does not answer"),
     (redis.TimeoutError, "it does not answer"),
 )
 
 
+class BrokerRefuses(FeedsvcError):
+    """The broker answers and does not let this service in."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"the broker cannot be used: {cause} (check FEEDSVC_BROKER_URL)")
+
+
 def check(celery: Celery) -> None:
     """Log in to the broker and open a channel. Raises `StoreUnavailable` with the cause."""
-    try:
-        with celery.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
-            with connection.channel():
-                pass
-    except Exception as error:  # each transport has its own errors
+    error = _error_of_login(celery)
+    if error is not None:
         raise StoreUnavailable("broker", f"{_words(error)}: {error}") from error
 
 
+def check_login(celery: Celery) -> None:
+    """Raise `BrokerRefuses` if the broker refuses the login. A broker that is away passes."""
+    error = _error_of_login(celery)
+    refusals = tuple(kind for kind, _ in _REFUSALS)
+    if error is None or isinstance(error, _PASSING) or not isinstance(error, refusals):
+        return
+    raise BrokerRefuses(f"{_words(error)}: {error}")
+
+
+def forget_connections(celery: Celery) -> None:
+    """Leave all connections to the parent of this process, which was forked. Open new ones."""
+    for group in (pools.connections, pools.producers):
+        abandon(list(group.values()))
+        group.clear()
+    celery._after_fork()  # type: ignore[attr-defined]  # noqa: SLF001 -- forgets its own two pools
+
+
+def _error_of_login(celery: Celery) -> BaseException | None:
+    """Return why there is no connection. Each node of the broker gets 2 s for each answer."""
+    connection = celery.connection_for_write(
+        connect_timeout=_ANSWER_SECONDS,
+        transport_options={
+            "socket_timeout": _ANSWER_SECONDS,
+            "socket_connect_timeout": _ANSWER_SECONDS,
+        },
+    )
+    others = len(connection.alt) - 1
+    try:
+        with connection:
+            connection.ensure_connection(
+                max_retries=max(0, others), interval_start=0, interval_step=0
+            )
+            with connection.channel():
+                return None
+    except Exception as error:  # noqa: BLE001 -- each transport has its own errors
+        # Kombu hides the error of its transport behind one of its own.
+        return error.__cause__ if isinstance(error, kombu.OperationalError) else error
+
+
 def _words(error: BaseException) -> str:
-    """Return why, in words. Celery's client may hide the error behind one of its own."""
-    while True:
-        for kind, words in _WORDS:
-            if isinstance(error, kind):
-                return words
-        if error.__cause__ is None:
-            return "it cannot be reached"
-        error = error.__cause__
+    for kind, words in (*_REFUSALS, *_ABSENCES):
+        if isinstance(error, kind):
+            return words
+    return "it cannot be reached"

@@ -4,7 +4,7 @@ The number of followers at the upload decides how a fan-out is sent:
 
 - Up to `fanout_slice` (250 by default): the fan-out is small. It has no message of its own and
   waits in SQL for the next micro-batch. The first upload that finds no request set sends one
-  message. This message serves every small fan-out that waits.
+  message to `SMALL_QUEUE`. This message serves every small fan-out that waits.
 - Up to `LARGE` (10,000): the fan-out has links in `FANOUT_QUEUE`.
 - Above `LARGE`: the fan-out has links in `LARGE_QUEUE`. All large fan-outs share this queue, so a
   smaller fan-out never waits behind one.
@@ -27,13 +27,18 @@ if TYPE_CHECKING:
 SWEEP_QUEUE = "feedsvc.sweep"
 FANOUT_QUEUE = "feedsvc.fanout"
 LARGE_QUEUE = "feedsvc.fanout-large"
-QUEUES = (SWEEP_QUEUE, FANOUT_QUEUE, LARGE_QUEUE)
+# Micro-batches have a queue of their own, because a message that waits may hold up its queue.
+SMALL_QUEUE = "feedsvc.fanout-small"
+FANOUT_QUEUES = (FANOUT_QUEUE, LARGE_QUEUE, SMALL_QUEUE)
+QUEUES = (SWEEP_QUEUE, *FANOUT_QUEUES)
 LINK_TASK = "feedsvc.fanout.link"
 MICRO_BATCH_TASK = "feedsvc.fanout.small"
 
 # In followers. A fan-out with more goes to `LARGE_QUEUE`. The default batch has 10,000 followers,
 # so such a fan-out needs several links.
 LARGE = 10_000
+# In a message of a micro-batch: whether it waits before it begins.
+WAIT_HEADER = "feedsvc-wait"
 # How long a requested micro-batch waits for more posts. The wait is shorter than
 # `slices.YOUNG_SECONDS` (1.0 s), so a micro-batch that begins on time delivers its posts at full
 # speed. docs/decisions/0015 has the gain and the cost of the wait.
@@ -59,12 +64,17 @@ def enqueuer(app: Celery, stores: Stores) -> Enqueue:
     def enqueue(post_id: int, generation: int, cursor: str, followers: int) -> None:
         if generation == 0 and followers <= stores.limits.fanout_slice:
             if request_micro_batch(stores):
-                app.send_task(MICRO_BATCH_TASK, queue=FANOUT_QUEUE, countdown=GATHER_SECONDS)
+                send_micro_batch(app, wait=True)
             return
         queue = LARGE_QUEUE if followers > LARGE else FANOUT_QUEUE
         app.send_task(LINK_TASK, (post_id, generation, cursor), queue=queue)
 
     return enqueue
+
+
+def send_micro_batch(app: Celery, *, wait: bool) -> None:
+    """Send a micro-batch. A worker begins it at once, or waits for `GATHER_SECONDS` first."""
+    app.send_task(MICRO_BATCH_TASK, queue=SMALL_QUEUE, headers={WAIT_HEADER: wait})
 
 
 def request_micro_batch(stores: Stores) -> bool:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from feedsvc.addresses import CLUSTER_SCHEME
+from feedsvc.forks import call_in_child
 from feedsvc.store.near_cache.cache import NearCache
-from feedsvc.store.redis.client import connect
+from feedsvc.store.redis.client import connect, forget_connections
 from feedsvc.store.redis.keys import CLUSTER_BUCKETS, Keys
 from feedsvc.store.redis.usage import UsageCounter
 from feedsvc.store.sql.database import Database
@@ -41,6 +42,13 @@ class Stores:
     def with_empty_near_cache(self) -> Stores:
         """Return these stores with an empty near cache, to read what Redis has now."""
         return replace(self, near_cache=NearCache(self.limits.longest_list))
+
+    def __post_init__(self) -> None:
+        """Let a forked process connect to Redis anew. The other parts do so themselves."""
+        call_in_child(self._forget_parent)
+
+    def _forget_parent(self) -> None:
+        forget_connections(self.redis)
 
     def close(self) -> None:
         """Close every connection."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feedsvc.errors import StoreUnavailable
+from feedsvc.forks import call_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ class Bulkhead:
         self._began: dict[int, float] = {}
         self._lock = threading.Lock()
         self.is_suspected = False
+        call_in_child(self._forget_parent)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -85,6 +87,9 @@ class Bulkhead:
             slow = sum(map(self._is_slow, self._began.values()))
             self.is_suspected = slow >= self._most
         return self.is_suspected
+
+    def _forget_parent(self) -> None:
+        self._began, self._lock = {}, threading.Lock()
 
     def _is_slow(self, began: float) -> bool:
         return self._clock() - began > PATIENCE_SECONDS

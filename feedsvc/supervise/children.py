@@ -23,6 +23,8 @@ _log = structlog.get_logger()
 # restart in a loop.
 _PAUSE_SECONDS = 1.0
 _POLL_SECONDS = 0.25
+# `up` hands its pid to its children. A child that asks for its parent may ask too late.
+UP_PID = "_FEEDSVC_UP_PID"
 
 
 @dataclass
@@ -59,6 +61,12 @@ class Child:
                 preexec_fn=die_with_parent,  # noqa: PLW1509 -- one system call
             )
         self.started_at = time.monotonic()
+
+
+def end_with_up() -> None:
+    """End this process with the `up` that started it. A process that was started alone lives on."""
+    if UP_PID in os.environ:
+        end_with_parent(int(os.environ[UP_PID]))
 
 
 def end_with_parent(parent: int) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 import urllib.request
@@ -18,17 +17,20 @@ import click
 
 from feedsvc.embedded import datadir, valkey
 from feedsvc.errors import FeedsvcError
+from feedsvc.fanout.broker import UNREACHABLE, check_login
 from feedsvc.services import addresses, open_services, signing_secret
 from feedsvc.settings import PREFIX, load_settings
 from feedsvc.store.sql import migrate
 from feedsvc.store.sql.database import Database
-from feedsvc.supervise.children import Child
+from feedsvc.supervise.children import UP_PID, Child
 from feedsvc.supervise.demo import load_demo
+from feedsvc.supervise.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from feedsvc.services import Services
     from feedsvc.settings import Settings
 
 _READY_SECONDS = 60.0
@@ -45,16 +47,6 @@ class Plan:
     web_workers: int
     workers: int
     demo: bool
-
-
-class PortTaken(FeedsvcError):
-    """Another program listens on the port."""
-
-    def __init__(self, host: str, port: int, error: OSError) -> None:
-        super().__init__(
-            f"cannot listen on {host}:{port} ({error.strerror}); "
-            "give another --port, or --port 0 for a free one"
-        )
 
 
 class NotReady(FeedsvcError):
@@ -89,18 +81,23 @@ def run_up(settings: Settings, plan: Plan) -> int:
 
 
 def _serve(settings: Settings, plan: Plan, folder: Path, children: list[Child]) -> None:
-    port = _free_port(plan.host, plan.port)
+    port = free_port(plan.host, plan.port)
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
     environment = _start_stores(settings, folder, logs, children)
-    for name, arguments in _processes(plan, port):
-        command = [sys.executable, "-m", *arguments]
-        children.append(Child(name, command, environment, logs / f"{name}.log"))
-    url = f"http://{f'[{plan.host}]' if ':' in plan.host else plan.host}:{port}"
-    _wait_until(lambda: _is_alive(url), children, logs)
-    click.echo(f"ready: {url}")
-    if plan.demo:
-        with closing(open_services(load_settings(environment))) as services:
+    with closing(open_services(load_settings(environment))) as services:
+        check_login(services.celery)
+        for name, arguments in _processes(plan, port):
+            command = [sys.executable, "-m", "feedsvc", *arguments]
+            children.append(Child(name, command, environment, logs / f"{name}.log"))
+        url = f"http://{f'[{plan.host}]' if ':' in plan.host else plan.host}:{port}"
+        if plan.web_workers:
+            _wait_until(lambda: _is_alive(url), children, logs)
+            click.echo(f"ready: {url}")
+        else:
+            _wait_until(lambda: _workers(services) >= plan.workers, children, logs)
+            click.echo("ready: workers")
+        if plan.demo:
             click.echo("\n".join(load_demo(services, url)))
     while True:
         _restart_dead(children)
@@ -135,32 +132,30 @@ def _start_stores(
         **({} if secret is None else {f"{PREFIX}JWT_SECRET": secret}),
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         "PYTHONUNBUFFERED": "1",
+        UP_PID: str(os.getpid()),
     }
 
 
 def _processes(plan: Plan, port: int) -> list[tuple[str, list[str]]]:
-    """Return the name and the command (module, arguments) of each process of our own code."""
-    celery = "feedsvc.supervise.celery_process"
+    """Return the name and the command of each process: the parts that run alone, too."""
+    processes = []
+    if plan.web_workers:
+        count = str(plan.web_workers)
+        web = ["web", "--host", plan.host, "--port", str(port), "--processes", count]
+        processes.append(("web", web))
     names = [f"worker-{number}" for number in range(1, plan.workers + 1)]
-    web = ["feedsvc.supervise.web", plan.host, str(port), str(plan.web_workers)]
-    return [
-        ("web", web),
-        *((name, [celery, "worker", name]) for name in names),
-        *([("beat", [celery, "beat"])] if names else []),
-    ]
+    processes += [(name, ["worker", "--name", name]) for name in names]
+    if names:
+        processes.append(("beat", ["beat"]))
+    return processes
 
 
-def _free_port(host: str, port: int) -> int:
-    """Return the port if it is free, and a free one for port 0. Raises `PortTaken`."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            probe.listen()
-        except OSError as error:
-            raise PortTaken(host, port, error) from None
-        return int(probe.getsockname()[1])
+def _workers(services: Services) -> int:
+    """Return how many workers answer. An unreachable broker counts as none."""
+    try:
+        return len(services.celery.control.ping(timeout=1) or [])
+    except UNREACHABLE:
+        return 0
 
 
 def _is_alive(url: str) -> bool:

@@ -46,11 +46,10 @@ def make_app() -> Flask:
 
 
 def serve(factory: str, host: str, port: int, processes: int) -> None:
-    """Serve the application of `factory` until a signal, or until the parent process is gone.
+    """Serve the application of `factory` until a signal.
 
     `factory` names a function, `module:function`, that calls `make_app`.
     """
-    end_with_parent(os.getppid())
     os.environ[_SERVER_PID] = str(os.getpid())
     Server(
         factory,
@@ -68,4 +67,5 @@ def serve(factory: str, host: str, port: int, processes: int) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent(os.getppid())
     serve("feedsvc.supervise.web:make_app", sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

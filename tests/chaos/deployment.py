@@ -97,13 +97,12 @@ class Deployment:
     def processes(self, kind):
         """Return the pids of processes of `up`: "web", "web worker", "worker" or "beat"."""
         children = _children(self.up.pid)
-        web = [pid for pid in children if "feedsvc.supervise.web" in _arguments(pid)]
+        web = [pid for pid in children if _arguments(pid)[2:4] == ["feedsvc", "web"]]
         if kind == "web":
             return web
         if kind == "web worker":
             return [pid for parent in web for pid in _children(parent)]
-        wanted = {"feedsvc.supervise.celery_process", kind}
-        return [pid for pid in children if wanted <= set(_arguments(pid))]
+        return [pid for pid in children if _arguments(pid)[2:4] == ["feedsvc", kind]]
 
     def kill(self, pid):
         os.kill(pid, signal.SIGKILL)

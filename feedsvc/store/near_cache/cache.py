@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from feedsvc.forks import call_in_child
 from feedsvc.store.near_cache.snapshot import Snapshot
 from feedsvc.store.redis import invalidation_log
 from feedsvc.store.redis.invalidation_log import ANY_POSTS, NO_AUTHOR, WHOLE_LIST, Invalidation
@@ -55,6 +56,11 @@ class NearCache:
     ) -> None:
         """Begin with no copies. A put drops the copy of a list of `longest_list` ids or more."""
         self._longest_list, self._max_ids, self._max_bytes = longest_list, max_ids, max_bytes
+        self._begin()
+        call_in_child(self._begin)
+
+    def _begin(self) -> None:
+        """Begin with no copies, also in a forked process: the parent may be changing its copies."""
         self._lock = threading.Lock()
         self._snapshot = Snapshot(b"", 0, {})
         self._remembered: deque[Invalidation] = deque(maxlen=_REMEMBERED)

@@ -80,6 +80,17 @@ def delete_everything(client: Redis) -> None:
             _check(connection, cluster.run_id_of(connection), always=True)
 
 
+def forget_connections(client: Redis) -> None:
+    """Leave all connections to the parent of this process, which was forked. Open new ones."""
+    if isinstance(client, Cluster):
+        nodes = [node.redis_connection for node in client.get_nodes()]  # type: ignore[no-untyped-call]
+    else:
+        nodes = [client]
+    for node in nodes:
+        if node is not None:
+            node.connection_pool.reset()
+
+
 def _log_in(connection: Any) -> None:
     """Log in and choose the database, then check the run of the server."""
     connection.on_connect()

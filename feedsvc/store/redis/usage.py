@@ -21,6 +21,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from feedsvc.forks import call_in_child
 from feedsvc.formats import weighted_percentile
 from feedsvc.store.redis.keys import usage_of
 from feedsvc.store.redis.round_trip import RoundTrip
@@ -81,6 +82,11 @@ class UsageCounter:
     """The counts that one process has not added to Redis yet. Threads share it."""
 
     def __init__(self) -> None:
+        self._begin()
+        call_in_child(self._begin)
+
+    def _begin(self) -> None:
+        """Begin without counts, also in a forked process: the parent hands over its own counts."""
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._handed_over_at = time.monotonic()

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from feedsvc.errors import StoreUnavailable
+from feedsvc.forks import abandon, call_in_child
 from feedsvc.settings import REQUEST_THREADS, Settings
 from feedsvc.store.bulkhead import Bulkhead, Patience
 from feedsvc.store.sql.faults import cause_of, drops_connections
@@ -77,6 +78,7 @@ class Database:
         )
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._secrets = _secrets_of(self.engine.url)
+        call_in_child(self._forget_parent)
 
     def serve_requests(self) -> None:
         """From now on wait for a statement as long as a request may, with at most half the threads.
@@ -131,6 +133,10 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+    def _forget_parent(self) -> None:
+        abandon(self.engine.pool)
+        self.engine.dispose(close=False)
 
     @contextmanager
     def _used(self) -> Iterator[None]:

@@ -1,0 +1,81 @@
+"""Run one part of the service in this process: the web server, a worker, or beat.
+
+`up` runs the same parts as its children. A part that was started alone may share the data folder of
+a running `up`.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from celery.signals import worker_process_init
+
+from feedsvc.fanout.broker import check_login
+from feedsvc.services import open_services
+from feedsvc.settings import load_settings
+from feedsvc.supervise.children import end_with_parent, end_with_up
+from feedsvc.supervise.ports import free_port
+from feedsvc.supervise.web import serve
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+# Readers come first: a post is in every feed before it is pushed (docs/decisions/0013).
+_NICENESS = 10
+
+
+def run_web(host: str, port: int, processes: int) -> None:
+    """Serve HTTP until a signal. Raises `FeedsvcError` if the service cannot start.
+
+    The services are opened here first, so that a fault is one line, and not one of each process.
+    An embedded Valkey that does not run yet belongs to this process.
+    """
+    end_with_up()
+    port = free_port(host, port)
+    with closing(open_services(load_settings(for_tokens=True))):
+        serve("feedsvc.supervise.web:make_app", host, port, processes)
+
+
+def run_worker(name: str | None, concurrency: int) -> int:
+    """Run a worker until a signal ends it, and return its exit code. Begun tasks are finished.
+
+    A link of a chain is short, so one thread is enough for one processor. More concurrency is more
+    processes. Raises `FeedsvcError` if the settings are wrong or the broker refuses the login.
+    """
+    end_with_up()
+    app = _checked_app()
+    os.nice(_NICENESS)
+    worker_process_init.connect(_end_with_worker)
+    worker = app.Worker(
+        hostname=f"{name or f'worker-{os.getpid()}'}@%h",
+        pool_cls="solo" if concurrency == 1 else "prefork",
+        concurrency=concurrency,
+        loglevel="WARNING",
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def run_beat() -> None:
+    """Run beat, which starts the sweep and the other periodic tasks, until a signal ends it."""
+    end_with_up()
+    _checked_app().Beat(loglevel="WARNING", quiet=True).run()
+
+
+def _checked_app() -> Celery:
+    # The module reads the settings when it is imported, so that `celery -A` can find its
+    # application.
+    from feedsvc.celery import app  # noqa: PLC0415 -- see above
+
+    check_login(app)
+    return app
+
+
+def _end_with_worker(**_: object) -> None:
+    """End a process of the pool with its worker, also if the worker is killed."""
+    end_with_parent(os.getppid())
