@@ -21,13 +21,13 @@ def messages(services, queue):
 
 def test_links_are_enqueued_again_after_the_broker_is_back(app, rabbitmq):
     services = app.extensions["feedsvc"]
-    services.enqueue(1, 0, "0", 0)
+    services.enqueue(1, 1, "0", 0)
     rabbitmq.kill()
     rabbitmq.start()
     before = messages(services, "feedsvc.fanout")
     with suppress(Exception):
-        services.enqueue(2, 0, "0", 0)  # may go into the dead connection
-    services.enqueue(3, 0, "0", 0)
+        services.enqueue(2, 1, "0", 0)  # may go into the dead connection
+    services.enqueue(3, 1, "0", 0)
     wait_until(lambda: messages(services, "feedsvc.fanout") > before)
 
 
