@@ -22,10 +22,12 @@ from sqlalchemy import bindparam, delete, insert, select
 
 from feedsvc.cache import celebrity_lists, post_bodies
 from feedsvc.errors import StoreUnavailable
-from feedsvc.store.redis import keys
+from feedsvc.store.redis import keys, post_ids
 from feedsvc.store.redis.client import delete_everything, is_store_fault
+from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import OutboxRow
+from feedsvc.store.watermark import NEW_POST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -87,7 +89,7 @@ class PostPublished(Effect):
     Every follower's next read finds the post there.
     """
 
-    kind = "posted"
+    kind = NEW_POST
     author: int
     post_id: int
 
@@ -99,7 +101,10 @@ class PostPublished(Effect):
         """Put the post on the list only if SQL says that it still belongs there."""
         # Drop the cached note that the post does not exist. `put` drops it too, but `put_listed`
         # calls `put` only for posts that still belong on the list.
-        stores.redis.delete(keys.post(self.post_id))
+        trip = RoundTrip(stores.redis)
+        trip.ask("DEL", keys.post(self.post_id))
+        post_ids.add_post(trip, self.post_id)
+        trip.run()
         celebrity_lists.put_listed(stores, [self.post_id])
 
 

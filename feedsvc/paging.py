@@ -8,8 +8,11 @@ another list.
 A walk goes through a list of posts page by page, downwards and back up. Downwards, a cursor is the
 last id shown. Upwards, one id is not enough. Transactions do not commit in id order, so a post may
 become visible below a post that was already shown. No new post can become visible at or below the
-watermark. So an upward cursor stands at or below the watermark, and lists the shown ids above its
-position.
+watermark (store/watermark.py). So an upward cursor stands at or below the watermark, and lists the
+shown ids above its position.
+
+A cursor has at most 512 characters. A poll that shows more than its next cursor can list ends its
+page earlier. The rest comes later, when the watermark has risen.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from feedsvc.errors import BadCursor
 from feedsvc.formats import MAX_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
 T = TypeVar("T")
 
@@ -38,11 +41,13 @@ DEFAULT_LIMIT = 20
 
 _VERSION = 1
 _CHECKSUM_BYTES = 4
-_MAX_LENGTH = 8_192
-
-# An upward cursor lists at most 1,000 shown ids. If more were shown, the next page repeats some
-# posts of the last seconds. It misses none.
-_MAX_SHOWN = 1_000
+_MAX_LENGTH = 512
+# The most ids that fit into a cursor, if each takes one byte. Usual ones take two to four.
+MAX_SHOWN = _MAX_LENGTH * 3 // 4
+# An id takes at most nine bytes. This many always fit.
+_ALWAYS_FIT = 40
+# Cursors of clients may be longer: they were made before there was this limit.
+_MAX_READ_LENGTH = 8_192
 
 
 class Kind(enum.IntEnum):
@@ -78,11 +83,15 @@ Cursor = Older | Newer
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """One page of a list, newest first. `next_cursor` is None exactly if nothing older is left."""
+    """One page of a list, newest first. `next_cursor` is None exactly if nothing older is left.
+
+    `is_young`: a higher watermark would make `prev_cursor` better.
+    """
 
     items: list[T]
     next_cursor: str | None
     prev_cursor: str
+    is_young: bool = False
 
 
 class Item(NamedTuple):
@@ -105,7 +114,7 @@ class Posts(Protocol):
         """Return the lowest `count` visible posts above a position, not in `shown`, ascending."""
 
     def ids_above(self, position: int) -> list[int]:
-        """Return all ids above a position, visible or not.
+        """Return the lowest `MAX_SHOWN` ids above a position, visible or not.
 
         To find out which posts are visible, every post would have to be read.
         """
@@ -116,10 +125,10 @@ def start(kind: Kind, cursor: str | None) -> Cursor:
     return decode(kind, cursor) if cursor is not None else Older(TOP)
 
 
-def page(posts: Posts, kind: Kind, at: Cursor, limit: int, watermark: int) -> Page[bytes]:
+def page(posts: Posts, kind: Kind, at: Cursor, limit: int, watermark: int | None) -> Page[bytes]:
     """Return one page of posts.
 
-    `watermark`: the id at and below which no new post can become visible.
+    `watermark`: the id at and below which no new post can become visible. None: it is not known.
     """
     if isinstance(at, Newer):
         return _page_up(posts, kind, Newer(min(at.position, TOP), at.shown), limit, watermark)
@@ -157,58 +166,87 @@ def decode(kind: Kind, text: str) -> Cursor:
     return Older(position) if direction == 0 else Newer(position, tuple(shown))
 
 
-def _page_down(posts: Posts, kind: Kind, at: Older, limit: int, watermark: int) -> Page[bytes]:
-    young = posts.ids_above(watermark) if at.position > watermark else []
+def _page_down(
+    posts: Posts, kind: Kind, at: Older, limit: int, watermark: int | None
+) -> Page[bytes]:
+    young = [] if watermark is None or at.position <= watermark else posts.ids_above(watermark)
     found = posts.below(min(at.position, TOP), limit + 1)
     items = found[:limit]
-    older = Older(items[-1].id) if len(found) > limit else None
-    top = items[0].id if items else min(watermark, at.position - 1)
+    ids = [item.id for item in items]
+    older = Older(ids[-1]) if len(found) > limit else None
+    if watermark is None:
+        # This process knows no watermark yet. A post that becomes visible below this page is found
+        # by walking, but not by polling.
+        watermark = ids[-1] - 1 if ids else 0
+    top = ids[0] if ids else min(watermark, at.position - 1)
     position = min(watermark, top)
-    return _page(kind, items, older, Newer(position, _shown(position, top, young, items)))
+    shown = sorted(post_id for post_id in ids if post_id > position)
+    # The next pages show the posts between the watermark and this page. They do not show a post
+    # that commits there later, so a poll has to.
+    walked = [post_id for post_id in young if older and post_id < older.position]
+    newer = Newer(position, (*walked, *shown))
+    if not _fits(newer):
+        # Polls show posts again that the next pages show, but none of this page.
+        newer = Newer(position, _that_fit(position, shown))
+    return _page(kind, items, older, newer)
 
 
-def _page_up(posts: Posts, kind: Kind, at: Newer, limit: int, watermark: int) -> Page[bytes]:
-    young = posts.ids_above(max(at.position, watermark))
-    items = posts.above(at.position, set(at.shown), limit)[::-1]
-    # Above a full page, posts may be left that are not shown yet, so the cursor stops at the page's
-    # top. Otherwise everything up to the highest shown id is shown.
-    top = (
-        items[0].id
-        if len(items) == limit
-        else max([at.position, *at.shown, *(item.id for item in items)])
-    )
-    position = max(at.position, min(watermark, top))
-    newer = Newer(position, _shown(position, top, young, items, at.shown))
-    bottom = items[-1].id if items else top + 1
+def _page_up(posts: Posts, kind: Kind, at: Newer, limit: int, watermark: int | None) -> Page[bytes]:
+    items = posts.above(at.position, set(at.shown), limit)
+    count, newer = _end(at, [item.id for item in items], limit, watermark)
+    items = items[:count][::-1]
+    bottom = items[-1].id if items else max(at.position, *at.shown, 0) + 1
     older = Older(bottom) if posts.below(min(bottom, TOP), 1) else None
     return _page(kind, items, older, newer)
 
 
-def _shown(
-    position: int,
-    top: int,
-    young: Iterable[int],
-    items: Iterable[Item],
-    shown: Iterable[int] = (),
-) -> tuple[int, ...]:
-    """Return the ids above a position that count as shown.
+def _end(at: Newer, ids: list[int], limit: int, watermark: int | None) -> tuple[int, Newer]:
+    """Return how many of the posts above a cursor to show, and the cursor after them.
 
-    `young`: the ids above the watermark, read before the page. A post that commits later counts as
-    shown only if it is on the page.
+    It is the highest number after which the cursor fits. The cursor after no post does, because it
+    lists no other ids than the cursor before it.
     """
-    ids = {*(post_id for post_id in young if post_id <= top), *(item.id for item in items), *shown}
-    return tuple(sorted(post_id for post_id in ids if post_id > position)[:_MAX_SHOWN])
+    count, is_all = len(ids), len(ids) < limit
+    while True:
+        if count < len(ids):
+            top = ids[count] - 1
+        else:
+            # Above a full page, posts may be left that are not shown yet.
+            top = max(at.position, *at.shown, *ids, 0) if is_all else ids[-1]
+        position = max(at.position, min(watermark or 0, top))
+        shown = sorted(post_id for post_id in (*at.shown, *ids[:count]) if post_id > position)
+        newer = Newer(position, tuple(shown))
+        if count == 0 or _fits(newer):
+            return count, newer
+        count -= 1
+
+
+def _fits(cursor: Newer) -> bool:
+    return len(cursor.shown) <= _ALWAYS_FIT or len(encode(Kind.FEED, cursor)) <= _MAX_LENGTH
+
+
+def _that_fit(position: int, shown: list[int]) -> tuple[int, ...]:
+    """Return the longest run of first ids that fit into a cursor.
+
+    The others of the page are shown again. It takes a page of more than 40 posts, and a watermark
+    that has stood still for an hour.
+    """
+    count = len(shown)
+    while not _fits(Newer(position, tuple(shown[:count]))):
+        count -= 1
+    return tuple(shown[:count])
 
 
 def _page(kind: Kind, items: list[Item], older: Older | None, newer: Newer) -> Page[bytes]:
     json = [item.json for item in items]
-    return Page(json, encode(kind, older) if older else None, encode(kind, newer))
+    is_young = bool(newer.shown) or newer.position == 0
+    return Page(json, encode(kind, older) if older else None, encode(kind, newer), is_young)
 
 
 def _from_base64(text: str) -> bytes:
     if not text:
         raise BadCursor("it is empty")
-    if len(text) > _MAX_LENGTH:
+    if len(text) > _MAX_READ_LENGTH:
         raise BadCursor("it is too long")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -1,37 +1,35 @@
 """Post ids: ordered by time and small enough for a double. Pure.
 
 An id holds 41 bits of milliseconds since the epoch and 12 bits that differ within a millisecond. It
-stays below 2^53, so it is exact as a number in Lua and JavaScript and as a score in Redis. All
-processes take the milliseconds from the clock of the database.
+stays below 2^53, so it is exact as a number in Lua and JavaScript and as a score in Redis.
+
+An id is drawn from the clock of the database, but always above the highest id so far. So a clock
+that is set back changes no order. `store/highest_id.py` reads what an id is drawn from.
 """
 
 from __future__ import annotations
 
 import itertools
 import secrets
-import time
 
 # 2024-01-01T00:00:00Z, in milliseconds since 1970.
 EPOCH_MS = 1_704_067_200_000
 _BITS_BELOW_MS = 12
 _NUMBERS = (1 << _BITS_BELOW_MS) - 1
 
-# An upload is aborted if it takes longer than this from drawing its id to its commit.
-GIVE_UP_SECONDS = 2.0
-# The time that a commit may take after the last check, plus the largest difference of clocks.
-_MARGIN_SECONDS = 3.0
-
 # The ids that one process draws within a millisecond ascend. If two processes draw one id, the
 # insert of the second one finds the id taken, and the upload draws again.
 _sequence = itertools.count(secrets.randbelow(_NUMBERS))
 
 
-def draw(ms_since_1970: int) -> int:
-    """Return an id of this millisecond with the next number of this process.
+def draw(ms_since_1970: int, highest: int) -> int:
+    """Return an id above the highest id, with the next number of this process.
 
-    Another process may have taken the id already.
+    Its millisecond is the later one of the clock's and the highest id's. If that id is not above
+    the highest id, it is the millisecond after. Another process may have taken the id already.
     """
-    return make(ms_since_1970, next(_sequence))
+    drawn = make(max(ms_since_1970, ms_of(highest)), next(_sequence))
+    return drawn if drawn > highest else drawn + (1 << _BITS_BELOW_MS)
 
 
 def make(ms_since_1970: int, number: int) -> int:
@@ -52,11 +50,3 @@ def ms_of(post_id: int) -> int:
 def seconds_of(post_id: int) -> float:
     """Return the time of a post in seconds since 1970."""
     return ms_of(post_id) / 1000
-
-
-def watermark() -> int:
-    """Return the id below which every upload has committed or was aborted.
-
-    Call it before reading anything else: a read after it finds every post below the watermark.
-    """
-    return lowest_of(int((time.time() - GIVE_UP_SECONDS - _MARGIN_SECONDS) * 1000))

@@ -483,9 +483,9 @@ class Machine(Moments):
     # Parts of the rules
 
     def time_passes(self, pause_ms, late):
-        """Move the clock on; a late upload draws an id of 1.9 s ago."""
+        """Move the clock on. For a late upload the database's clock is a minute behind."""
         self.served.clock_ms += pause_ms
-        self.served.late_ms = 1_900 if late else 0
+        self.served.behind_ms = 60_000 if late else 0
 
     def upload_of(self, author):
         self.uploads += 1

@@ -2,7 +2,7 @@
 
 A test has two web processes, a worker, the queue and the clock. Stores are real, and requests go
 through the Flask test client. Ids are made as in production, but from the test's clock. So uploads
-can share a millisecond and commit out of order, and a failing run can be repeated exactly.
+can share a millisecond, the clock can be set back, and a failing run can be repeated exactly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from feedsvc import create_app, outbox, post_ids
 from feedsvc.cache import feed_queries
 from feedsvc.fanout import chain, lanes, micro_batches, sweep
 from feedsvc.settings import load_settings
-from feedsvc.store import open_stores
+from feedsvc.store import open_stores, watermark
+from feedsvc.store.sql import highest_id
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout
 
@@ -31,7 +32,7 @@ START_MS = 1_800_000_000_000
 class Served:
     def __init__(self, monkeypatch, **settings):
         self.queue, self.tokens, self.turn = [], {}, 0
-        self.clock_ms, self.late_ms, self.number, self.drawn = START_MS, 0, 0, None
+        self.clock_ms, self.behind_ms, self.drawn = START_MS, 0, None
         apps = [create_app(**settings, jwt_secret=SECRET) for _ in range(2)]
         for app in apps:
             app.extensions["feedsvc"] = dataclasses.replace(
@@ -47,9 +48,14 @@ class Served:
         monkeypatch.setattr(lanes, "BATCHES_A_LANE", 1)  # a few followers are enough for two lanes
         monkeypatch.setattr(feed_queries, "_PASSES", (1, 2))
         monkeypatch.setattr(feed_queries, "_WORTH", 2)
-        monkeypatch.setattr(post_ids, "draw", self._draw)
+        self._draw, self._read_clock = post_ids.draw, highest_id.clock_and_highest
+        monkeypatch.setattr(post_ids, "draw", self._draw_and_remember)
+        monkeypatch.setattr(post_ids, "_sequence", self._numbers())
+        monkeypatch.setattr(highest_id, "clock_and_highest", self._clock_and_highest)
         monkeypatch.setattr(
-            post_ids, "time", types.SimpleNamespace(time=lambda: self.clock_ms / 1000)
+            watermark,
+            "time",
+            types.SimpleNamespace(monotonic=lambda: self.clock_ms / 1000, sleep=lambda _: None),
         )
         monkeypatch.setattr(outbox, "_GRACE", -outbox._GRACE)  # the sweep applies young rows too
 
@@ -110,12 +116,20 @@ class Served:
             }
         return self.tokens[account, scope]
 
-    def _draw(self, _ms):
-        # The numbers within a millisecond are spread like those of many processes, so the order of
-        # ids does not show the order of uploads.
-        self.number = self.number * 5 + 1
-        self.drawn = post_ids.make(self.clock_ms - self.late_ms, self.number)
+    def _numbers(self):
+        """Yield numbers that are spread over a millisecond, like those of many processes."""
+        number = 0
+        while True:
+            number = number * 5 + 1
+            yield number
+
+    def _draw_and_remember(self, *clock_and_highest):
+        self.drawn = self._draw(*clock_and_highest)
         return self.drawn
+
+    def _clock_and_highest(self, connection):
+        _, highest = self._read_clock(connection)
+        return self.clock_ms - self.behind_ms, highest
 
 
 def ids_of(answer):

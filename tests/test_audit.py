@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from feedsvc import outbox, paging, post_ids
+from feedsvc import outbox
 from feedsvc.feed import reader
 from feedsvc.graph import sample
 from feedsvc.inspection import audit as auditing
@@ -298,8 +298,7 @@ def test_the_audit_runs_once_a_minute(stores, broker_url):
     app.close()
 
 
-def test_a_false_tail_hint_is_found_and_repaired(make_stores, everything_is_settled, monkeypatch):
-    monkeypatch.setattr(post_ids, "watermark", lambda: paging.TOP)
+def test_a_false_tail_hint_is_found_and_repaired(make_stores, everything_is_settled):
     world = World(make_stores(feed_cap=100))
     world.add_followers(AUTHOR, [VIEWER])
     made = [world.post(AUTHOR) for _ in range(20)]

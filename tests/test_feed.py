@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from feedsvc import paging, post_ids
+from feedsvc import post_ids
 from feedsvc.cache import post_bodies
 from feedsvc.errors import BadCursor, NotFound
 from feedsvc.feed import profile, reader
@@ -14,6 +14,7 @@ from feedsvc.planning import change
 from feedsvc.posts import read
 from feedsvc.store.redis import keys, lists
 from feedsvc.store.redis.round_trip import RoundTrip
+from feedsvc.store.watermark import Watermark
 from tests.cluster import single_server
 from tests.world import post_id
 
@@ -200,7 +201,9 @@ def test_a_post_that_moves_between_the_two_reads_is_seen(world, monkeypatch):
     ("posts", "limit"), [(4, 20), (10, 2)], ids=["a short list", "the head of a long one"]
 )
 @pytest.mark.parametrize("are_moved", [True, False])
-def test_a_first_page_is_one_round_trip_and_no_sql(world, monkeypatch, are_moved, posts, limit):
+def test_a_first_page_is_one_round_trip_and_no_sql(
+    world, monkeypatch, everything_is_settled, are_moved, posts, limit
+):
     world.add_followers(9, [1])
     for _ in range(posts):
         world.post(9)
@@ -209,7 +212,6 @@ def test_a_first_page_is_one_round_trip_and_no_sql(world, monkeypatch, are_moved
         world.sweep()
     world.is_exact(1)
     world.is_exact(1)
-    monkeypatch.setattr(post_ids, "watermark", lambda: paging.TOP)  # as if the posts were old
     reader.home_page(world.stores, 1, None, limit)
     trips = []
     connection = redis.UnixDomainSocketConnection
@@ -233,16 +235,29 @@ def test_an_unknown_viewer_and_a_foreign_cursor_are_refused(world):
         reader.home_page(world.stores, 1, encode(Kind.PROFILE, Newer(1)), 10)
 
 
-def test_polling_returns_each_new_post_once_even_with_a_lower_id(world, monkeypatch):
+@pytest.fixture
+def stand_still(world, monkeypatch):
+    """Return a function that keeps the watermark at an id."""
+
+    def keep(post_id):
+        world.stores.watermark.value = post_id
+        monkeypatch.setattr(Watermark, "rise", lambda *_: False)
+
+    return keep
+
+
+def test_polling_returns_each_new_post_once_even_with_a_lower_id(world, stand_still, monkeypatch):
+    """The watermark stands still below the posts, because their uploads were open together."""
     world.add_followers(9, [1])
-    world.post(9)
+    first = world.post(9)
+    stand_still(first - 10)
     page = reader.home_page(world.stores, 1, None, 2)
     seen = [post_id(body) for body in page.items]
-    late = post_ids.draw
+    draw = post_ids.draw
     for number in range(7):
         lower = min(seen) - 1
         monkeypatch.setattr(
-            post_ids, "draw", (lambda *_, lower=lower: lower) if number == 3 else late
+            post_ids, "draw", (lambda *_, lower=lower: lower) if number == 3 else draw
         )
         world.post(9)
         if number % 2:
@@ -256,11 +271,12 @@ def test_polling_returns_each_new_post_once_even_with_a_lower_id(world, monkeypa
 
 @pytest.mark.parametrize("step", ["below", "above"])
 def test_polling_a_profile_misses_no_post_that_commits_while_a_page_is_made(
-    world, monkeypatch, step
+    world, monkeypatch, stand_still, step
 ):
     """The post commits between the page and its cursor, with a lower id than the page shows."""
     world.people(1, 9)
     early = world.post(9)
+    stand_still(early - 10)
     page = profile.profile_page(world.stores, 1, 9, None, 5)
     if step == "above":
         world.post(9)

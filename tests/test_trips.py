@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import redis
 
-from feedsvc import paging, post_ids
 from feedsvc.cache import home_lists
 from feedsvc.feed import reader
 from feedsvc.store.redis import lists
@@ -67,35 +66,29 @@ def costs(world, monkeypatch):
     return Costs(world, monkeypatch)
 
 
-@pytest.fixture
-def settled(monkeypatch):
-    """Every post is below the watermark."""
-    monkeypatch.setattr(post_ids, "watermark", lambda: paging.TOP)
-
-
 @single_server
-def test_a_first_page_is_one_round_trip(costs, settled):
+def test_a_first_page_is_one_round_trip(costs, everything_is_settled):
     for _ in range(3):
         costs.page()
     assert costs.trips[1:] == [1, 1]
 
 
 @single_server
-def test_a_second_page_is_one_round_trip(costs, settled):
+def test_a_second_page_is_one_round_trip(costs, everything_is_settled):
     for _ in range(2):
         costs.page(cursor=costs.page().next_cursor)
     assert costs.trips[2:] == [1, 1]
 
 
 @single_server
-def test_a_page_of_newer_posts_is_one_round_trip(costs, settled):
+def test_a_page_of_newer_posts_is_one_round_trip(costs, everything_is_settled):
     for _ in range(2):
         costs.page(cursor=costs.page().prev_cursor)
     assert costs.trips[2:] == [1, 1]
 
 
 @single_server
-def test_pages_of_two_sizes_use_one_tail_hint(costs, settled):
+def test_pages_of_two_sizes_use_one_tail_hint(costs, everything_is_settled):
     for _ in range(2):
         for limit in (1, 2, 20):
             costs.page(limit)
@@ -103,7 +96,7 @@ def test_pages_of_two_sizes_use_one_tail_hint(costs, settled):
 
 
 @single_server
-def test_a_deleted_post_near_the_top_costs_no_trip(world, costs, settled):
+def test_a_deleted_post_near_the_top_costs_no_trip(world, costs, everything_is_settled):
     world.delete(OTHERS, world.read(VIEWER)[0])
     for _ in range(3):
         costs.page()
@@ -114,7 +107,7 @@ def test_a_deleted_post_near_the_top_costs_no_trip(world, costs, settled):
 @pytest.mark.parametrize(
     "hide", [lambda world: world.mute(VIEWER, OTHERS), lambda world: world.unfollow(VIEWER, OTHERS)]
 )
-def test_the_posts_of_a_hidden_account_cost_no_sql(world, costs, settled, hide):
+def test_the_posts_of_a_hidden_account_cost_no_sql(world, costs, everything_is_settled, hide):
     hide(world)
     assert world.is_exact(VIEWER)
     for _ in range(3):
@@ -130,7 +123,7 @@ def test_posts_of_the_last_seconds_cost_no_sql(costs):
 
 @single_server
 def test_a_page_beyond_the_head_reads_the_whole_home_list_and_no_sql(
-    world, costs, settled, monkeypatch
+    world, costs, everything_is_settled, monkeypatch
 ):
     costs.page()
     monkeypatch.setattr(lists, "HEAD_PAGE", 20)  # so that a page of 9 begins with a head of 8 ids
@@ -143,7 +136,7 @@ def test_a_page_beyond_the_head_reads_the_whole_home_list_and_no_sql(
 
 @pytest.mark.parametrize("happening", ["a move", "a trim", "a rebuild"])
 def test_a_home_list_that_changes_after_its_head_was_read_costs_no_post(
-    world, settled, monkeypatch, happening
+    world, everything_is_settled, monkeypatch, happening
 ):
     """The whole list is read later than the head and the celebrity lists."""
     monkeypatch.setattr(lists, "HEAD_PAGE", 20)

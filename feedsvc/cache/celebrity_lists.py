@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, select
 
 from feedsvc.cache import feed_queries
-from feedsvc.store.redis import celebrities, invalidation_log, keys, lists
+from feedsvc.store.redis import celebrities, invalidation_log, keys, lists, post_ids
 from feedsvc.store.redis.lists import FloorList, Marker
 from feedsvc.store.redis.round_trip import RoundTrip, fresh_token
 from feedsvc.store.redis.scripts import PUT_AUTHOR, PUT_POST
@@ -38,11 +38,13 @@ def put(stores: Stores, author: int, post_id: int) -> None:
     """Put a post on its author's list, put the author into `celebrities`, and log the put.
 
     A reader may have asked for the id before the post existed, and have cached that there is no
-    such post. So the view `post:<id>` is deleted first. All this takes one round trip. Afterwards a
-    list that was absent or being built is built from SQL.
+    such post. So the view `post:<id>` is deleted first. The id goes on record, so that later posts
+    get higher ids even if SQL loses this post. All this takes one round trip. Afterwards a list
+    that was absent or being built is built from SQL.
     """
     trip = RoundTrip(stores.redis, stop_on_error=True)
     trip.ask("DEL", keys.post(post_id))
+    post_ids.add_post(trip, post_id)
     trip.then()
     marker = _add_post(trip, author, post_id, stores.limits)
     trip.then()

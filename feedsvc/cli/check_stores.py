@@ -18,8 +18,8 @@ from feedsvc.errors import StoreUnavailable
 from feedsvc.store import clocks
 from feedsvc.store.redis.cluster import Cluster
 from feedsvc.store.redis.keys import run_id
-from feedsvc.store.sql import migrate
-from feedsvc.store.sql.database import Database, clock_ms
+from feedsvc.store.sql import clock, migrate
+from feedsvc.store.sql.database import Database
 from feedsvc.store.sql.tables import Base
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _clock(part: str, read: Any) -> Finding:
 
 def _database_seconds(database: Database) -> float:
     with database.reading() as connection:
-        return clock_ms(database, connection) / 1000
+        return clock.ms(connection) / 1000
 
 
 def _scalar(connection: Connection, statement: str) -> object:

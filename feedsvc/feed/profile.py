@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from feedsvc import paging, post_ids
+from feedsvc import paging
 from feedsvc.cache import feed_queries, post_bodies
 from feedsvc.errors import NotFound
 from feedsvc.graph import accounts, hiding
@@ -25,7 +25,9 @@ def profile_page(
 
     Raises `BadCursor`, and `NotFound`, also for a viewer that the author blocks.
     """
-    watermark, at = post_ids.watermark(), paging.start(Kind.PROFILE, cursor)
+    at = paging.start(Kind.PROFILE, cursor)
+    stores.watermark.rise(stores.sql, stores.redis)
+    watermark = stores.watermark.value
     with stores.sql.reading() as connection:
         accounts.require(connection, author)
     if viewer is not None and hiding.is_blocked_by(stores, viewer, author):
@@ -66,7 +68,8 @@ class _Profile:
 
     def ids_above(self, position: int) -> list[int]:
         """See `paging.Posts`."""
-        return self._ids(above=position, below=paging.TOP, count=None, order="oldest first")
+        count = paging.MAX_SHOWN
+        return self._ids(above=position, below=paging.TOP, count=count, order="oldest first")
 
     def _ids(self, *, above: int, below: int, count: int | None, order: Order) -> list[int]:
         with self.stores.sql.reading() as connection:

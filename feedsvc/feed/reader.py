@@ -16,7 +16,7 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, cast
 
-from feedsvc import paging, post_ids
+from feedsvc import paging
 from feedsvc.cache import celebrity_lists, feed_queries, home_lists, post_bodies, relations
 from feedsvc.feed.merge import Merged
 from feedsvc.paging import Item, Kind, Newer, Page
@@ -44,12 +44,23 @@ def home_page(stores: Stores, viewer: int, cursor: str | None, limit: int) -> Pa
 
     Raises `NotFound` for an unknown viewer, and `BadCursor`.
     """
-    watermark, began = post_ids.watermark(), time.perf_counter()
-    at = paging.start(Kind.FEED, cursor)
-    feed = read_feed(stores, viewer, is_served=True, from_head=_may_fit_into_head(at, limit))
-    page = paging.page(feed, Kind.FEED, at, limit, watermark)
-    stores.usage.note(time.perf_counter() - began, feed.merged_lists)
+    began, at = time.perf_counter(), paging.start(Kind.FEED, cursor)
+    page, lists_merged = _read_page(stores, viewer, at, limit, is_served=True)
+    # A page whose cursor has to list ids looks for a higher watermark, at most once a second. A
+    # read counts only if it began after the look, so the page is read again.
+    if page.is_young and stores.watermark.rise(stores.sql, stores.redis):
+        page, lists_merged = _read_page(stores, viewer, at, limit, is_served=False)
+    stores.usage.note(time.perf_counter() - began, lists_merged)
     return page
+
+
+def _read_page(
+    stores: Stores, viewer: int, at: Cursor, limit: int, *, is_served: bool
+) -> tuple[Page[bytes], int]:
+    """Return a page, and the number of celebrity lists in it."""
+    watermark = stores.watermark.value
+    feed = read_feed(stores, viewer, is_served=is_served, from_head=_may_fit_into_head(at, limit))
+    return paging.page(feed, Kind.FEED, at, limit, watermark), feed.merged_lists
 
 
 @dataclass
@@ -112,8 +123,10 @@ class Feed:
             highest = ids[-1]
 
     def ids_above(self, position: int) -> list[int]:
-        """See `paging.Posts`."""
-        return self._ids_above(position, None)
+        """See `paging.Posts`. Asks no SQL, so it lacks ids at and below the horizon."""
+        if position < self.horizon:
+            self._read_beyond_head()
+        return self.merged.above(position, paging.MAX_SHOWN)
 
     def _ids_below(self, position: int, wanted: int, needed: int) -> list[int]:
         ids = self.merged.below(position, wanted)
@@ -124,14 +137,14 @@ class Feed:
             return ids
         return self._read_sql(above=0, below=bottom, count=wanted, order="newest first")
 
-    def _ids_above(self, position: int, count: int | None) -> list[int]:
+    def _ids_above(self, position: int, count: int) -> list[int]:
         ids = []
         if position < self.horizon:
             self._read_beyond_head()
         if position < self.horizon:
             below = self.horizon + 1
             ids = self._read_sql(above=position, below=below, count=count, order="oldest first")
-        return ids + self.merged.above(position, None if count is None else count - len(ids))
+        return ids + self.merged.above(position, count - len(ids))
 
     def _read_beyond_head(self) -> bool:
         """Read the whole home list if only its head was read and sets the horizon.

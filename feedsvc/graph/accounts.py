@@ -12,6 +12,7 @@ from feedsvc.errors import Conflict, NotFound
 from feedsvc.outbox import Followed, PostsDeleted, RelationsChanged
 from feedsvc.paging import Kind, Page
 from feedsvc.routing import next_route
+from feedsvc.store.sql import highest_id
 from feedsvc.store.sql.keyset import key_page
 from feedsvc.store.sql.tables import Account, Block, Fanout, Follow, IdempotencyKey, Mute, Pin, Post
 
@@ -162,7 +163,7 @@ def _remove_posts(stores: Stores, account: int) -> int:
         # A transaction that changes both locks a post before its fan-out.
         post_ids = list(connection.scalars(query.with_for_update()))
         connection.execute(sa.delete(Fanout).where(Fanout.post_id.in_(post_ids)))
-        connection.execute(sa.delete(Post).where(Post.id.in_(post_ids)))
+        highest_id.remove_posts(connection, post_ids)
         transaction.add(PostsDeleted(account, post_ids))
     return len(post_ids)
 

@@ -1,7 +1,7 @@
 """Compare one stored feed, and the feed that the reader serves from it, with the database.
 
 Changes in progress are not differences. A post is missing only if SQL has it before and after the
-reader runs, and extra only if SQL has it neither before nor after. Posts at or above the watermark,
+reader runs, and extra only if SQL has it neither before nor after. Posts above the watermark,
 and posts that a pending outbox row concerns, are left to a later comparison.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 import sqlalchemy as sa
 
-from feedsvc import outbox, post_ids
+from feedsvc import outbox
 from feedsvc.cache import feed_queries, post_bodies
 from feedsvc.feed import reader
 from feedsvc.store.redis import lists
@@ -55,7 +55,8 @@ def compare(stores: Stores, viewer: int, floor: int) -> Comparison | None:
     concerns the viewer, because the stores may still disagree. Raises `NotFound` if the account is
     gone.
     """
-    watermark = post_ids.watermark()
+    stores.watermark.rise(stores.sql, stores.redis)
+    watermark = (stores.watermark.value or 0) + 1
     pending = outbox.pending(stores)
     with stores.sql.reading() as connection:
         delivered = feed_queries.delivered(stores, connection, viewer, above=floor, below=watermark)

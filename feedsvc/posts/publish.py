@@ -7,7 +7,6 @@ for the fan-out, because every follower's next read finds the post on the celebr
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,13 +16,15 @@ import structlog
 from feedsvc import outbox, post_ids
 from feedsvc.cache import post_bodies
 from feedsvc.cache.post_bodies import PostRow
-from feedsvc.errors import NotFound, StoreUnavailable
+from feedsvc.errors import NotFound
 from feedsvc.fanout.chain import STALLED_AFTER
 from feedsvc.outbox import PostPublished, PostRepeated
 from feedsvc.posts import idempotency
 from feedsvc.routing import next_route
+from feedsvc.store.redis import post_ids as post_ids_on_record
 from feedsvc.store.redis.delivery import START
-from feedsvc.store.sql.database import clock_ms, now
+from feedsvc.store.sql import highest_id
+from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Fanout, Post
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def publish(
     `Conflict` while another upload with the key is running, and `Invalid` if the key was used with
     another body.
     """
+    recorded = post_ids_on_record.highest(stores.redis)
     with outbox.transaction(stores) as transaction:
         connection = transaction.connection
         if idempotency_key is not None:
@@ -82,14 +84,15 @@ def publish(
                 transaction.add(PostRepeated(author, first.post_id))
                 return Published(first.post_id, first.answer.encode(), replayed=True)
         # This locks the author's row until the commit. A deletion of the account waits for it, and
-        # then also deletes this post.
+        # then also deletes this post. The lock also gives the transaction its number. The watermark
+        # relies on a number that is taken before the id is drawn (store/watermark.py).
         account = connection.execute(_LOCK_AUTHOR, {"author": author}).first()
         if account is None:
             raise NotFound("account", author)
         decide = next_route.decider(stores, connection, [author])
         decision = decide(author, account.follower_count, account.last_route)
-        drawn_at = time.monotonic()
-        post = _insert_post(stores, connection, author, photo_url, description, decision)
+        draft = PostRow(0, author, photo_url, description)
+        post = _insert_post(stores, connection, draft, decision, recorded)
         _insert_fanout(connection, post, account, decision)
         body = post_bodies.serialise(post)
         if idempotency_key is not None:
@@ -97,10 +100,6 @@ def publish(
                 connection, author, idempotency_key, digest, post_id=post.id, answer=body
             )
         transaction.add(PostPublished(author, post.id))
-        # A post has to commit soon after its id was drawn. Otherwise `post_ids.watermark` could
-        # pass the id before the post is visible.
-        if time.monotonic() - drawn_at > post_ids.GIVE_UP_SECONDS:
-            raise StoreUnavailable("database")
     if decision.route == "push":
         _enqueue_first(enqueue, post.id, account.follower_count)
     _log.info(
@@ -114,18 +113,17 @@ def publish(
 
 
 def _insert_post(
-    stores: Stores,
-    connection: Connection,
-    author: int,
-    photo_url: str,
-    description: str,
-    decision: Decision,
+    stores: Stores, connection: Connection, post: PostRow, decision: Decision, recorded: int
 ) -> PostRow:
-    """Draw ids until one is free, and insert the post under it."""
+    """Draw ids until one is free, insert the post under it, and return the post.
+
+    `recorded`: the highest id that Redis has on record, read before the transaction.
+    """
     route = {"route": decision.route, "policy_version": decision.policy_version}
     while True:
-        post_id = post_ids.draw(clock_ms(stores.sql, connection))
-        post = PostRow(post_id, author, photo_url, description)
+        clock_ms, committed = highest_id.clock_and_highest(connection)
+        highest = max(committed, recorded, stores.watermark.value or 0)
+        post = post._replace(id=post_ids.draw(clock_ms, highest))
         if stores.sql.insert_if_absent(connection, Post, {**post._asdict(), **route}):
             return post
 

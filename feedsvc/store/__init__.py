@@ -15,6 +15,7 @@ from feedsvc.store.redis.client import connect, forget_connections
 from feedsvc.store.redis.keys import CLUSTER_BUCKETS, Keys
 from feedsvc.store.redis.usage import UsageCounter
 from feedsvc.store.sql.database import Database
+from feedsvc.store.watermark import Watermark
 
 if TYPE_CHECKING:
     from feedsvc.settings import Settings
@@ -36,6 +37,8 @@ class Stores:
     limits: Settings
     near_cache: NearCache
     usage: UsageCounter = field(default_factory=UsageCounter)
+    # The id at or below which this process knows that no post becomes visible any more.
+    watermark: Watermark = field(default_factory=Watermark)
     # Ids of outbox rows that this process has logged as impossible to apply.
     unappliable_changes: set[int] = field(default_factory=set)
 

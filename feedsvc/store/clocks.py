@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from feedsvc.store.redis.cluster import node_of
 from feedsvc.store.redis.keys import CELEBRITIES
-from feedsvc.store.sql.database import clock_ms
+from feedsvc.store.sql import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +28,8 @@ def differences(stores: Stores) -> dict[str, float]:
     found = {"Redis": ahead(lambda: redis_seconds(node))}
     if not stores.sql.is_sqlite:
         with stores.sql.reading() as connection:
-            clock_ms(stores.sql, connection)  # the first statement of a connection takes longer
-            found["the database"] = ahead(lambda: clock_ms(stores.sql, connection) / 1000)
+            clock.ms(connection)  # the first statement of a connection takes longer
+            found["the database"] = ahead(lambda: clock.ms(connection) / 1000)
     return found
 
 

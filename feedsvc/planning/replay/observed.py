@@ -25,7 +25,7 @@ from feedsvc.planning.replay.workload import (
     counted_viewers,
 )
 from feedsvc.store.redis import usage
-from feedsvc.store.sql.database import clock_ms
+from feedsvc.store.sql import clock
 from feedsvc.store.sql.tables import Post
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def recent_posts(
     """
     times, authors = array("d"), array("I")
     with stores.sql.reading() as connection:
-        since_ms = clock_ms(stores.sql, connection) - int(seconds * 1000)
+        since_ms = clock.ms(connection) - int(seconds * 1000)
         recent = (
             sa.select(Post.id, Post.author_id)
             .where(Post.id >= post_ids.lowest_of(since_ms))

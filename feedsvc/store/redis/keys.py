@@ -32,6 +32,15 @@ CELEBRITIES = "celebrities"
 # found it absent. Bound: 1,000 entries. Never expires.
 INVALIDATION_LOG = "recent-celebrity-posts"
 
+# Hash: `highest`, the highest id of a post that was put on a list, and `watermark`, the highest
+# watermark of any process. Written by an upload, by the sweep of its outbox row, and by a process
+# that looks for a higher watermark. Bound: two fields. Never expires.
+POST_IDS = "post-ids"
+
+# String: `1`. The time until it expires shows when the latest sweep ended. Written by each sweep.
+# Expires an hour after it.
+LAST_SWEEP = "last-sweep"
+
 # String: when a calibration began in this database, which is not the database of the service. All
 # of its data may be deleted. Written by a calibration; never expires.
 CALIBRATION = "calibration"

@@ -59,6 +59,7 @@ OPEN_AUTHORS = Script(("begin_set", "open_authors"))
 FINISH_AUTHORS = Script(("finish_authors",))
 LOG_INVALIDATION = Script(("begin_set", "log_invalidation"))
 OPEN_LOG = Script(("begin_set", "open_log"))
+RAISE_POST_IDS = Script(("raise_post_ids",))
 
 # The scripts that a `RoundTrip` loads into a server that lacks one of them.
 ALL = (
@@ -75,4 +76,5 @@ ALL = (
     FINISH_AUTHORS,
     LOG_INVALIDATION,
     OPEN_LOG,
+    RAISE_POST_IDS,
 )

@@ -21,7 +21,7 @@ from feedsvc.store.sql.faults import cause_of, drops_connections
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import URL, Connection, Engine, ExceptionContext, RootTransaction, Select
+    from sqlalchemy import URL, Connection, Engine, ExceptionContext, RootTransaction
     from sqlalchemy.orm import DeclarativeBase
 
 _BUSY_SECONDS = 15
@@ -157,13 +157,6 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def clock_ms(database: Database, connection: Connection) -> int:
-    """Return the database's clock in milliseconds since 1970. All processes share this clock."""
-    ms = connection.scalar(_clock_ms(database.is_sqlite))
-    assert ms is not None, "a clock always answers"
-    return int(ms)
-
-
 def make_engine(
     url: str | URL,
     settings: Settings | None = None,
@@ -182,15 +175,6 @@ def make_engine(
         server.prepare(engine, settings, patience or Patience(settings.database_work_seconds))
     event.listen(engine, "handle_error", _drop_connections)
     return engine
-
-
-@cache
-def _clock_ms(is_sqlite: bool) -> Select[int]:
-    if is_sqlite:
-        since_1970 = "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
-        return sa.select(sa.literal_column(since_1970).label("ms"))
-    seconds = sa.func.extract("epoch", sa.func.clock_timestamp())
-    return sa.select(sa.func.floor(seconds * 1000).label("ms"))
 
 
 @cache

@@ -98,6 +98,20 @@ class Post(Base):
     )
 
 
+class RemovedPosts(Base):
+    """The highest id of all posts whose rows were removed. The table has one row.
+
+    No new post gets an id at or below it.
+    """
+
+    __tablename__ = "removed_posts"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    highest_id: Mapped[int]
+
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+
+
 class Follow(Base):
     """One edge. The primary key serves follower batches. The index serves a viewer's followees."""
 

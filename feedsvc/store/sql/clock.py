@@ -1,0 +1,93 @@
+"""The clock of the database, as an SQL expression.
+
+Each time that is stored, or compared with a stored time, comes from this clock. So a host whose own
+clock is wrong changes nothing. The clock of the database may be set back, too. Then a stored time
+lies further ahead than it can, and `is_due` takes it as due.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
+
+from feedsvc.store.sql.database import UtcDateTime
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import InstrumentedAttribute
+
+
+class _Clock(FunctionElement[dt.datetime]):
+    """The time now plus its argument, in seconds."""
+
+    inherit_cache = True
+    type = UtcDateTime()
+
+
+class _Ms(ColumnElement[int]):
+    inherit_cache = True
+    type = sa.BigInteger()
+
+
+# The time now, in milliseconds since 1970.
+CLOCK_MS = _Ms()
+
+
+def clock(after: dt.timedelta = dt.timedelta()) -> ColumnElement[dt.datetime]:
+    """Return an expression: the time now, or `after` from now."""
+    return _Clock(sa.literal(after.total_seconds(), sa.Float()))
+
+
+def is_due(
+    column: InstrumentedAttribute[Any] | ColumnElement[Any], longest: dt.timedelta
+) -> ColumnElement[bool]:
+    """Return the condition that a stored time has come.
+
+    No process stores a time further ahead than `longest`. A time that lies further ahead shows that
+    the clock was set back since, so it counts as due.
+    """
+    return sa.or_(column <= clock(), column > clock(longest))
+
+
+def ms(connection: Connection) -> int:
+    """Return the time now, in milliseconds since 1970."""
+    return connection.execute(_NOW_MS).scalar_one()
+
+
+def read(connection: Connection) -> dt.datetime:
+    """Return the time now."""
+    found = connection.scalar(_NOW)
+    assert found is not None, "a clock always answers"
+    return found
+
+
+@compiles(_Clock, "sqlite")
+def _clock_of_sqlite(element: _Clock, compiler: Any, **options: Any) -> str:
+    # The form in which SQLAlchemy stores times, with six digits behind the point.
+    seconds = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {seconds} || ' seconds')"
+
+
+@compiles(_Clock, "postgresql")
+def _clock_of_postgresql(element: _Clock, compiler: Any, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"(clock_timestamp() + make_interval(secs => {seconds}))"
+
+
+@compiles(_Ms, "sqlite")
+def _ms_of_sqlite(_element: _Ms, _compiler: Any, **_options: Any) -> str:
+    return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
+
+
+@compiles(_Ms, "postgresql")
+def _ms_of_postgresql(_element: _Ms, _compiler: Any, **_options: Any) -> str:
+    return "CAST(floor(extract(epoch from clock_timestamp()) * 1000) AS bigint)"
+
+
+_NOW = sa.select(clock())
+_NOW_MS = sa.select(CLOCK_MS)
