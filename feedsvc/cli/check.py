@@ -23,7 +23,7 @@ from feedsvc.tasks import celery_on
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_TITLES = ("part", "state", "found", "to do")
+_TITLES = ("part", "state", "found, and what to do")
 
 
 @click.command()
@@ -33,14 +33,15 @@ def check(as_json: bool) -> None:
 
     Starts nothing and changes nothing. Exits 1 on any fault.
     """
-    findings = list(_findings(os.environ))
-    faults = sum(each.state == "fault" for each in findings)
-    answer = {"faults": faults, "findings": [asdict(each) for each in findings]}
-    show(answer, as_json, lambda: _table(findings))
+    found = list(findings(os.environ))
+    faults = sum(each.state == "fault" for each in found)
+    answer = {"faults": faults, "findings": [asdict(each) for each in found]}
+    show(answer, as_json, lambda: _table(found))
     sys.exit(1 if faults else 0)
 
 
-def _findings(environ: Mapping[str, str]) -> Iterator[Finding]:
+def findings(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Judge the settings of an environment, and yield what is right and what is wrong."""
     settings, faults = _judged(environ)
     for line in faults.lines if faults else ():
         variable, _, text = line.partition(": ")
@@ -165,12 +166,14 @@ def _broker(url: str) -> Finding:
     return Finding("broker", "ok", "takes messages")
 
 
-def _table(findings: list[Finding]) -> list[str]:
-    """Return the findings in aligned columns. The last column is not filled up."""
-    given = [_TITLES, *((each.part, each.state, each.found, each.to_do) for each in findings)]
+def _table(found: list[Finding]) -> list[str]:
+    """Return the findings in aligned columns. What to do stands below what was found."""
+    given = [_TITLES, *((each.part, each.state, each.found) for each in found)]
     rows = [[" ".join(cell.split()) for cell in row] for row in given]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES) - 1)] + [0]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    part, state = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = []
+    for row, to_do in zip(rows, ["", *(each.to_do for each in found)], strict=True):
+        lines.append(f"{row[0]:<{part}}  {row[1]:<{state}}  {row[2]}")
+        if to_do:
+            lines.append(" " * (part + state + 4) + f"→ {to_do}")
+    return lines

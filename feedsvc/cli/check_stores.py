@@ -59,7 +59,7 @@ def ask_database(url: str) -> Iterator[Finding]:
             if schema.state != "fault":
                 yield _writes(database)
             if not database.is_sqlite:
-                yield from _rights(database)
+                yield _may_migrate(database) if schema.state == "fault" else _rights(database)
                 yield _clock("database clock", lambda: _database_seconds(database))
         except StoreUnavailable as error:
             yield Finding(
@@ -125,27 +125,38 @@ def _writes(database: Database) -> Finding:
     return Finding("database writes", "ok", "accepted")
 
 
-def _rights(database: Database) -> Iterator[Finding]:
-    """Judge the user's rights on the tables that are there. A schema may be missing as a whole."""
+def _may_migrate(database: Database) -> Finding:
+    statement = "SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE')"
+    with database.reading() as connection:
+        schema, is_allowed = connection.execute(sa.text(statement)).one()
+    if is_allowed:
+        return Finding("database rights", "ok", f"may create tables in {schema}")
+    return Finding(
+        "database rights",
+        "fault",
+        f"the user may not create tables in the schema {schema}",
+        f"make the user the owner of the database, or GRANT CREATE ON SCHEMA {schema} TO it",
+    )
+
+
+def _rights(database: Database) -> Finding:
+    """Judge the user's rights on the tables that are there."""
     asked = " AND ".join(f"has_table_privilege(c.oid, '{right}')" for right in _RIGHTS)
     statement = sa.text(
         "SELECT c.relname FROM pg_class c "  # noqa: S608 -- our own words
         "WHERE c.relname = ANY(:names) AND pg_table_is_visible(c.oid) "
         f"AND NOT ({asked})"
     )
-    names = list(Base.metadata.tables)
     with database.reading() as connection:
-        lacking = sorted(connection.scalars(statement, {"names": names}))
+        lacking = sorted(connection.scalars(statement, {"names": list(Base.metadata.tables)}))
     if lacking:
-        rights = ", ".join(_RIGHTS)
-        yield Finding(
+        return Finding(
             "database rights",
             "fault",
             f"the user lacks rights on {', '.join(lacking)}",
-            f"GRANT {rights} ON ALL TABLES IN SCHEMA … TO the user",
+            f"GRANT {', '.join(_RIGHTS)} ON ALL TABLES IN SCHEMA … TO the user",
         )
-    else:
-        yield Finding("database rights", "ok", "on every table")
+    return Finding("database rights", "ok", "on every table")
 
 
 def ask_redis(url: str) -> Iterator[Finding]:
