@@ -1,4 +1,4 @@
-"""`feedsvc check` and `/readyz` on databases, Redis servers and brokers that are not as they must."""
+"""`feedsvc check` and `/readyz` on databases, Redis and brokers that are not as they must."""
 
 from __future__ import annotations
 
