@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -104,12 +105,15 @@ def located(settings: Settings) -> tuple[EmbeddedValkey | None, Addresses]:
 
 def stores_at(settings: Settings, at: Addresses, *, check_schema: bool = True) -> Stores:
     """Open the stores at these addresses, with a schema as `open_services` wants it."""
-    stores = open_stores(settings, database_url=at.database, redis_url=at.redis)
-    if settings.database_url is None:
-        migrate.upgrade(stores.sql)
-    elif check_schema:
-        migrate.check(stores.sql)
-    return stores
+    with ExitStack() as opened:
+        stores = open_stores(settings, database_url=at.database, redis_url=at.redis)
+        opened.callback(stores.close)
+        if settings.database_url is None:
+            migrate.upgrade(stores.sql)
+        elif check_schema:
+            migrate.check(stores.sql)
+        opened.pop_all()  # nothing has failed: they stay open
+        return stores
 
 
 def signing_secret(settings: Settings) -> str | None:

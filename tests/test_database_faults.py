@@ -36,6 +36,8 @@ ON_POSTGRESQL = {
     errors.TooManyConnections: (True, False),
     errors.InsufficientPrivilege: (True, False),
     psycopg.OperationalError: (True, False),
+    psycopg.errors.ConnectionTimeout: (True, False),
+    psycopg.InterfaceError: (True, False),
     errors.UniqueViolation: (False, False),
     errors.UndefinedTable: (False, False),
     errors.SyntaxError: (False, False),
@@ -59,7 +61,8 @@ ON_SQLITE = {
 
 
 def wrapped(original):
-    return DBAPIError("SELECT 1", {}, original)
+    base = sqlite3.Error if isinstance(original, sqlite3.Error) else psycopg.Error
+    return DBAPIError.instance("SELECT 1", {}, original, base)
 
 
 @pytest.mark.parametrize(("kind", "expected"), ON_POSTGRESQL.items())

@@ -373,6 +373,8 @@ class Proxy:
             for each in (inside, outside):
                 self._selector.register(each, selectors.EVENT_READ)
             return
+        if ready not in self._peers:  # closed a moment ago, with its peer
+            return
         try:
             data = ready.recv(65536)
         except OSError:

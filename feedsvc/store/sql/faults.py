@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _is_unavailable(error: DBAPIError) -> bool:
     if state:
         return state.startswith(_UNAVAILABLE) and state not in _WRONG_STATEMENT
     # The driver's own errors: it cannot connect, has lost the connection, or has waited too long.
-    return type(original).__name__ in {"OperationalError", "InterfaceError", "ConnectionTimeout"}
+    return isinstance(error, OperationalError | InterfaceError)
 
 
 def _sqlstate(original: BaseException | None) -> str:

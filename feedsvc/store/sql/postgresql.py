@@ -7,8 +7,10 @@ direct connection.
 
 from __future__ import annotations
 
+import math
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from psycopg import capabilities
@@ -17,8 +19,9 @@ from sqlalchemy import event
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from typing import Self
 
-    from psycopg.abc import RV, PQGen
+    from psycopg.abc import RV, PQGen, PQGenConn
     from sqlalchemy import Connection, Engine
 
     from feedsvc.settings import Settings
@@ -35,57 +38,70 @@ _PREPARE = "prepare_threshold"
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL jit = off"
 
 
+class NoAnswer(psycopg.OperationalError):
+    """The server has left a thread without an answer for too long."""
+
+    def __init__(self, waited: float) -> None:
+        super().__init__(f"no answer from the server for {waited:.1f} s")
+
+
 class PatientConnection(psycopg.Connection[Any]):
     """A connection that is closed when the server leaves a statement without an answer too long.
 
     The kernel's limits do not see a server that hangs, because its kernel acknowledges packets.
+    Each engine has a subclass with its patience.
     """
 
     patience: Patience
 
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
+        # The driver has its own limit on connecting, which does not know of the bulkhead.
+        return _within(cls.patience, super()._connect_gen(conninfo), math.inf)
+
     def wait(self, gen: PQGen[RV], *how: Any, **more: Any) -> RV:
-        """Wait for an answer. Raises `OperationalError`, and closes, when it takes too long."""
-        limit = self.patience.seconds
-        if self.pgconn.transaction_status == TransactionStatus.IDLE:
-            limit = min(limit, _GREETING_SECONDS)
-        return super().wait(self._within(gen, limit), *how, **more)
-
-    def _within(self, gen: PQGen[RV], limit: float) -> Generator[Any, Any, RV]:
-        """Run the driver's generator. The driver resumes it every 0.1 s while nothing arrives."""
-        began = time.monotonic()
+        """Wait for an answer. Raises `NoAnswer`, and closes, when it takes too long."""
+        is_working = self.pgconn.transaction_status != TransactionStatus.IDLE
+        limit = self.patience.seconds if is_working else _GREETING_SECONDS
         try:
-            wanted = next(gen)
-            while True:
-                ready = yield wanted
-                if not ready and self.patience.is_over(began, limit):
-                    self._give_up(began, limit)
-                wanted = gen.send(ready)
-        except StopIteration as result:
-            return result.value  # type: ignore[no-any-return]
-
-    def _give_up(self, began: float, limit: float) -> None:
-        waited = time.monotonic() - began
-        if waited > limit > _GREETING_SECONDS:
-            self._cancel()
-        self.close()
-        raise psycopg.OperationalError(f"no answer from the server for {waited:.1f} s")
+            return super().wait(_within(self.patience, gen, limit), *how, **more)
+        except NoAnswer:
+            if is_working:
+                self._cancel()
+            self.close()
+            raise
 
     def _cancel(self) -> None:
-        """Ask the server to end the statement. A server that hangs is not asked for long."""
+        """Ask the server to end the statement, but not for long."""
         if capabilities.has_cancel_safe():
-            try:
+            with suppress(psycopg.Error):
                 self.cancel_safe(timeout=_CANCEL_SECONDS)
-            except psycopg.Error:
-                return
+
+
+def _within(
+    patience: Patience, gen: Generator[Any, Any, RV], limit: float
+) -> Generator[Any, Any, RV]:
+    """Run a generator of the driver, which resumes it every 0.1 s while nothing arrives."""
+    began = time.monotonic()
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and patience.is_over(began, limit):
+                raise NoAnswer(time.monotonic() - began)
+            wanted = gen.send(ready)
+    except StopIteration as result:
+        return cast("RV", result.value)
 
 
 def prepare(engine: Engine, settings: Settings, patience: Patience) -> None:
     """Make the engine's connections patient ones."""
     arguments = _arguments(settings)
+    kind = type("PatientConnection", (PatientConnection,), {"patience": patience})
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, positional: Any, named: Any) -> PatientConnection:
-        return _connect(patience, positional, {**arguments, **named})
+        return _connect(kind, positional, {**arguments, **named})
 
     event.listen(engine, "begin", _begin)
 
@@ -104,13 +120,18 @@ def _arguments(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _connect(patience: Patience, positional: Any, named: dict[str, Any]) -> PatientConnection:
+def _connect(
+    kind: type[PatientConnection], positional: Any, named: dict[str, Any]
+) -> PatientConnection:
     if _PREPARE in named:  # the URL has it, as text
         named = {**named, _PREPARE: int(named[_PREPARE])}
-    connection = PatientConnection.connect(*positional, **named)
-    connection.patience = patience
-    # A pooler shows its clients a process of its own making, and passes the statement on.
-    pid = connection.execute("SELECT pg_backend_pid()").fetchone()
+    connection = kind.connect(*positional, **named)
+    try:
+        # A pooler shows its clients a process of its own making, and passes the statement on.
+        pid = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
+    except psycopg.Error:
+        connection.close()
+        raise
     if pid != (connection.info.backend_pid,):
         connection.prepare_threshold = None
     return connection

@@ -1,0 +1,59 @@
+"""Calls of a service that runs in this process, from as many threads as a web process has."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from feedsvc.settings import REQUEST_THREADS
+from feedsvc.store.sql import migrate
+from feedsvc.store.sql.database import Database
+
+PHOTO = {"photo_url": "https://img.example/1.jpg"}
+
+
+class Answer(NamedTuple):
+    """What a call gave, and how long it took."""
+
+    status: int
+    seconds: float
+    text: str
+    retry_after: str | None
+
+
+def migrated(url: str) -> str:
+    """Migrate a database, and return its URL."""
+    database = Database(url)
+    migrate.upgrade(database)
+    database.close()
+    return url
+
+
+def call(app, method: str, path: str, headers, **more) -> Answer:
+    """Make one call."""
+    began = time.monotonic()
+    answer = app.test_client().open(path, method=method, headers=headers, **more)
+    taken = time.monotonic() - began
+    return Answer(answer.status_code, taken, answer.text, answer.headers.get("Retry-After"))
+
+
+def upload(app, headers) -> Answer:
+    """Upload a post."""
+    return call(app, "POST", "/v1/posts", headers, json=PHOTO)
+
+
+def together(calls, threads: int = REQUEST_THREADS) -> list[Answer]:
+    """Make the calls from several threads, in order as threads become free."""
+    with ThreadPoolExecutor(threads) as pool:
+        return [future.result() for future in [pool.submit(each) for each in calls]]
+
+
+def are_unavailable(answers: list[Answer]) -> bool:
+    """Return whether each answer is a 503 that says when to come back and tells nothing inside."""
+    for answer in answers:
+        assert answer.status == 503, answer
+        assert int(answer.retry_after or 0) > 0
+        assert "127.0.0.1" not in answer.text
+        assert "SELECT" not in answer.text
+    return True
