@@ -39,12 +39,12 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
 # What every answer says to browsers: trust the media type, show it in no frame, name no address of
 # the service to other sites. A page that needs more sets its own policy.
-_PROTECTION = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
+_PROTECTION = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+)
 
 
 class _Request(Request):
@@ -170,9 +170,12 @@ def _add_request_hooks(
 
     @app.after_request
     def finish(response: Response) -> Response:
-        response.headers["X-Request-ID"] = g.get("request_id", "")
-        for name, value in _PROTECTION.items():
-            response.headers.setdefault(name, value)
+        # Werkzeug's `setdefault` raises and catches an exception for each header that is not there.
+        given = {name for name, _ in response.headers}
+        response.headers.extend(
+            [("X-Request-ID", g.get("request_id", ""))]
+            + [header for header in _PROTECTION if header[0] not in given]
+        )
         if origins and _is_api(request.path):
             cors.allow(response, origins)
         if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
