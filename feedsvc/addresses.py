@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from urllib.parse import unquote, urlsplit
 
-import redis
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
+
+from feedsvc import redis_address
 
 CLUSTER_SCHEME = "redis+cluster://"
 
 _DATABASE = "postgresql://user@host/name or sqlite:////path/to/file"
-_NOT_REDIS = (
-    "is not a Redis URL, like redis://host:6379/0, rediss://host, unix:///path "
-    "or redis+cluster://host:port,host:port"
-)
 _BROKER = (
     "amqp://user@host/vhost, amqps://host, redis://host:6379/1, rediss://host "
     "or redis+socket:///path?virtual_host=1"
@@ -75,32 +72,6 @@ def _check_postgresql(url: URL) -> None:
         raise ValueError(f"cannot be used: {str(error).strip()}") from None
 
 
-def check_redis(text: str) -> None:
-    """Refuse a URL that names no Redis server, or an option that the client does not have."""
-    if text.startswith(CLUSTER_SCHEME):
-        _check_nodes(text)
-        return
-    try:
-        url = urlsplit(text)
-        # Makes a connection object, which checks the options, and connects to nothing.
-        redis.ConnectionPool.from_url(text).make_connection()
-    except ValueError:
-        raise ValueError(_NOT_REDIS) from None
-    except (TypeError, redis.RedisError):
-        raise ValueError("has an option in its query that the client does not know") from None
-    if url.scheme == "unix" and not url.path:
-        raise ValueError(_NOT_REDIS)
-    if url.scheme in _REDIS_SCHEMES and not _is_database_number(url.path):
-        raise ValueError("must end with the number of a database, like redis://host:6379/0")
-
-
-def _check_nodes(text: str) -> None:
-    nodes = text.removeprefix(CLUSTER_SCHEME).rpartition("@")[2].split(",")
-    for host, _, port in (node.rpartition(":") for node in nodes):
-        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-            raise ValueError(_NOT_REDIS)
-
-
 def check_broker(text: str) -> None:
     """Refuse a URL of which Celery makes no connection. Several, separated by `;`, are allowed."""
     for part in text.split(";"):
@@ -113,19 +84,10 @@ def check_broker(text: str) -> None:
             continue
         if url.scheme not in _REDIS_SCHEMES:
             raise ValueError(f"is not a broker URL, like {_BROKER}")
+        if url.scheme == "rediss":
+            redis_address.parse(part)
         if not _is_database_number(url.path):
             raise ValueError("must end with the number of a database, like redis://host:6379/1")
-
-
-def broker_beside(redis_url: str) -> str:
-    """Return the default URL of the broker: the next database of the same Redis server."""
-    url = make_url(redis_url)
-    if url.drivername == "unix":
-        number = int(str(url.query.get("db", 0))) + 1
-        socket = redis_url.removeprefix("unix://").partition("?")[0]
-        return f"redis+socket://{socket}?virtual_host={number}"
-    number = int(url.database or url.query.get("db", 0) or 0) + 1  # type: ignore[arg-type]
-    return url.set(database=str(number), query={}).render_as_string(hide_password=False)
 
 
 def _is_database_number(path: str) -> bool:

@@ -121,3 +121,18 @@ class StoreUnavailable(FeedsvcError):
     def for_operator(self) -> str:
         """Return what went wrong, for the command line and the log."""
         return f"The {self.store} cannot be used: {self.cause}" if self.cause else str(self)
+
+
+class StoredNotFinished(StoreUnavailable):
+    """The change is committed, and Redis or the database failed before it was finished.
+
+    A sweep finishes the change within seconds after the store is back.
+    """
+
+    def __init__(self, error: StoreUnavailable) -> None:
+        super().__init__(error.store, error.cause)
+        message = (
+            f"The change is stored, and will be finished once the {error.store} is back. "
+            "A repeat is safe; repeat an upload with its Idempotency-Key to get the first answer."
+        )
+        self.args = (message,)

@@ -21,9 +21,9 @@ import structlog
 from sqlalchemy import bindparam, delete, insert, select
 
 from feedsvc.cache import celebrity_lists, post_bodies
-from feedsvc.errors import StoreUnavailable
+from feedsvc.errors import StoredNotFinished, StoreUnavailable
 from feedsvc.store.redis import keys, post_ids
-from feedsvc.store.redis.client import delete_everything, is_store_fault
+from feedsvc.store.redis.client import delete_everything, show_sign_of_life
 from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import OutboxRow
@@ -70,8 +70,7 @@ class Effect(ABC):
     def apply(self, stores: Stores) -> None:
         """Apply the effect after the commit.
 
-        Raises an error of the Redis client (`UNAVAILABLE`) if Redis is down, and `StoreUnavailable`
-        if SQL is down.
+        Raises `StoreUnavailable` if Redis or SQL is down, or refuses the write.
         """
 
     def repeat(self, stores: Stores) -> None:
@@ -231,9 +230,11 @@ class Transaction:
 def transaction(stores: Stores) -> Iterator[Transaction]:
     """Run the block in a writing transaction, then apply its effects to Redis.
 
-    First pings Redis. If Redis is down, the ping raises and SQL is not changed.
+    First writes a sign of life to Redis. If Redis is down or refuses writes, this raises
+    `StoreUnavailable`, and SQL is not changed. If an effect fails after the commit, raises
+    `StoredNotFinished`, and the sweep applies the effect.
     """
-    stores.redis.ping()
+    show_sign_of_life(stores.redis)
     with stores.sql.writing() as connection:
         change = Transaction(connection)
         yield change
@@ -241,9 +242,12 @@ def transaction(stores: Stores) -> Iterator[Transaction]:
             {"kind": effect.kind, "ids": effect.ids, "made_at": now()} for effect in change.effects
         ]
         row_ids = list(connection.scalars(_INSERT, rows)) if rows else []
-    for effect in change.effects:
-        effect.apply(stores)
-    _delete(stores, row_ids)
+    try:
+        for effect in change.effects:
+            effect.apply(stores)
+        _delete(stores, row_ids)
+    except StoreUnavailable as error:
+        raise StoredNotFinished(error) from error
 
 
 @dataclass(frozen=True)
@@ -333,9 +337,7 @@ def _repeat(stores: Stores, row: Row[int, str, list[int]]) -> bool:
         _effect_of(row).repeat(stores)
     except StoreUnavailable:
         raise
-    except Exception as error:
-        if is_store_fault(error):
-            raise
+    except Exception as error:  # noqa: BLE001
         # No fault of one row may stop the others.
         if row.id not in stores.unappliable_changes:
             stores.unappliable_changes.add(row.id)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import URL
 
-from feedsvc.addresses import broker_beside, complete_database
+from feedsvc import redis_address
+from feedsvc.addresses import complete_database
 from feedsvc.embedded import datadir
 from feedsvc.embedded.valkey import EmbeddedValkey, attach_or_start
 from feedsvc.errors import FeedsvcError
@@ -137,7 +138,7 @@ def addresses(settings: Settings, folder: Path, valkey: EmbeddedValkey | None) -
     if valkey is not None:
         return Addresses(database, valkey.url(), settings.broker_url or valkey.broker_url())
     assert settings.redis_url is not None, "without an embedded server a setting names one"
-    broker = settings.broker_url or broker_beside(settings.redis_url)
+    broker = settings.broker_url or redis_address.parse(settings.redis_url).broker_url()
     return Addresses(database, settings.redis_url, broker)
 
 

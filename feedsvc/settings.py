@@ -24,7 +24,7 @@ from marshmallow import (
     validates_schema,
 )
 
-from feedsvc import addresses, jwks
+from feedsvc import addresses, jwks, redis_address
 from feedsvc.errors import BadSettings
 from feedsvc.formats import MAX_ID, is_host
 
@@ -190,7 +190,7 @@ class _SettingsSchema(Schema):
     database_statement_seconds = _WholeNumber(most=86_400)
     database_work_seconds = _WholeNumber(most=86_400)
     database_silence_seconds = _WholeNumber(least=2, most=3600)
-    redis_url = _Url(addresses.check_redis)
+    redis_url = _Url(redis_address.parse)
     broker_url = _Url(addresses.check_broker)
     jwt_secret = fields.String(allow_none=True, validate=_check_secrets)
     jwt_secrets_old = _CommaSeparated(validate=_check_secrets)

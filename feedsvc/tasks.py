@@ -8,16 +8,19 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from celery import Celery
 from celery.worker.strategy import default as default_strategy
 
 from feedsvc import celery_settings
+from feedsvc.errors import StoreUnavailable
 from feedsvc.fanout import chain, micro_batches, queues
 from feedsvc.fanout.sweep import sweep
 from feedsvc.inspection.audit import audit
 from feedsvc.planning import change, watch
 from feedsvc.planning.survey import survey
 from feedsvc.posts import idempotency
+from feedsvc.redis_address import celery_broker
 from feedsvc.routing import load_shedding
 
 if TYPE_CHECKING:
@@ -31,14 +34,19 @@ if TYPE_CHECKING:
 # feeds) of one worker's time.
 AUDITED_ACCOUNTS = 100
 
+_log = structlog.get_logger()
+
 
 def celery_on(broker_url: str) -> Celery:
     """Return a Celery application on a broker, without tasks.
 
     It does not become the current or default application of the process.
     """
-    app = Celery("feedsvc", broker=broker_url, set_as_current=False)
+    url, tls_options = celery_broker(broker_url)
+    app = Celery("feedsvc", broker=url, set_as_current=False)
     app.config_from_object(celery_settings.__name__)
+    if tls_options is not None:
+        app.conf.broker_use_ssl = tls_options
     return app
 
 
@@ -52,10 +60,16 @@ def make_celery(broker_url: str, stores: Callable[[], Stores], metrics: Metrics)
 
     def register(name: str, work: Callable[..., object], **options: Any) -> None:
         def run(*arguments: Any) -> None:
-            opened = stores()
-            work(opened, *arguments)
-            # Adds this process's processor time to the usage figures in Redis.
-            opened.usage.hand_over(opened.redis)
+            try:
+                opened = stores()
+                work(opened, *arguments)
+                # Adds this process's processor time to the usage figures in Redis.
+                opened.usage.hand_over(opened.redis)
+            except StoreUnavailable as error:
+                # The sweep repeats the work once the store is back.
+                _log.warning(
+                    "task.store_unavailable", task=name, store=error.store, cause=error.cause
+                )
 
         # Not shared: Celery would give a shared task to every other application of the process.
         task: Any = app.task(name=name, shared=False, **options)

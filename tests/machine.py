@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
-from redis import RedisError
 
+from feedsvc.errors import StoreUnavailable
 from tests import steps, views
 from tests.moments import ACCOUNTS, Moments, accounts, any_index, pairs, relations, step_numbers
 from tests.oracle import Oracle
@@ -553,7 +553,7 @@ class Machine(Moments):
 
     def work(self, task):
         """Run a worker's task. A task that loses Redis is lost; a sweep finishes its work."""
-        with suppress(RedisError):
+        with suppress(StoreUnavailable):
             task()
 
     def finish_everything(self):

@@ -151,6 +151,6 @@ def test_a_server_that_never_answers_is_a_fault_soon(check, monkeypatch):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        monkeypatch.setattr("feedsvc.cli.check_stores._SECONDS", 0.2)
+        monkeypatch.setattr("feedsvc.store.redis.client.TIMEOUT_SECONDS", 0.2)
         code, faults, _ = check(redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
     assert (code, faults) == (1, ["Redis"])

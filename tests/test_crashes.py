@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from redis.exceptions import ResponseError
 
 from feedsvc import outbox
 from feedsvc.cache import celebrity_lists, post_bodies, relations
 from feedsvc.fanout import chain, done
 from feedsvc.feed import reader
 from feedsvc.store.redis import delivery, leases, lists
+from feedsvc.store.redis.faults import WriteRefused
 from feedsvc.store.redis.keys import CELEBRITIES, INVALIDATION_LOG
 from feedsvc.store.redis.round_trip import RoundTrip
 from tests import cluster, steps
@@ -116,7 +116,7 @@ def test_a_put_whose_list_is_refused_reaches_neither_celebrities_nor_the_log(wor
     others = ("~celebrities", "~recent-celebrity-posts", "~post:*", "~run-id")
     redis.execute_command("ACL", "SETUSER", "default", "resetkeys", *others)
     try:
-        with pytest.raises(ResponseError):
+        with pytest.raises(WriteRefused):
             celebrity_lists.put(world.stores, 9, 2)
     finally:
         redis.execute_command("ACL", "SETUSER", "default", "allkeys")

@@ -6,11 +6,10 @@ import gzip
 import threading
 
 import pytest
-import redis
 import sqlalchemy as sa
 
 from feedsvc import outbox
-from feedsvc.errors import Forbidden, Invalid, NotFound
+from feedsvc.errors import Forbidden, Invalid, NotFound, StoreUnavailable
 from feedsvc.feed import reader
 from feedsvc.graph import accounts, follows, generate, hiding, sample
 from feedsvc.graph.follows import FollowChange
@@ -284,12 +283,12 @@ def test_a_repeated_deletion_has_hidden_everything_when_it_is_answered(world, mo
     assert (world.read(1), world.read(9)) == ([post], [post])
 
     def down(*_):
-        raise redis.ConnectionError("gone for a moment")
+        raise StoreUnavailable("Redis")
 
     for effect in failing:
         with monkeypatch.context() as patched:
             patched.setattr(effect, "apply", down)
-            with pytest.raises(redis.ConnectionError):
+            with pytest.raises(StoreUnavailable):
                 accounts.delete(world.stores, 9)
     try:
         accounts.delete(world.stores, 9)

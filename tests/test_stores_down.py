@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import redis
 
 from feedsvc import create_app
 from tests import cluster
@@ -74,3 +75,118 @@ def test_without_a_database_the_answer_is_503_and_names_the_database(
         engine.pool._creator = connect
         assert client.get("/v1/accounts/9", headers=auth(9)).status_code == 200
         app.extensions["feedsvc"].close()
+
+
+# A server that refuses writes in three ways, as an operator's commands, and the way back.
+REFUSALS = {
+    "full": (("CONFIG SET", "maxmemory", "1"), ("CONFIG SET", "maxmemory", "0")),
+    "without replicas": (
+        ("CONFIG SET", "min-replicas-to-write", "1"),
+        ("CONFIG SET", "min-replicas-to-write", "0"),
+    ),
+    "read-only": (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+}
+
+
+@pytest.fixture
+def operate(own_valkey):
+    """Return a function that runs a command on each server, without the service's client."""
+    nodes = getattr(own_valkey, "nodes", None)
+    operators = (
+        [redis.Redis.from_url(own_valkey.url)] if nodes is None else [n.operator for n in nodes]
+    )
+
+    def run(*command):
+        return [operator.execute_command(*command) for operator in operators]
+
+    yield run
+    for operator in operators:
+        operator.close()
+
+
+# The nodes of a cluster refuse REPLICAOF: they follow the cluster.
+@pytest.fixture(params=[name for name in REFUSALS if name != "read-only" or not cluster.ON_CLUSTER])
+def refusal(request):
+    return REFUSALS[request.param]
+
+
+def follow_and_post(client, auth):
+    """Viewer 9 follows authors 7 and 8, and 8 has posted. Returns the post."""
+    for author in (7, 8):
+        client.put(f"/v1/accounts/{author}", headers=auth(author))
+        client.put(f"/v1/accounts/9/following/{author}", headers=auth(9))
+    client.put("/v1/accounts/9", headers=auth(9))
+    for author in (7, 8):
+        client.put(f"/v1/accounts/9/following/{author}", headers=auth(9))
+    return upload(client, auth).json
+
+
+def upload(client, auth, **headers):
+    return client.post(
+        "/v1/posts",
+        json={"photo_url": "https://img.example/1.jpg"},
+        headers={**auth(8), **headers},
+    )
+
+
+def test_a_redis_that_refuses_writes_gets_no_change_and_answers_every_read(
+    client, auth, operate, refusal
+):
+    post = follow_and_post(client, auth)
+    refuse, accept = refusal
+    operate(*refuse)
+    assert is_unavailable(upload(client, auth))
+    assert is_unavailable(client.delete(f"/v1/posts/{post['id']}", headers=auth(8)))
+    assert is_unavailable(client.delete("/v1/accounts/9/following/8", headers=auth(9)))
+    ready = client.get("/readyz")
+    assert is_unavailable(ready)
+    for address in ("/v1/feed", "/v1/accounts/8/posts", f"/v1/posts?ids={post['id']},7"):
+        for _ in range(2):
+            assert client.get(address, headers=auth(9)).json["data"] == [post]
+    operate(*accept)
+    assert wait_until(lambda: client.get("/readyz").status_code == 200)
+    newer = upload(client, auth).json
+    assert client.get("/v1/feed", headers=auth(9)).json["data"] == [newer, post]
+
+
+def test_a_cold_feed_is_read_from_the_database_while_redis_refuses_writes(
+    app, client, auth, operate, refusal
+):
+    """Not one view is in Redis, and none can be stored: no relations, lists, log or post."""
+    post = follow_and_post(client, auth)
+    operate("FLUSHALL")
+    refuse, accept = refusal
+    operate(*refuse)
+    for address in ("/v1/feed", "/v1/feed?limit=1", "/v1/accounts/8/posts"):
+        assert client.get(address, headers=auth(9)).json["data"] == [post]
+    assert client.get(f"/v1/posts/{post['id']}", headers=auth(9)).json == post
+    operate(*accept)
+    assert client.get("/v1/feed", headers=auth(9)).json["data"] == [post]
+
+
+def test_a_change_whose_effect_is_refused_says_that_it_is_stored(
+    client, auth, operate, monkeypatch
+):
+    follow_and_post(client, auth)
+    monkeypatch.setattr("feedsvc.outbox.show_sign_of_life", lambda _: None)  # full after it
+    refuse, accept = REFUSALS["full"]
+    operate(*refuse)
+    refused = upload(client, auth, **{"Idempotency-Key": "a"})
+    assert is_unavailable(refused)
+    assert "is stored, and will be finished" in refused.json["detail"]
+    operate(*accept)
+    repeated = upload(client, auth, **{"Idempotency-Key": "a"})
+    assert repeated.headers["Idempotency-Replayed"] == "true"
+    assert client.get("/v1/feed", headers=auth(9)).json["data"][0] == repeated.json
+
+
+def test_ids_and_viewers_that_never_were_leave_nothing_in_redis(client, auth, operate):
+    client.put("/v1/accounts/9", headers=auth(9))
+    invented = ",".join(map(str, range(10**12, 10**12 + 100)))
+    assert client.get(f"/v1/posts?ids={invented}", headers=auth(9)).json["data"] == []
+    for viewer in range(1000, 1040):
+        answer = client.get(f"/v1/accounts/{viewer}/feed", headers=auth(9, "service"))
+        assert answer.status_code == 404
+        assert client.get(f"/v1/accounts/{viewer}/posts", headers=auth(9)).status_code == 404
+    left = {key.partition(b":")[0] for keys in operate("KEYS", "*") for key in keys}
+    assert left <= {b"run-id", b"figures", b"recent-celebrity-posts", b"celebrities"}

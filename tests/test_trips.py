@@ -8,6 +8,7 @@ import redis
 from feedsvc.cache import home_lists
 from feedsvc.feed import reader
 from feedsvc.store.redis import lists
+from feedsvc.store.redis.faults import WriteRefused
 from tests.cluster import single_server
 from tests.world import World, post_id
 
@@ -166,7 +167,7 @@ def test_a_home_list_that_changes_after_its_head_was_read_costs_no_post(
 def test_a_page_does_not_fail_if_its_tail_hint_cannot_be_stored(world, costs, monkeypatch):
     class Full:
         def run(self, *_):
-            raise redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'")
+            raise WriteRefused("its memory is full (OOM)")
 
     world.stores.redis.delete(world.stores.keys.homefeed(VIEWER))
     costs.page()

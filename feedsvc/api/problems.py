@@ -14,7 +14,6 @@ from flask import Response, g
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from feedsvc.errors import FeedsvcError, StoreUnavailable
-from feedsvc.store.redis.client import UNAVAILABLE
 
 _log = structlog.get_logger()
 
@@ -103,10 +102,6 @@ def answer_to(error: Exception) -> Response:
         return _domain_problem(error)
     if isinstance(error, HTTPException):
         return _http_problem(error)
-    if isinstance(error, UNAVAILABLE):
-        unavailable = StoreUnavailable("Redis")
-        unavailable.__cause__ = error
-        return _domain_problem(unavailable)
     _log.error("http.failed", exc_info=error)
     return problem(
         500,

@@ -19,7 +19,7 @@ import structlog
 from feedsvc.errors import StoreUnavailable
 from feedsvc.fanout import broker
 from feedsvc.store import clocks
-from feedsvc.store.redis.client import UNAVAILABLE
+from feedsvc.store.redis.client import show_sign_of_life
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,9 @@ class Readings:
         stores, celery = services.stores, services.celery
         self._down = {
             "database": _Question(lambda: _refusal(stores.sql.check_writable), _FRESH_SECONDS),
-            "Redis": _Question(lambda: _refusal(lambda: _ping(stores)), _FRESH_SECONDS),
+            "Redis": _Question(
+                lambda: _refusal(lambda: show_sign_of_life(stores.redis)), _FRESH_SECONDS
+            ),
         }
         self._degraded = {
             "broker": _Question(lambda: _refusal(lambda: broker.check(celery)), _SELDOM_SECONDS),
@@ -147,13 +149,6 @@ def _refusal(attempt: Callable[[], object]) -> str | None:
     return None
 
 
-def _ping(stores: Stores) -> None:
-    try:
-        stores.redis.ping()
-    except UNAVAILABLE as error:
-        raise StoreUnavailable("Redis", str(error)) from error
-
-
 def _in_words(error: StoreUnavailable) -> str:
     """Return the cause without the driver's words, which may name hosts and users."""
     original = getattr(error.__cause__, "orig", None)
@@ -169,7 +164,7 @@ def _in_words(error: StoreUnavailable) -> str:
 def _differing_clock(stores: Stores) -> str | None:
     try:
         differences = clocks.differences(stores)
-    except (StoreUnavailable, *UNAVAILABLE):  # the other questions say so
+    except StoreUnavailable:  # the other questions say so
         return None
     found = [
         f"the clock of {name} is {abs(seconds):.1f} s {'ahead of' if seconds > 0 else 'behind'} "

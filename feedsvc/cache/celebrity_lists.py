@@ -8,12 +8,15 @@ read finds the post.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, select
 
 from feedsvc.cache import feed_queries
+from feedsvc.store.near_cache.snapshot import Snapshot
 from feedsvc.store.redis import celebrities, invalidation_log, keys, lists, post_ids
+from feedsvc.store.redis.faults import WriteRefused
 from feedsvc.store.redis.lists import FloorList, Marker
 from feedsvc.store.redis.round_trip import RoundTrip, fresh_token
 from feedsvc.store.redis.scripts import PUT_AUTHOR, PUT_POST
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 
     from feedsvc.settings import Settings
     from feedsvc.store import Stores
-    from feedsvc.store.near_cache.snapshot import Snapshot
     from feedsvc.store.redis.cluster import Redis
     from feedsvc.store.redis.round_trip import Answer
 
@@ -103,25 +105,33 @@ def renew(stores: Stores, author: int) -> None:
 def reload(stores: Stores) -> Snapshot:
     """Restart the near cache of this process. Return the new snapshot.
 
-    The position in the log is read before the authors, so no later put is missed.
+    The position in the log is read before the authors, so no later put is missed. If the log is
+    absent and Redis refuses to begin one, the snapshot has the authors of this moment, and nothing
+    is cached.
     """
-    marker, number = invalidation_log.position(stores.redis)
+    try:
+        marker, number = invalidation_log.position(stores.redis)
+    except WriteRefused:
+        return Snapshot(b"", 0, dict.fromkeys(read_authors(stores), 0))
     return stores.near_cache.reload(marker, number, read_authors(stores))
 
 
 def read_authors(stores: Stores) -> frozenset[int]:
     """Return the authors with anything on their list.
 
-    SQL answers if the set is absent or being built, and fills it.
+    SQL answers if the set is absent or being built, and fills it unless Redis refuses writes.
     """
     found = celebrities.read(stores.redis)
     if found is not None:
         return found
-    marker = celebrities.open_to_build(stores.redis)
+    marker = None
+    with suppress(WriteRefused):
+        marker = celebrities.open_to_build(stores.redis)
     with stores.sql.reading() as connection:
         authors = feed_queries.listed_authors(connection)
     if marker is not None:
-        celebrities.finish(stores.redis, marker, authors)
+        with suppress(WriteRefused):
+            celebrities.finish(stores.redis, marker, authors)
     return frozenset(authors)
 
 

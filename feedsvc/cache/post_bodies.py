@@ -2,13 +2,14 @@
 
 A page concatenates these JSON texts.
 
-A deleted post is stored as gone, so a feed that still has its id costs no SQL.
+A deleted post is stored as gone, so a feed that still has its id costs no SQL. An id that never was
+a post leaves nothing in Redis.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from marshmallow import Schema, fields
 from sqlalchemy import Row, bindparam, select
@@ -52,9 +53,7 @@ class PostRow(NamedTuple):
 
 _SCHEMA = PostSchema()
 _COLUMNS = (Post.id, Post.author_id, Post.photo_url, Post.description)
-_ROWS = select(*_COLUMNS).where(
-    Post.id.in_(bindparam("posts", expanding=True)), Post.deleted_at.is_(None)
-)
+_ROWS = select(*_COLUMNS, Post.deleted_at).where(Post.id.in_(bindparam("posts", expanding=True)))
 
 
 def read(stores: Stores, ids: Sequence[int]) -> list[Body | None]:
@@ -69,13 +68,13 @@ def read(stores: Stores, ids: Sequence[int]) -> list[Body | None]:
     missing = [index for index, value in values.items() if value is None]
     if missing:
 
-        def build(unbuilt: list[int]) -> list[bytes]:
+        def build(unbuilt: list[int]) -> list[bytes | None]:
             return _read_sql(stores, [ids[missing[index]] for index in unbuilt])
 
         absent = [names[index] for index in missing]
         built = leases.read_or_build(stores.redis, absent, build, _TTL_SECONDS)
         values.update(zip(missing, built, strict=True))
-    return [_unpack(value) for value in values.values() if value is not None]
+    return [_unpack(value or _GONE) for value in values.values()]
 
 
 def read_as_of(stores: Stores, snapshot: Snapshot, ids: Sequence[int]) -> list[Body | None]:
@@ -119,18 +118,23 @@ def stored_authors(stores: Stores, ids: Sequence[int]) -> dict[int, int | None]:
     return {post_id: body and body.author_id for post_id, body in found.items()}
 
 
-def serialise(post: PostRow | Row[int, int, str, str]) -> bytes:
+def serialise(post: PostRow | Row[*tuple[Any, ...]]) -> bytes:
     """Return the JSON of one post."""
     return json.dumps(_SCHEMA.dump(post), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _read_sql(stores: Stores, ids: Sequence[int]) -> list[bytes]:
+def _read_sql(stores: Stores, ids: Sequence[int]) -> list[bytes | None]:
+    """Return the bytes of posts; None for an id that never was a post."""
     with stores.sql.reading() as connection:
-        rows = connection.execute(_ROWS, {"posts": ids})
-        packed = {
-            row.id: row.author_id.to_bytes(_AUTHOR_BYTES, "little") + serialise(row) for row in rows
-        }
-    return [packed.get(post_id, _GONE) for post_id in ids]
+        packed = {row.id: _pack(row) for row in connection.execute(_ROWS, {"posts": ids})}
+    return [packed.get(post_id) for post_id in ids]
+
+
+def _pack(row: Row[*tuple[Any, ...]]) -> bytes:
+    if row.deleted_at is not None:
+        return _GONE
+    author: int = row.author_id
+    return author.to_bytes(_AUTHOR_BYTES, "little") + serialise(row)
 
 
 def _unpack(value: bytes) -> Body | None:

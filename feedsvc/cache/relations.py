@@ -35,12 +35,15 @@ _SEEN = select(Follow.followee_id).where(
 def visible_authors(stores: Stores, viewer: int) -> frozenset[int]:
     """Return the accounts whose posts belong in the viewer's feed. Raises `NotFound`."""
 
-    def build(_: list[int]) -> list[bytes]:
+    def build(_: list[int]) -> list[bytes | None]:
         with stores.sql.reading() as connection:
-            return [_pack(_read(connection, viewer))]
+            authors = _read(connection, viewer)
+        return [None if authors is None else _pack(authors)]
 
     key, ttl_seconds = stores.keys.relations(viewer), stores.limits.feed_ttl_seconds
     [value] = leases.read_or_build(stores.redis, [key], build, ttl_seconds)
+    if value is None:
+        raise NotFound("account", viewer)
     return _unpack(value)
 
 
@@ -55,9 +58,10 @@ def parse(raw: bytes | None) -> frozenset[int] | None:
     return None if value is None else _unpack(value)
 
 
-def _read(connection: Connection, viewer: int) -> list[int]:
+def _read(connection: Connection, viewer: int) -> list[int] | None:
+    """Return the visible authors; None for an unknown viewer."""
     if connection.scalar(_EXISTS, {"viewer": viewer}) is None:
-        raise NotFound("account", viewer)
+        return None
     return [viewer, *connection.scalars(_SEEN, {"viewer": viewer})]
 
 

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import redis
 import sqlalchemy as sa
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException
-from redis.retry import Retry
 
-from feedsvc.addresses import CLUSTER_SCHEME
 from feedsvc.errors import StoreUnavailable
 from feedsvc.store import clocks
-from feedsvc.store.redis.cluster import Cluster
+from feedsvc.store.redis.client import connect_plainly
 from feedsvc.store.redis.keys import run_id
 from feedsvc.store.sql import clock, migrate
 from feedsvc.store.sql.database import Database
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "warning", "fault"]
 
-_SECONDS = 3.0
 # The first PostgreSQL with transaction numbers of 64 bits, and the first Redis with functions that
 # the scripts use.
 _POSTGRESQL, _REDIS = (13, "13"), ((7, 0), "7.0")
@@ -162,7 +158,7 @@ def _rights(database: Database) -> Finding:
 def ask_redis(url: str) -> Iterator[Finding]:
     """Connect to Redis, and judge its version, policy, writes, contents and clock."""
     try:
-        with closing(_plain_client(url)) as client:
+        with closing(connect_plainly(url)) as client:
             client.ping()
             yield from _redis_server(client)
             yield _redis_writes(client)
@@ -231,19 +227,6 @@ def _redis_contents(client: Any) -> Iterator[Finding]:
                 f"{size} keys that are not of this service",
                 "choose an empty database: the service empties the one that it uses",
             )
-
-
-def _plain_client(url: str) -> Any:
-    """Return a client that does not empty a server with other data, as the service's own does."""
-    options: dict[str, Any] = {
-        "socket_timeout": _SECONDS,
-        "socket_connect_timeout": _SECONDS,
-        "protocol": 2,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    if url.startswith(CLUSTER_SCHEME):
-        return Cluster(url, **options)
-    return redis.Redis.from_url(url, **options)
 
 
 def _name_and_version(about: dict[str, Any]) -> tuple[str, str]:

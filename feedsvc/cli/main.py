@@ -16,7 +16,6 @@ from feedsvc.cli.parts import beat, up, web, worker
 from feedsvc.cli.serve import console, db, token
 from feedsvc.cli.threshold import threshold
 from feedsvc.errors import BadSettings, FeedsvcError, StoreUnavailable
-from feedsvc.store.redis.client import UNAVAILABLE
 from feedsvc.version import __version__
 
 
@@ -52,8 +51,6 @@ def main() -> None:
         _fail(error.for_operator, 1)
     except FeedsvcError as error:
         _fail(str(error), 1)
-    except UNAVAILABLE as error:
-        _fail(f"Redis cannot be reached: {error} (check FEEDSVC_REDIS_URL)", 1)
     except BrokenPipeError:
         sys.exit(1)
 

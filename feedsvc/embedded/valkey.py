@@ -17,6 +17,7 @@ import time
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import redis
 from redis.backoff import NoBackoff
@@ -52,11 +53,11 @@ class EmbeddedValkey:
 
     def url(self) -> str:
         """Return the URL of database 0, as redis-py spells it."""
-        return f"unix://{self.socket}?db=0"
+        return f"unix://{quote(str(self.socket))}?db=0"
 
     def broker_url(self) -> str:
         """Return the URL of database 1, the broker, as Celery spells it."""
-        return f"redis+socket://{self.socket}?virtual_host=1"
+        return f"redis+socket://{quote(str(self.socket))}?virtual_host=1"
 
     def close(self) -> None:
         """Stop the server if this process started it."""

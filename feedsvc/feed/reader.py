@@ -11,6 +11,7 @@ Posts that the near cache lacks take a second round trip.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
@@ -18,10 +19,12 @@ from typing import TYPE_CHECKING, cast
 
 from feedsvc import paging
 from feedsvc.cache import celebrity_lists, feed_queries, home_lists, post_bodies, relations
+from feedsvc.errors import NotFound
 from feedsvc.feed.merge import Merged
 from feedsvc.paging import Item, Kind, Newer, Page
 from feedsvc.store.near_cache.snapshot import CachedList
 from feedsvc.store.redis import celebrities, keys, lists, usage
+from feedsvc.store.redis.faults import WriteRefused
 from feedsvc.store.redis.round_trip import RoundTrip
 
 if TYPE_CHECKING:
@@ -203,7 +206,7 @@ def read_feed(
     trip.then()
     home_answer = ask_home(trip)
     if is_served:
-        trip.ask("EXPIRE", key, stores.limits.feed_ttl_seconds)
+        trip.note("EXPIRE", key, stores.limits.feed_ttl_seconds)
         usage.add_read(stores, trip, viewer)
     stores.usage.add(trip)
     trip.run()
@@ -215,7 +218,7 @@ def read_feed(
     # left its celebrity list meanwhile.
     is_home_last = authors is not None and snapshot is not None
     if authors is None:
-        authors = relations.visible_authors(stores, viewer)
+        authors = _visible_authors(stores, viewer)
     if snapshot is None:
         snapshot = celebrity_lists.reload(stores)
     cached, missing = _cached_lists(snapshot, authors)
@@ -226,6 +229,15 @@ def read_feed(
         home = home_lists.read_whole(stores, viewer)
     stores.near_cache.prune(snapshot, partial(celebrity_lists.read_authors, stores))
     return Feed(stores, viewer, snapshot, authors, cached, fetched, home)
+
+
+def _visible_authors(stores: Stores, viewer: int) -> frozenset[int]:
+    """Return the viewer's relations. An unknown viewer leaves nothing in Redis."""
+    try:
+        return relations.visible_authors(stores, viewer)
+    except NotFound:
+        usage.remove_reads(stores, viewer)
+        raise
 
 
 def _may_fit_into_head(at: Cursor, limit: int) -> bool:
@@ -270,6 +282,7 @@ def _fetch_lists(
     }
     stores.near_cache.store_lists(snapshot, fetched)
     empty = [author for author in authors if fetched[author].is_empty]
-    celebrities.remove(stores.redis, {author: numbers[author].value for author in empty})
+    with suppress(WriteRefused):  # an author with an empty list costs reads one list
+        celebrities.remove(stores.redis, {author: numbers[author].value for author in empty})
     is_built = any(answer.value is None for answer in answers.values())
     return list(fetched.values()), None if is_built else home.value

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from feedsvc.addresses import CLUSTER_SCHEME
 from feedsvc.forks import call_in_child
 from feedsvc.store.near_cache.cache import NearCache
 from feedsvc.store.redis.client import connect, forget_connections
+from feedsvc.store.redis.cluster import Cluster
 from feedsvc.store.redis.keys import CLUSTER_BUCKETS, Keys
 from feedsvc.store.redis.usage import UsageCounter
 from feedsvc.store.sql.database import Database
@@ -65,11 +65,7 @@ def open_stores(settings: Settings, *, database_url: str, redis_url: str) -> Sto
     A Redis cluster is connected to immediately. SQL and a single Redis server are connected to at
     their first command.
     """
-    keys = Keys(CLUSTER_BUCKETS if redis_url.startswith(CLUSTER_SCHEME) else 1)
-    return Stores(
-        Database(database_url, settings),
-        connect(redis_url),
-        keys,
-        settings,
-        NearCache(settings.longest_list),
-    )
+    client = connect(redis_url)
+    keys = Keys(CLUSTER_BUCKETS if isinstance(client, Cluster) else 1)
+    near_cache = NearCache(settings.longest_list)
+    return Stores(Database(database_url, settings), client, keys, settings, near_cache)

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from feedsvc.store.redis.cluster import node_of
+from feedsvc.store.redis.faults import CLIENT_ERRORS, raise_fault
 from feedsvc.store.redis.keys import CELEBRITIES
 from feedsvc.store.sql import clock
 
@@ -25,7 +26,10 @@ def differences(stores: Stores) -> dict[str, float]:
     stores.
     """
     node = node_of(stores.redis, CELEBRITIES)
-    found = {"Redis": ahead(lambda: redis_seconds(node))}
+    try:
+        found = {"Redis": ahead(lambda: redis_seconds(node))}
+    except CLIENT_ERRORS as error:
+        raise_fault(error, stores.redis.drop_connections)
     if not stores.sql.is_sqlite:
         with stores.sql.reading() as connection:
             clock.ms(connection)  # the first statement of a connection takes longer

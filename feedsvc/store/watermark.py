@@ -29,7 +29,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from redis.exceptions import RedisError
 
 from feedsvc.errors import StoreUnavailable
 from feedsvc.store.redis import post_ids
@@ -132,7 +131,7 @@ class Watermark:
     def _share(self, redis: Redis) -> None:
         """Record the watermark in Redis, and take a higher one of another process."""
         # A page needs no write, so a server that refuses it is no error.
-        with suppress(RedisError):
+        with suppress(StoreUnavailable):
             shared = post_ids.raise_watermark(redis, self.value or 0)
             if shared:
                 self._raise_to(shared)

@@ -15,13 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import redis
 from sqlalchemy import Connection, text
 from sqlalchemy.pool import StaticPool
 
 from feedsvc.errors import FeedsvcError
 from feedsvc.store.redis.cluster import Cluster
 from feedsvc.store.redis.keys import CALIBRATION, Keys
+from feedsvc.store.redis.pool import Pool
+from feedsvc.store.redis.server import Server
 from feedsvc.store.redis.usage import UsageCounter
 from feedsvc.store.sql.database import Database, make_engine
 from feedsvc.store.sql.tables import Base
@@ -94,7 +95,7 @@ def clean(stores: Stores) -> bool:
 
 
 @contextmanager
-def _scratch_redis(stores: Stores) -> Iterator[redis.Redis]:
+def _scratch_redis(stores: Stores) -> Iterator[Server]:
     if isinstance(stores.redis, Cluster):
         raise NoScratch(
             "A cluster has no scratch database. Calibrate on a single node of the same kind."
@@ -117,7 +118,7 @@ def _scratch_redis(stores: Stores) -> Iterator[redis.Redis]:
 
 
 @contextmanager
-def _scratch_client(client: redis.Redis) -> Iterator[redis.Redis]:
+def _scratch_client(client: Server) -> Iterator[Server]:
     """Open the scratch database.
 
     Its connections skip the check of the server's run, which would empty the database.
@@ -131,7 +132,7 @@ def _scratch_client(client: redis.Redis) -> Iterator[redis.Redis]:
         "connection_class": client.connection_pool.connection_class,
         "db": int(options.get("db") or 0) + _DATABASES_AFTER,
     }
-    with redis.Redis.from_pool(redis.ConnectionPool(**options)) as scratch:
+    with Server.from_pool(Pool(**options)) as scratch:
         yield scratch
 
 

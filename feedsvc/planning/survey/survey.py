@@ -23,6 +23,7 @@ from feedsvc.planning.survey import authors, viewers
 from feedsvc.planning.survey.aggregates import DAY_SECONDS, Z_95, NamedAccount, Survey, grid
 from feedsvc.planning.survey.authors import Cells, Posting
 from feedsvc.store.redis import usage
+from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Post, StoredSurvey
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from feedsvc.planning.survey.authors import Histogram
     from feedsvc.store import Stores
+    from feedsvc.store.redis.round_trip import Answer
 
 _log = structlog.get_logger()
 
@@ -248,10 +250,12 @@ def _feeds(stores: Stores, accounts: int, *, is_assumed: bool) -> _Feeds:
             sa.select(Account.id, Account.following_count).where(Account.id.in_(drawn))
         )
         follows = {row.id: row.following_count for row in rows}
-    with stores.redis.pipeline(transaction=False) as pipe:
-        for account in drawn:
-            pipe.exists(stores.keys.homefeed(account))
-        exist = pipe.execute()
+    trip = RoundTrip(stores.redis)
+    asked: list[Answer[int]] = [
+        trip.ask("EXISTS", stores.keys.homefeed(account)) for account in drawn
+    ]
+    trip.run()
+    exist = [answer.value for answer in asked]
     total = sum(follows.values()) or 1
     samples = [(follows.get(each, 0), bool(has)) for each, has in zip(drawn, exist, strict=True)]
     share = sum(count for count, has_feed in samples if has_feed) / total

@@ -10,63 +10,102 @@ by itself.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 import structlog
 from redis.backoff import NoBackoff
-from redis.exceptions import ClusterDownError, RedisClusterException
+from redis.cluster import ClusterNode
 from redis.retry import Retry
 
-from feedsvc.addresses import CLUSTER_SCHEME
+from feedsvc import redis_address
 from feedsvc.store.redis import cluster
-from feedsvc.store.redis.cluster import Cluster, Redis
-from feedsvc.store.redis.keys import run_id
+from feedsvc.store.redis.cluster import Cluster
+from feedsvc.store.redis.keys import SIGN_OF_LIFE, run_id
+from feedsvc.store.redis.pool import TIMEOUT_SECONDS, Pool
+from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.redis.scripts import CHECK_RUN
+from feedsvc.store.redis.server import Server
 
-# Errors of a client when the server is down, loading, a replica, full or too slow, or when a
-# cluster misses a node. They become a 503, or exit code 1.
-UNAVAILABLE = (
-    redis.ConnectionError,
-    redis.TimeoutError,
-    redis.ReadOnlyError,
-    redis.OutOfMemoryError,
-    ClusterDownError,
-    RedisClusterException,
-)
+if TYPE_CHECKING:
+    from feedsvc.redis_address import Address
+    from feedsvc.store.redis.cluster import Redis
 
-# How the error of a server begins that refuses every write, not only one command.
-_REFUSALS = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOPERM", "NOREPLICAS", "OOM", "READONLY")
-
-_TIMEOUT_SECONDS = 5.0
+_SIGN_OF_LIFE_SECONDS = 10
 
 _log = structlog.get_logger()
 
 
-def is_store_fault(error: Exception) -> bool:
-    """Return whether an error means that Redis is down or refuses every write."""
-    refused = isinstance(error, redis.ResponseError) and str(error).startswith(_REFUSALS)
-    return refused or isinstance(error, (*UNAVAILABLE, redis.exceptions.NoPermissionError))
-
-
-def connect(url: str) -> Redis:
-    """Return a client for `redis://`, `rediss://`, `unix://` or `redis+cluster://`.
+def connect(url: str) -> Server | Cluster:
+    """Return a client for the URL, in the forms of `redis_address`.
 
     Answers are bytes. A single server is connected to at the first command, a cluster immediately.
     A command that fails on a dropped connection is sent once more, on a new connection. So every
-    command may run twice, and every script allows that.
+    command may run twice, and every script allows that. Raises `BadAddress`.
     """
+    address = redis_address.parse(url)
+    options = _options(address)
+    if address.is_cluster:
+        return Cluster(
+            address,
+            redis_connect_func=_check_node,
+            reinitialize_steps=1,
+            retry=Retry(NoBackoff(), 1),
+            **options,
+        )
+    options["retry"] = Retry(NoBackoff(), 0)  # `Server` tries again
+    return cast("Server", Server.from_pool(Pool(redis_connect_func=_log_in, **options)))
+
+
+def connect_plainly(url: str) -> redis.Redis | redis.RedisCluster:
+    """Return a client of the library. It does not check the run, so it never empties a server."""
+    address = redis_address.parse(url)
+    options = _options(address)
+    retry = Retry(NoBackoff(), 0)
+    if address.is_cluster:
+        return redis.RedisCluster(
+            startup_nodes=[ClusterNode(*node) for node in address.nodes],  # type: ignore[no-untyped-call]
+            ssl=address.tls is not None,
+            retry=retry,
+            **options,
+        )
+    return redis.Redis.from_pool(redis.ConnectionPool(retry=retry, **options))
+
+
+def _options(address: Address) -> dict[str, Any]:
+    """Return the keywords of each connection."""
     options: dict[str, Any] = {
-        "socket_timeout": _TIMEOUT_SECONDS,
-        "socket_connect_timeout": _TIMEOUT_SECONDS,
-        "retry": Retry(NoBackoff(), 1),
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
         "protocol": 2,
+        "username": address.username or None,
+        "password": address.password or None,
+        **address.tls_keywords(),
     }
-    if url.startswith(CLUSTER_SCHEME):
-        return Cluster(url, redis_connect_func=_check_node, reinitialize_steps=1, **options)
-    return redis.Redis.from_url(
-        url, redis_connect_func=_log_in, retry_on_error=[redis.ConnectionError], **options
+    if address.is_cluster:
+        return options
+    if address.socket:
+        place = {"connection_class": redis.UnixDomainSocketConnection, "path": address.socket}
+    else:
+        [(host, port)] = address.nodes
+        kind = redis.Connection if address.tls is None else redis.SSLConnection
+        place = {"connection_class": kind, "host": host, "port": port}
+    return {"db": address.database, **place, **options}
+
+
+def show_sign_of_life(redis: Redis) -> None:
+    """Write a small value to Redis, on a cluster to each primary in one round trip.
+
+    A full or read-only server, or one without its replicas, refuses the write and would answer a
+    PING. Raises `StoreUnavailable`, with the cause.
+    """
+    trip = RoundTrip(redis)
+    names = (
+        redis.key_on_each_primary(SIGN_OF_LIFE) if isinstance(redis, Cluster) else [SIGN_OF_LIFE]
     )
+    for name in names:
+        trip.ask("SET", name, 1, "EX", _SIGN_OF_LIFE_SECONDS)
+    trip.run()
 
 
 def delete_everything(client: Redis) -> None:

@@ -10,38 +10,77 @@ slots change hands.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import redis
 from redis.cluster import ClusterNode
 from redis.event import AfterSlotsCacheRefreshEvent, EventDispatcher, EventListenerInterface
 
-from feedsvc.addresses import CLUSTER_SCHEME
-from feedsvc.store.redis.keys import run_id
+from feedsvc.store.redis.faults import CLIENT_ERRORS, raise_fault
+from feedsvc.store.redis.keys import keys_over_slots, run_id
+from feedsvc.store.redis.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from feedsvc.redis_address import Address
+    from feedsvc.store.redis.server import Server
+
+    # A client of one server, or of the nodes of a cluster.
+    Redis: TypeAlias = Server | "Cluster"
+
+# To find a key in a slot of each of 100 nodes takes about 500 tries.
+_KEYS_TRIED = 5_000
+
 
 class Cluster(redis.RedisCluster):
-    """A client of all nodes. It reads the topology from a named node that answers."""
+    """A client of all nodes. It reads the topology from a named node that answers.
 
-    def __init__(self, url: str, **options: Any) -> None:
-        """Connect to `redis+cluster://[user:password@]host:port,host:port`."""
-        user = url.removeprefix(CLUSTER_SCHEME).rpartition("@")[0]
-        if user:
-            options["username"], _, options["password"] = user.partition(":")
+    Its commands raise `StoreUnavailable`.
+    """
+
+    def __init__(self, address: Address, **options: Any) -> None:
+        """Connect to the first named node that answers."""
         dispatcher = EventDispatcher()
-        super().__init__(startup_nodes=named_nodes(url), event_dispatcher=dispatcher, **options)
+        (host, port), *others = address.nodes
+        scheme = "redis" if address.tls is None else "rediss"
+        try:
+            super().__init__(
+                # Only a client that was made from a URL uses the pool of `connection_pool_class`.
+                url=f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}",
+                startup_nodes=[ClusterNode(*node) for node in others],  # type: ignore[no-untyped-call]
+                event_dispatcher=dispatcher,
+                connection_pool_class=Pool,
+                **options,
+            )
+        except CLIENT_ERRORS as error:
+            raise_fault(error, self.drop_connections)
         dispatcher.register_listeners({AfterSlotsCacheRefreshEvent: [_Renewal(self)]})
 
-    def ping(self, **_: Any) -> bool:
-        """Return whether every primary answers; raise the error of the one that does not."""
+    def execute_command(self, *command: Any, **options: Any) -> Any:
+        """Run one command on the node that has its key."""
         try:
-            return self._ping()
-        except redis.ConnectionError:
-            self.nodes_manager.initialize()  # a node may be no primary any more
-            return self._ping()
+            return super().execute_command(*command, **options)  # type: ignore[no-untyped-call]
+        except CLIENT_ERRORS as error:
+            raise_fault(error, self.drop_connections)
+
+    def drop_connections(self) -> None:
+        """Read the topology again. This also replaces every connection."""
+        with contextlib.suppress(*CLIENT_ERRORS, AttributeError):
+            self.nodes_manager.initialize()
+
+    def key_on_each_primary(self, name: str) -> list[str]:
+        """Return a key for each primary of the known topology, in a slot of that primary."""
+        slots = self.nodes_manager.slots_cache
+        primaries = len(self.get_primaries())  # type: ignore[no-untyped-call]
+        found: dict[str, str] = {}
+        for slot, key in islice(keys_over_slots(name), _KEYS_TRIED):
+            if slot in slots:
+                found.setdefault(slots[slot][0].name, key)
+            if len(found) >= primaries:
+                break
+        return list(found.values())
 
     @contextlib.contextmanager
     def primaries(self) -> Iterator[list[Any]]:
@@ -51,28 +90,6 @@ class Cluster(redis.RedisCluster):
                 stack.enter_context(connected(self.get_redis_connection(node)))
                 for node in self.get_primaries()  # type: ignore[no-untyped-call]
             ]
-
-    def _ping(self) -> bool:
-        with self.primaries() as connections:
-            for connection in connections:
-                connection.send_command("PING")
-            return all(connection.read_response() for connection in connections)
-
-
-# A client of one server, or of the nodes of a cluster.
-Redis = redis.Redis | Cluster
-
-
-def named_nodes(url: str) -> list[ClusterNode]:
-    """Return the nodes in a `redis+cluster://` URL. Raises `ValueError` if a node has no port."""
-    nodes = [
-        node.rpartition(":")
-        for node in url.removeprefix(CLUSTER_SCHEME).rpartition("@")[2].split(",")
-    ]
-    return [
-        ClusterNode(host, int(port))  # type: ignore[no-untyped-call]
-        for host, _, port in nodes
-    ]
 
 
 def node_of(client: Redis, key: str) -> redis.Redis:
@@ -92,8 +109,10 @@ def connected(node: redis.Redis) -> Iterator[Any]:
     connection: Any = node.connection_pool.get_connection()
     try:
         yield connection
-    except BaseException:
+    except BaseException as error:
         connection.disconnect()
+        if isinstance(error, redis.TimeoutError):
+            cast("Pool", node.connection_pool).timed_out()
         raise
     finally:
         node.connection_pool.release(connection)

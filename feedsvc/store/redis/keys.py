@@ -13,7 +13,7 @@ from itertools import count, pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 # String: the request flag of micro-batches. While it is set, a message for the next micro-batch is
 # in the queue, so an upload sends no other. Written by an upload of a small account, deleted when
@@ -40,6 +40,10 @@ POST_IDS = "post-ids"
 # String: `1`. The time until it expires shows when the latest sweep ended. Written by each sweep.
 # Expires an hour after it.
 LAST_SWEEP = "last-sweep"
+
+# String: the sign of life, which a server that refuses writes refuses. Written before each
+# transaction; a cluster has one on each primary. Expires after 10 s.
+SIGN_OF_LIFE = "sign-of-life"
 
 # String: when a calibration began in this database, which is not the database of the service. All
 # of its data may be deleted. Written by a calibration; never expires.
@@ -129,9 +133,10 @@ def celebrity_posts(author: int) -> str:
 
 
 def post(post_id: int) -> str:
-    """String: the author and the JSON of one post, or the note that the post is gone.
+    """String: the author and the JSON of one post, or the note that the post is deleted.
 
-    Written by a reader that found none, deleted by upload, edit and deletion. Expires after 7 days.
+    An id that never was a post leaves nothing. Written by a reader that found none, deleted by
+    upload, edit and deletion. Expires after 7 days.
     """
     return f"post:{post_id}"
 
@@ -159,13 +164,21 @@ def run_id(owns: Callable[[int], bool] | None = None) -> str:
     Written by each new connection. A node of a cluster has it in a slot that it `owns`. Never
     expires.
     """
-    return "run-id" if owns is None else f"run-id:{_tag(owns)}"
+    if owns is None:
+        return "run-id"
+    return next(key for slot, key in keys_over_slots("run-id") if owns(slot))
+
+
+def keys_over_slots(name: str) -> Iterator[tuple[int, str]]:
+    """Yield ever more keys of this name, each with its slot. Their hash tags are 0, 1, 2 …."""
+    for number in count():
+        yield _slot(str(number)), f"{name}:{{{number}}}"
 
 
 def _tag(is_wanted: Callable[[int], bool]) -> str:
     """Return the smallest decimal number, as a hash tag, whose slot is wanted."""
-    return next(
-        f"{{{number}}}"
-        for number in count()
-        if is_wanted(binascii.crc_hqx(str(number).encode(), 0) % _SLOTS)
-    )
+    return next(f"{{{number}}}" for number in count() if is_wanted(_slot(str(number))))
+
+
+def _slot(tag: str) -> int:
+    return binascii.crc_hqx(tag.encode(), 0) % _SLOTS

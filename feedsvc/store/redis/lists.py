@@ -27,8 +27,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from redis import RedisError
-
+from feedsvc.errors import StoreUnavailable
+from feedsvc.store.redis.faults import WriteRefused
 from feedsvc.store.redis.round_trip import fresh_token
 from feedsvc.store.redis.scripts import (
     FINISH_LIST,
@@ -213,7 +213,7 @@ def store_tail_hint(redis: Redis, key: str, raw: Sequence[bytes]) -> None:
     hint = TailHint(len(raw) - HINT_AFTER, max(map(int, raw[HINT_AFTER:-1])))
     marker = Marker.parse(raw[-1])._replace(hint=hint).format().encode()
     if marker != raw[-1]:
-        with suppress(RedisError):  # the reader has its page without the hint
+        with suppress(StoreUnavailable):  # the reader has its page without the hint
             STORE_TAIL_HINT.run(redis, [key], raw[-1], marker)
 
 
@@ -256,13 +256,16 @@ def build(redis: Redis, key: str, limits: Settings, read_sql: Callable[[], Floor
     """Return a list as SQL has it now, and store it.
 
     It is not stored if the list's marker has changed meanwhile: after a deletion, an expiry or a
-    trim.
+    trim. It is not stored either if Redis refuses writes.
 
     The list is opened before SQL is read, so that pushes land on it. In the other order, a post
     that commits in between would be neither pushed nor read.
     """
-    marker = open_to_build(redis, key, limits.feed_ttl_seconds)
+    marker = None
+    with suppress(WriteRefused):
+        marker = open_to_build(redis, key, limits.feed_ttl_seconds)
     found = read_sql()
     if marker is not None:
-        finish(redis, key, marker, found, limits)
+        with suppress(WriteRefused):
+            finish(redis, key, marker, found, limits)
     return found

@@ -19,15 +19,15 @@ from hiredis import pack_command
 from redis import exceptions
 
 from feedsvc.store.redis.cluster import Cluster, connected, node_of
+from feedsvc.store.redis.faults import CLIENT_ERRORS, WriteRefused, fault_of, raise_fault
 from feedsvc.store.redis.scripts import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from redis import Redis as SingleRedis
-
     from feedsvc.store.redis.cluster import Redis
     from feedsvc.store.redis.scripts import Script
+    from feedsvc.store.redis.server import Server
 
     # A key, which says which node gets the command, and the packed command.
     Call = tuple[str, bytes]
@@ -58,6 +58,9 @@ class RoundTrip:
     If a server lacks a script, all scripts are loaded and every command is sent again. If a
     connection fails, every command is sent once more on a new connection. So every command may run
     twice.
+
+    Notes come after all stages. They are writes that a read only wants made, such as an expiry. A
+    server that refuses writes may refuse a note, and the trip succeeds.
     """
 
     def __init__(self, redis: Redis, *, stop_on_error: bool = False) -> None:
@@ -71,6 +74,7 @@ class RoundTrip:
         self._redis = redis
         self._stop_on_error = stop_on_error
         self._stages: list[list[Answer[Any]]] = [[]]
+        self._notes: list[Answer[Any]] = []
 
     def ask(
         self, *command: Any, parse: Callable[[Any], T] | None = None, **options: Any
@@ -99,22 +103,33 @@ class RoundTrip:
         """Begin a stage: later questions run after all questions that were added before."""
         self._stages.append([])
 
+    def note(self, *command: Any) -> None:
+        """Add a write that may be refused. It has no answer."""
+        self._notes.append(Answer(command, {}, None))
+
     def run(self) -> None:
-        """Send all commands and set the value of every answer."""
+        """Send all commands and set the value of every answer.
+
+        Raises `StoreUnavailable`.
+        """
         try:
-            self._run()
-        except exceptions.NoScriptError:
-            for script in ALL:
-                self._redis.script_load(script.text)
-            self._run()
+            try:
+                self._run()
+            except exceptions.NoScriptError:
+                for script in ALL:
+                    self._redis.script_load(script.text)
+                self._run()
+        except CLIENT_ERRORS as error:
+            raise_fault(error, self._redis.drop_connections)
 
     def _run(self) -> None:
         if isinstance(self._redis, Cluster):
             for stage in self._stages:
                 _run_on_nodes(self._redis, stage)
+            _note_on_nodes(self._redis, self._notes)
         else:
             answers = [answer for stage in self._stages for answer in stage]
-            _run_on_one(self._redis, answers, stop_on_error=self._stop_on_error)
+            _run_on_one(self._redis, answers, self._notes, stop_on_error=self._stop_on_error)
 
 
 def read_strings(redis: Redis, keys: Sequence[str]) -> list[Any]:
@@ -139,17 +154,20 @@ def stream(redis: Redis, script: Script, calls: Callable[[], Iterable[Call]]) ->
 
     Each call is sent as soon as it is made, before any answer is read. So the server works on one
     call while the next one is made (docs/decisions/0004 has the measurement). Every call may run
-    twice.
+    twice. Raises `StoreUnavailable`.
     """
     try:
+        try:
+            return _stream(redis, calls())
+        except exceptions.NoScriptError:
+            redis.script_load(script.text)
+        except (exceptions.ConnectionError, exceptions.MovedError, exceptions.AskError):
+            if not isinstance(redis, Cluster):
+                raise
+            redis.nodes_manager.initialize()
         return _stream(redis, calls())
-    except exceptions.NoScriptError:
-        redis.script_load(script.text)
-    except (exceptions.ConnectionError, exceptions.MovedError, exceptions.AskError):
-        if not isinstance(redis, Cluster):
-            raise
-        redis.nodes_manager.initialize()
-    return _stream(redis, calls())
+    except CLIENT_ERRORS as error:
+        raise_fault(error, redis.drop_connections)
 
 
 def _stream(redis: Redis, calls: Iterable[Call]) -> list[Any]:
@@ -173,22 +191,37 @@ def _run_on_nodes(redis: Cluster, stage: Sequence[Answer[Any]]) -> None:
             answer.take(found)
 
 
-def _run_on_one(redis: SingleRedis, answers: Sequence[Answer[Any]], *, stop_on_error: bool) -> None:
+def _note_on_nodes(redis: Cluster, notes: Sequence[Answer[Any]]) -> None:
+    if not notes:
+        return
+    with redis.pipeline(transaction=False) as pipe:  # type: ignore[no-untyped-call]
+        for note in notes:
+            pipe.execute_command(*note.command)
+        for found in pipe.execute(raise_on_error=False):
+            if isinstance(found, Exception) and not isinstance(fault_of(found), WriteRefused):
+                raise found
+
+
+def _run_on_one(
+    redis: Server,
+    answers: Sequence[Answer[Any]],
+    notes: Sequence[Answer[Any]],
+    *,
+    stop_on_error: bool,
+) -> None:
     """Do what the library's `Pipeline.execute` does, without its overhead.
 
     With the overhead a page takes 13 % more processor time (docs/decisions/0016).
     """
-    if not answers:
-        return
     commands = [answer.command for answer in answers]
     if stop_on_error:
         commands = [("MULTI",), *commands, ("EXEC",)]
+    count = len(commands)
+    commands += [note.command for note in notes]
+    if not commands:
+        return
     message = b"".join(map(pack_command, commands))
-    try:
-        found = _exchange(redis, message, len(commands))
-    except (exceptions.ConnectionError, exceptions.TimeoutError):
-        # A restarted server has dropped its connections. The client library tries once more, too.
-        found = _exchange(redis, message, len(commands))
+    found = redis.exchange(message, count, len(notes))
     if stop_on_error:
         found = _results(found[-1])
     callbacks = redis.response_callbacks
@@ -203,17 +236,3 @@ def _results(of_transaction: list[Any]) -> list[Any]:
         if isinstance(answer, Exception):
             raise answer
     return of_transaction
-
-
-def _exchange(redis: SingleRedis, message: bytes, count: int) -> list[Any]:
-    """Send a message and read its answers; like `connected`, without a context manager's cost."""
-    pool = redis.connection_pool
-    connection: Any = pool.get_connection()
-    try:
-        connection.send_packed_command([message])
-        return [connection.read_response() for _ in range(count)]
-    except BaseException:
-        connection.disconnect()  # answers may still arrive on it
-        raise
-    finally:
-        pool.release(connection)

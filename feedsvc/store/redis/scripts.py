@@ -47,6 +47,7 @@ class Script:
 
 CHECK_RUN = Script(("check_run",))
 STORE_LEASED = Script(("store_leased",))
+DROP_LEASE = Script(("drop_lease",))
 OPEN_LIST = Script(("open_list",))
 FINISH_LIST = Script(("finish_list",))
 STORE_TAIL_HINT = Script(("store_tail_hint",))
@@ -64,6 +65,7 @@ RAISE_POST_IDS = Script(("raise_post_ids",))
 # The scripts that a `RoundTrip` loads into a server that lacks one of them.
 ALL = (
     STORE_LEASED,
+    DROP_LEASE,
     OPEN_LIST,
     FINISH_LIST,
     STORE_TAIL_HINT,

@@ -109,8 +109,8 @@ class UsageCounter:
             self._handed_over_at = time.monotonic()
         key = usage_of(int(time.time()) // 60)
         for field, count in counts.items():
-            trip.ask("HINCRBY", key, field, count)
-        trip.ask("EXPIRE", key, _MINUTES_TTL_SECONDS)
+            trip.note("HINCRBY", key, field, count)
+        trip.note("EXPIRE", key, _MINUTES_TTL_SECONDS)
 
     def hand_over(self, redis: Redis) -> None:
         """Add the counts in a round trip of its own, for a process that serves no feeds."""
@@ -162,8 +162,16 @@ def add_read(stores: Stores, trip: RoundTrip, viewer: int) -> None:
     """Count one read in a round trip, if the viewer is in the sample."""
     if is_in_sample(viewer):
         key = stores.keys.reads(stores.keys.bucket(viewer), _today())
-        trip.ask("HINCRBY", key, viewer, 1)
-        trip.ask("EXPIRE", key, _READS_TTL_SECONDS, "NX")
+        trip.note("HINCRBY", key, viewer, 1)
+        trip.note("EXPIRE", key, _READS_TTL_SECONDS, "NX")
+
+
+def remove_reads(stores: Stores, viewer: int) -> None:
+    """Remove the count of a viewer that is no account, so that invented ids do not add up."""
+    if is_in_sample(viewer):
+        trip = RoundTrip(stores.redis)
+        trip.note("HDEL", stores.keys.reads(stores.keys.bucket(viewer), _today()), viewer)
+        trip.run()
 
 
 def sampled_reads(stores: Stores) -> Reads:

@@ -12,6 +12,11 @@ if ARGV[1] == '0' and redis.call('GET', KEYS[1]) == this_run then
   return -1
 end
 local size = redis.call('DBSIZE')
+if size == 0 then
+  -- There is nothing old to read. A server that refuses writes may be read without the mark.
+  redis.pcall('SET', KEYS[1], this_run)
+  return -1
+end
 redis.call('FLUSHDB', 'ASYNC')
 redis.call('SET', KEYS[1], this_run)
 return size
