@@ -125,6 +125,7 @@ class Metrics:
             "posts_published", "Posts uploaded; replays are not counted."
         )
         self.feed_pages = self._counter("feed_pages", "Pages of home feeds answered.")
+        self.sweeps = self._counter("sweeps", "Sweeps that a worker has ended.")
         self.audit_feeds = self._counter(
             "audit_feeds", "Stored feeds that the audit has compared with the database."
         )

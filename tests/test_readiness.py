@@ -10,6 +10,7 @@ import pytest
 from feedsvc.api import readiness
 from feedsvc.api.readiness import _in_words, _Question
 from feedsvc.errors import StoreUnavailable
+from feedsvc.fanout import sweep
 from tests.engines import free_port, wait_until
 
 
@@ -44,6 +45,14 @@ class TestWithoutBroker:
         assert (answer.status_code, answer.json["degraded"]) == (200, ["broker"])
         assert answer.json["causes"]["broker"] == "it cannot be reached"
         assert client.get("/readyz?stores=no").json["status"] == "ready"
+
+
+def test_a_sweep_that_is_missing_is_reported_once_the_process_is_older(client, monkeypatch):
+    assert client.get("/readyz").json["status"] == "ready"
+    monkeypatch.setattr(sweep, "LATE_SECONDS", 0.0)
+    answer = wait_until(lambda: (got := client.get("/readyz")).json["status"] == "degraded" and got)
+    assert (answer.status_code, answer.json["degraded"]) == (200, ["sweep"])
+    assert "is a worker running, and beat?" in answer.json["causes"]["sweep"]
 
 
 @pytest.mark.parametrize("seconds", [-8, 8])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from feedsvc.errors import StoreUnavailable
-from feedsvc.fanout import broker
+from feedsvc.fanout import broker, sweep
 from feedsvc.store import clocks
 from feedsvc.store.redis.client import show_sign_of_life
 
@@ -73,7 +73,7 @@ class Readings:
 
     def __init__(self, services: Services) -> None:
         """Ask nothing yet."""
-        stores, celery = services.stores, services.celery
+        stores, celery, began = services.stores, services.celery, time.monotonic()
         self._down = {
             "database": _Question(lambda: _refusal(stores.sql.check_writable), _FRESH_SECONDS),
             "Redis": _Question(
@@ -83,6 +83,7 @@ class Readings:
         self._degraded = {
             "broker": _Question(lambda: _refusal(lambda: broker.check(celery)), _SELDOM_SECONDS),
             "clocks": _Question(lambda: _differing_clock(stores), _SELDOM_SECONDS),
+            "sweep": _Question(lambda: _late_sweep(stores, began), _FRESH_SECONDS),
         }
 
     def read(self) -> Readiness:
@@ -159,6 +160,18 @@ def _in_words(error: StoreUnavailable) -> str:
     if error.cause.startswith(("it ", "its ")):
         return error.cause.partition(": ")[0]
     return _SILENT if _SAYS_SILENT.search(error.cause) else _UNREACHABLE
+
+
+def _late_sweep(stores: Stores, began: float) -> str | None:
+    """Return a fault if no sweep has ended for 30 s, and this process is as old."""
+    try:
+        age = sweep.seconds_since(stores)
+    except UNAVAILABLE:  # another question says so
+        return None
+    if min(math.inf if age is None else age, time.monotonic() - began) <= sweep.LATE_SECONDS:
+        return None
+    since = "an hour" if age is None else f"{age:.0f} s"
+    return f"no sweep has ended for {since}: is a worker running, and beat?"
 
 
 def _differing_clock(stores: Stores) -> str | None:

@@ -18,6 +18,7 @@ from feedsvc import outbox
 from feedsvc.cache import celebrity_lists
 from feedsvc.fanout import done
 from feedsvc.store.redis.delivery import END
+from feedsvc.store.redis.keys import LAST_SWEEP
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _ROWS = 1_000
+_REMEMBERED_SECONDS = 3_600
+# Sweeps come every second. After this long without one, somebody should look.
+LATE_SECONDS = 30.0
 
 # A sweep sends fan-outs again only while fewer messages than this wait in the queues. It fills up
 # the difference with fan-outs, the most overdue first. With a short queue, a fan-out whose link was
@@ -82,9 +86,19 @@ def sweep(stores: Stores, enqueue: Enqueue, queued: Callable[[], int] = lambda: 
     room = max(0, QUEUED - queued()) if stalled else 0
     sent_again = sum(_send_again(stores, enqueue, row) for row in stalled[:room])
     swept = Swept(applied, sent_again, _take_off(stores))
+    stores.redis.set(LAST_SWEEP, 1, ex=_REMEMBERED_SECONDS)
     if any(asdict(swept).values()):
         _log.info("fanout.swept", **asdict(swept))
     return swept
+
+
+def seconds_since(stores: Stores) -> float | None:
+    """Return how long ago any worker's latest sweep ended; None if that is above an hour.
+
+    Only the server's clock measures it. If that clock is set back, the sweep seems younger.
+    """
+    left_ms = stores.redis.pttl(LAST_SWEEP)
+    return None if left_ms < 0 else max(0.0, _REMEMBERED_SECONDS - left_ms / 1000)
 
 
 def _due(
