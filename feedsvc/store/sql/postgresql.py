@@ -34,8 +34,10 @@ _PREPARE = "prepare_threshold"
 
 # Compilation (jit) takes 200 ms for a query that runs for 5 ms. PostgreSQL compiles it because the
 # estimated cost is that of reading the posts of every followee. The isolation level is named,
-# because a database may have another default. Neither makes a read-only database writable.
-_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL jit = off"
+# because a database may have another default. Neither makes a read-only database writable. The
+# driver reads a time in the session's time zone: in Tokyo the last hours of the year 9999 lie in
+# the year 10000, which Python has not.
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL jit = off; SET LOCAL TimeZone = 'UTC'"
 
 
 class NoAnswer(psycopg.OperationalError):
