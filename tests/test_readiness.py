@@ -114,6 +114,8 @@ def test_the_last_answer_serves_while_a_store_is_asked_again(monkeypatch):
         ("TimeoutError: Timeout reading from 10.0.0.1:6379", "it does not answer"),
         ("no answer from the server for 2.0 s", "it does not answer"),
         ("ConnectionError: Error 111 connecting to 10.0.0.1:6379", "it cannot be reached"),
+        ("AuthenticationError: invalid username-password pair", "it refuses the login"),
+        ("ConnectionError: certificate verify failed", "its TLS certificate is not accepted"),
         ("", "it cannot be reached"),
     ],
 )

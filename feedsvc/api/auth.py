@@ -110,7 +110,7 @@ class Authenticator:
     def _claims(self, token: str) -> dict[str, Any]:
         """Return the claims of a token that one of the fitting keys verifies."""
         try:
-            for key in self._fitting(jwt.get_unverified_header(token).get("kid")):
+            for key in self._fitting(token):
                 with suppress(jwt.InvalidSignatureError, jwt.InvalidAlgorithmError):
                     return jwt.decode(
                         token,
@@ -150,16 +150,14 @@ def sign(settings: Settings, secret: str, account: int, scopes: Iterable[str], t
     return jwt.encode(given, secret, "HS256")
 
 
-def _key_finder(settings: Settings, secret: str | None) -> Callable[[str | None], list[Key]]:
-    """Return a function that finds the keys that may have signed a token, by the token's `kid`."""
+def _key_finder(settings: Settings, secret: str | None) -> Callable[[str], list[Key]]:
+    """Return a function that finds the keys that may have signed a token."""
     if settings.jwt_jwks is None:
         assert secret is not None, "without a JWKS the settings require a secret"
-        secrets = [secret, *settings.jwt_secrets_old]
-        keys = [Key(None, each, "HS256") for each in secrets]
-        return lambda _kid: keys
-    if jwks.is_url(settings.jwt_jwks):
-        return jwks.KeyServer(settings.jwt_jwks).fitting
-    return jwks.read(settings.jwt_jwks).fitting
+        keys = [Key(None, each, "HS256") for each in (secret, *settings.jwt_secrets_old)]
+        return lambda _token: keys
+    source = (jwks.KeyServer if jwks.is_url(settings.jwt_jwks) else jwks.read)(settings.jwt_jwks)
+    return lambda token: source.fitting(jwt.get_unverified_header(token).get("kid"))
 
 
 def _digest(token: str) -> bytes:

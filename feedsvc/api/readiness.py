@@ -38,7 +38,12 @@ _SILENT_SECONDS = 2.0
 
 _SILENT = "it does not answer"
 _UNREACHABLE = "it cannot be reached"
-_SAYS_SILENT = re.compile(r"time|no answer|waiting", re.IGNORECASE)
+# What the drivers say without a code.
+_PHRASES = {
+    re.compile(r"auth|password|NOPERM", re.IGNORECASE): "it refuses the login",
+    re.compile(r"certificate|tls|ssl", re.IGNORECASE): "its TLS certificate is not accepted",
+    re.compile(r"time|no answer|waiting", re.IGNORECASE): _SILENT,
+}
 
 # How the codes of PostgreSQL and SQLite begin, in words for a client. The log has the driver's
 # words, which name hosts.
@@ -159,14 +164,15 @@ def _in_words(error: StoreUnavailable) -> str:
             return words
     if error.cause.startswith(("it ", "its ")):
         return error.cause.partition(": ")[0]
-    return _SILENT if _SAYS_SILENT.search(error.cause) else _UNREACHABLE
+    fitting = (words for phrase, words in _PHRASES.items() if phrase.search(error.cause))
+    return next(fitting, _UNREACHABLE)
 
 
 def _late_sweep(stores: Stores, began: float) -> str | None:
     """Return a fault if no sweep has ended for 30 s, and this process is as old."""
     try:
         age = sweep.seconds_since(stores)
-    except UNAVAILABLE:  # another question says so
+    except StoreUnavailable:  # another question says so
         return None
     if min(math.inf if age is None else age, time.monotonic() - began) <= sweep.LATE_SECONDS:
         return None

@@ -7,10 +7,12 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import urllib.request
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -28,7 +30,6 @@ from feedsvc.supervise.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from feedsvc.services import Services
     from feedsvc.settings import Settings
@@ -67,7 +68,7 @@ def run_up(settings: Settings, plan: Plan) -> int:
         signal.signal(number, signal.default_int_handler)  # it raises KeyboardInterrupt
     children: list[Child] = []
     try:
-        folder = datadir.prepare(settings.data_dir)
+        folder = _folder(settings)
         with datadir.lock_for_up(folder):
             _serve(settings, plan, folder, children)
     except KeyboardInterrupt:
@@ -78,6 +79,18 @@ def run_up(settings: Settings, plan: Plan) -> int:
             signal.signal(number, signal.SIG_IGN)
         _stop_all(children)
     return 0
+
+
+def _folder(settings: Settings) -> Path:
+    """Return the data folder. A temporary one takes the logs if nothing needs the data folder."""
+    try:
+        return datadir.prepare(settings.data_dir)
+    except datadir.DataDirUnusable:
+        if settings.database_url is None or settings.redis_url is None:
+            raise
+    folder = Path(tempfile.mkdtemp(prefix="feedsvc-"))
+    click.echo(f"logs: {folder / 'logs'}", err=True)
+    return folder
 
 
 def _serve(settings: Settings, plan: Plan, folder: Path, children: list[Child]) -> None:

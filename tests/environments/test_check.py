@@ -123,9 +123,13 @@ def test_readiness_follows_a_database_that_is_read_only_stopped_and_gone():
             assert becomes(client, 503, "database (it cannot be reached)")
 
 
-def test_readiness_follows_a_redis_that_is_stopped_and_gone(settings, redis_server):
-    with create_app(**settings) as app:
+def test_readiness_follows_a_redis_that_is_full_stopped_and_gone(settings, redis_server):
+    with create_app(**settings) as app, closing(redis_server.client()) as operator:
         client = app.test_client()
+        assert becomes(client, 200, "ready")
+        operator.config_set("maxmemory", "1")
+        assert becomes(client, 503, "Redis (its memory is full")
+        operator.config_set("maxmemory", "0")
         assert becomes(client, 200, "ready")
         with redis_server.stopped():
             assert becomes(client, 503, "Redis (it does not answer)")
