@@ -282,6 +282,6 @@ def test_any_one_host_is_accepted(client):
 
 
 def test_a_form_from_an_empty_origin_is_refused(client):
-    for origin in ("", "null", "http://", "file://"):
+    for origin in ("", "null", "http://", "file://", "http://[::1", "http://a@localhost"):
         answer = client.post("/console/sign-in", data={"token": "x"}, headers={"Origin": origin})
         assert answer.status_code == 403

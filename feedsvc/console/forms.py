@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from flask import g
 from markupsafe import Markup
@@ -74,5 +73,5 @@ def _is_same_origin(request: Request) -> bool:
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site == "same-origin"
-    origin = urlsplit(request.headers.get("Origin", "")).netloc
+    _, _, origin = request.headers.get("Origin", "").partition("://")
     return bool(origin) and origin == request.host
