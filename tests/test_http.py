@@ -229,7 +229,8 @@ def test_an_account_is_hidden_from_the_accounts_that_it_blocks(client, auth, nin
         assert is_problem(client.get(path, headers=auth(8)), 404)
         assert client.get(path, headers=auth(1, "service")).status_code == 200
     assert client.get(f"/v1/posts?ids={made['id']}", headers=auth(8)).json["data"] == []
-    assert is_problem(client.put("/v1/accounts/me/following/9", headers=auth(8)), 403)
+    assert is_problem(client.put("/v1/accounts/me/following/9", headers=auth(8)), 404)
+    assert is_problem(client.put("/v1/accounts/me/following/8", headers=auth(9)), 403)
 
 
 # Bodies

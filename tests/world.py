@@ -9,7 +9,7 @@ import json
 
 import sqlalchemy as sa
 
-from feedsvc.errors import Forbidden
+from feedsvc.errors import Forbidden, NotFound
 from feedsvc.fanout import chain, sweep
 from feedsvc.feed import reader
 from feedsvc.graph import accounts, follows, hiding
@@ -56,7 +56,7 @@ class World:
     def follow(self, follower, followee):
         try:
             follows.follow(self.stores, follower, followee)
-        except Forbidden:
+        except (Forbidden, NotFound):  # one blocks the other
             return
         self.oracle.follow(follower, followee)
 

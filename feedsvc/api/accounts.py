@@ -76,13 +76,14 @@ def delete_account(call: Call) -> None:
 
 @_declare_change("PUT", "/accounts/{id}/following/{followee}")
 def put_following(call: Call) -> None:
-    """Follow an account."""
+    """Follow an account. One that blocks the caller does not exist for it."""
     follows.follow(call.stores, call.account, call.path["followee"])
 
 
 @_declare_change("DELETE", "/accounts/{id}/following/{followee}")
 def delete_following(call: Call) -> None:
     """Unfollow an account."""
+    _require_visible(call, call.path["followee"])
     follows.unfollow(call.stores, call.account, call.path["followee"])
 
 
@@ -174,16 +175,19 @@ def _account(call: Call, status: int = 200) -> Response:
 
 
 def _list(
-    call: Call, feature: Callable[[Stores, int, str | None, int], Page[AccountInfo]]
+    call: Call, feature: Callable[[Stores, int, str | None, int, int | None], Page[AccountInfo]]
 ) -> Response:
-    page = feature(call.stores, call.account, call.query["cursor"], call.query["limit"])
+    page = feature(
+        call.stores, call.account, call.query["cursor"], call.query["limit"], call.viewer
+    )
     return answer_page(page, call.query["limit"], _ACCOUNT)
 
 
-def _require_visible(call: Call) -> None:
-    """Raise `NotFound` if the account blocks the viewer."""
-    viewer = call.viewer
-    if viewer not in {None, call.account} and hiding.is_blocked_by(
-        call.stores, viewer, call.account
-    ):
-        raise NotFound("account", call.account)
+def _require_visible(call: Call, account: int | None = None) -> None:
+    """Raise `NotFound` if the account blocks the viewer. It is the path's, unless it is given."""
+    account, viewer = account or call.account, call.viewer
+    if viewer in {None, account}:
+        return
+    with call.stores.sql.reading() as connection:
+        if hiding.is_blocked_by(connection, viewer, account):
+            raise NotFound("account", account)

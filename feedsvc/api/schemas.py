@@ -162,12 +162,16 @@ class PinBody(Strict):
 
 
 class AccountAnswer(Schema):
-    """An account."""
+    """An account. Counts and route are null in a list if one blocks the other."""
 
     id = Id()
-    follower_count = fields.Integer()
-    following_count = fields.Integer()
-    route = fields.String(validate=_ROUTE, metadata={"description": "The route of its next post."})
+    follower_count = fields.Integer(allow_none=True)
+    following_count = fields.Integer(allow_none=True)
+    route = fields.String(
+        validate=_ROUTE,
+        allow_none=True,
+        metadata={"description": "The route of its next post."},
+    )
 
 
 class FollowResult(Schema):

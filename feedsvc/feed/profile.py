@@ -30,8 +30,8 @@ def profile_page(
     watermark = stores.watermark.value
     with stores.sql.reading() as connection:
         accounts.require(connection, author)
-    if viewer is not None and hiding.is_blocked_by(stores, viewer, author):
-        raise NotFound("account", author)
+        if viewer is not None and hiding.is_blocked_by(connection, viewer, author):
+            raise NotFound("account", author)
     return paging.page(_Profile(stores, author), Kind.PROFILE, at, limit, watermark)
 
 

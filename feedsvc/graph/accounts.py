@@ -36,12 +36,15 @@ _LOCK = (
 
 @dataclass(frozen=True)
 class AccountInfo:
-    """An account, with the route that its next post would take."""
+    """An account, with the route that its next post would take.
+
+    Only the id is known of an account that is hidden from the viewer, because one blocks the other.
+    """
 
     id: int
-    follower_count: int
-    following_count: int
-    route: str
+    follower_count: int | None
+    following_count: int | None
+    route: str | None
 
 
 def create(stores: Stores, account: int) -> bool:
@@ -98,14 +101,22 @@ def lock(connection: Connection, *accounts: int) -> None:
             raise NotFound("account", account)
 
 
-def infos(stores: Stores, connection: Connection, accounts: list[int]) -> list[AccountInfo]:
-    """Return accounts in the order of `accounts`. Leaves out absent ones."""
+def infos(
+    stores: Stores, connection: Connection, accounts: list[int], viewer: int | None = None
+) -> list[AccountInfo]:
+    """Return accounts in the order of `accounts`, as the viewer sees them. Leaves out absent ones.
+
+    `viewer=None` means the backend of the app, which sees everything.
+    """
     columns = (Account.id, Account.follower_count, Account.following_count, Account.last_route)
     query = sa.select(*columns).where(Account.id.in_(accounts))
     rows = {row.id: row for row in connection.execute(query)}
     decide = next_route.decider(stores, connection, accounts)
+    hidden = set() if viewer is None else _hidden_from(connection, viewer, accounts)
     return [
-        AccountInfo(
+        AccountInfo(row.id, None, None, None)
+        if row.id in hidden
+        else AccountInfo(
             row.id,
             row.follower_count,
             row.following_count,
@@ -122,6 +133,7 @@ def related(
     edge: tuple[InstrumentedAttribute[int], InstrumentedAttribute[int]],
     cursor: str | None,
     limit: int,
+    viewer: int | None,
 ) -> Page[AccountInfo]:
     """Return one page of the accounts at the other end of an account's edges, by id, descending.
 
@@ -132,7 +144,7 @@ def related(
         require(connection, account)
         query = sa.select(theirs).where(mine == account)
         page = key_page(connection, kind, query, theirs, cursor, limit)
-        found = infos(stores, connection, [row[0] for row in page.items])
+        found = infos(stores, connection, [row[0] for row in page.items], viewer)
     return Page(found, page.next_cursor, page.prev_cursor)
 
 
@@ -153,6 +165,17 @@ def delete(stores: Stores, account: int) -> None:
         pass
     outbox.apply_pending(stores, account)
     _remove_row(stores, account)
+
+
+def _hidden_from(connection: Connection, viewer: int, accounts: list[int]) -> set[int]:
+    """Return the accounts that block the viewer or that the viewer blocks."""
+    blocks_viewer = sa.select(Block.account_id).where(
+        Block.blocked_id == viewer, Block.account_id.in_(accounts)
+    )
+    is_blocked = sa.select(Block.blocked_id).where(
+        Block.account_id == viewer, Block.blocked_id.in_(accounts)
+    )
+    return set(connection.scalars(sa.union(blocks_viewer, is_blocked)))
 
 
 def _remove_posts(stores: Stores, account: int) -> int:

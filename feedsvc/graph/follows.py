@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import sqlalchemy as sa
 
 from feedsvc import outbox
-from feedsvc.errors import FeedsvcError, Forbidden, Invalid
+from feedsvc.errors import FeedsvcError, Forbidden, Invalid, NotFound
 from feedsvc.graph import accounts
 from feedsvc.outbox import Followed, RelationsChanged
 from feedsvc.paging import Kind, Page
@@ -22,19 +22,18 @@ if TYPE_CHECKING:
     from feedsvc.outbox import Transaction
     from feedsvc.store import Stores
 
-_ACCOUNT, _STEP, _ONE, _OTHER = (
-    sa.bindparam(name, type_=sa.BigInteger) for name in ("account", "step", "one", "other")
+_ACCOUNT, _STEP, _FOLLOWER, _FOLLOWEE = (
+    sa.bindparam(name, type_=sa.BigInteger) for name in ("account", "step", "follower", "followee")
 )
 _COUNT_FOLLOWING, _COUNT_FOLLOWERS = (
     sa.update(Account).where(Account.id == _ACCOUNT).values({count: count + _STEP})
     for count in (Account.following_count, Account.follower_count)
 )
-_EITHER_BLOCKS = sa.select(
-    sa.or_(
-        sa.exists().where(Block.account_id == _ONE, Block.blocked_id == _OTHER),
-        sa.exists().where(Block.account_id == _OTHER, Block.blocked_id == _ONE),
-    )
+_IS_BLOCKED, _BLOCKS = (
+    sa.exists().where(Block.account_id == one, Block.blocked_id == other)
+    for one, other in ((_FOLLOWEE, _FOLLOWER), (_FOLLOWER, _FOLLOWEE))
 )
+_BETWEEN = sa.select(_IS_BLOCKED.label("is_blocked"), _BLOCKS.label("blocks"))
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ class FollowOutcome(FollowChange):
 def follow(stores: Stores, follower: int, followee: int) -> None:
     """Follow an account. A repeated follow succeeds.
 
-    Raises `NotFound` for an unknown account, `Invalid` for oneself, and `Forbidden` if one
-    blocks the other.
+    Raises `NotFound` for an unknown account, also if the followee blocks the follower. Raises
+    `Invalid` for oneself, and `Forbidden` if the follower blocks the followee.
     """
     with outbox.transaction(stores) as transaction:
         _follow(stores, transaction, follower, followee)
@@ -89,16 +88,20 @@ def is_following(stores: Stores, follower: int, followee: int) -> bool:
         return connection.scalar(sa.select(edge)) or False
 
 
-def following(stores: Stores, account: int, cursor: str | None, limit: int) -> Page[AccountInfo]:
+def following(
+    stores: Stores, account: int, cursor: str | None, limit: int, viewer: int | None = None
+) -> Page[AccountInfo]:
     """Return one page of the account's followees, by id, descending. Raises `NotFound`."""
     edge = (Follow.follower_id, Follow.followee_id)
-    return accounts.related(stores, Kind.FOLLOWING, account, edge, cursor, limit)
+    return accounts.related(stores, Kind.FOLLOWING, account, edge, cursor, limit, viewer)
 
 
-def followers(stores: Stores, account: int, cursor: str | None, limit: int) -> Page[AccountInfo]:
+def followers(
+    stores: Stores, account: int, cursor: str | None, limit: int, viewer: int | None = None
+) -> Page[AccountInfo]:
     """Return one page of the account's followers, by id, descending. Raises `NotFound`."""
     edge = (Follow.followee_id, Follow.follower_id)
-    return accounts.related(stores, Kind.FOLLOWERS, account, edge, cursor, limit)
+    return accounts.related(stores, Kind.FOLLOWERS, account, edge, cursor, limit, viewer)
 
 
 def remove_edge(connection: Connection, follower: int, followee: int) -> None:
@@ -124,8 +127,11 @@ def _follow(stores: Stores, transaction: Transaction, follower: int, followee: i
         raise Invalid("path", "followee", "An account cannot follow itself.")
     connection = transaction.connection
     accounts.lock(connection, follower, followee)
-    if connection.scalar(_EITHER_BLOCKS, {"one": follower, "other": followee}):
-        raise Forbidden(f"One of the accounts {follower} and {followee} blocks the other.")
+    between = connection.execute(_BETWEEN, {"follower": follower, "followee": followee}).one()
+    if between.is_blocked:
+        raise NotFound("account", followee)
+    if between.blocks:
+        raise Forbidden(f"Account {follower} blocks account {followee}. Unblock it first.")
     edge = {
         "follower_id": follower,
         "followee_id": followee,

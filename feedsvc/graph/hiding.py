@@ -15,6 +15,8 @@ from feedsvc.paging import Kind, Page
 from feedsvc.store.sql.tables import Block, Mute
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from feedsvc.graph.accounts import AccountInfo
     from feedsvc.store import Stores
 
@@ -70,36 +72,39 @@ def unblock(stores: Stores, account: int, blocked: int) -> None:
         transaction.add(RelationsChanged([account, blocked]))
 
 
-def mutes(stores: Stores, account: int, cursor: str | None, limit: int) -> Page[AccountInfo]:
+def mutes(
+    stores: Stores, account: int, cursor: str | None, limit: int, viewer: int | None = None
+) -> Page[AccountInfo]:
     """Return one page of the accounts that the account mutes, by id, descending.
 
     Raises `NotFound`.
     """
     edge = (Mute.account_id, Mute.muted_id)
-    return accounts.related(stores, Kind.MUTES, account, edge, cursor, limit)
+    return accounts.related(stores, Kind.MUTES, account, edge, cursor, limit, viewer)
 
 
-def blocks(stores: Stores, account: int, cursor: str | None, limit: int) -> Page[AccountInfo]:
+def blocks(
+    stores: Stores, account: int, cursor: str | None, limit: int, viewer: int | None = None
+) -> Page[AccountInfo]:
     """Return one page of the accounts that the account blocks, by id, descending.
 
     Raises `NotFound`.
     """
     edge = (Block.account_id, Block.blocked_id)
-    return accounts.related(stores, Kind.BLOCKS, account, edge, cursor, limit)
+    return accounts.related(stores, Kind.BLOCKS, account, edge, cursor, limit, viewer)
 
 
-def is_blocked_by(stores: Stores, viewer: int, author: int) -> bool:
+def is_blocked_by(connection: Connection, viewer: int, author: int) -> bool:
     """Return whether `author` blocks `viewer`."""
-    return bool(blockers_among(stores, viewer, [author]))
+    return bool(blockers_among(connection, viewer, [author]))
 
 
-def blockers_among(stores: Stores, viewer: int, authors: list[int]) -> set[int]:
+def blockers_among(connection: Connection, viewer: int, authors: list[int]) -> set[int]:
     """Return the authors that block the viewer."""
     query = sa.select(Block.account_id).where(
         Block.blocked_id == viewer, Block.account_id.in_(authors)
     )
-    with stores.sql.reading() as connection:
-        return set(connection.scalars(query))
+    return set(connection.scalars(query))
 
 
 def _require_other(account: int, other: int, field: str, verb: str) -> None:

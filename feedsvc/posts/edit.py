@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from feedsvc import outbox
 from feedsvc.cache import post_bodies
 from feedsvc.errors import Forbidden, NotFound
+from feedsvc.graph import hiding
 from feedsvc.outbox import PostEdited, PostsDeleted
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout, Post
@@ -59,7 +60,10 @@ def delete(stores: Stores, author: int | None, post_id: int) -> None:
 
 
 def _lock(connection: Connection, author: int | None, post_id: int) -> Row[*tuple[Any, ...]]:
-    """Lock the row of a post until the transaction ends, and return it."""
+    """Lock the row of a post until the transaction ends, and return it.
+
+    Raises `NotFound`, also if the post's author blocks the caller, and `Forbidden`.
+    """
     columns = (Post.author_id, Post.photo_url, Post.deleted_at)
     row = connection.execute(
         sa.select(*columns).where(Post.id == post_id).with_for_update()
@@ -67,5 +71,7 @@ def _lock(connection: Connection, author: int | None, post_id: int) -> Row[*tupl
     if row is None:
         raise NotFound("post", post_id)
     if author not in (None, row.author_id):
+        if hiding.is_blocked_by(connection, author, row.author_id):
+            raise NotFound("post", post_id)
         raise Forbidden(f"Post {post_id} belongs to another account.")
     return row

@@ -25,5 +25,6 @@ def many(stores: Stores, viewer: int | None, post_ids: list[int]) -> list[bytes]
     found = [body for body in post_bodies.read(stores, post_ids) if body is not None]
     if viewer is None or not found:
         return [body.json for body in found]
-    blockers = hiding.blockers_among(stores, viewer, [body.author_id for body in found])
+    with stores.sql.reading() as connection:
+        blockers = hiding.blockers_among(connection, viewer, [body.author_id for body in found])
     return [body.json for body in found if body.author_id not in blockers]

@@ -97,7 +97,9 @@ class Client(threading.Thread):
             span = self.history.begin()
             self.history.changing(kind, account, other, span)
             method = "DELETE" if kind.startswith("un") else "PUT"
-            answer = self.ask(method, f"/v1/accounts/me/{PATHS[kind]}/{other}", account, {204, 403})
+            answer = self.ask(
+                method, f"/v1/accounts/me/{PATHS[kind]}/{other}", account, {204, 403, 404}
+            )
             if answer is None:
                 self.history.changed(kind, account, other)
             else:
