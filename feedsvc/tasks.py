@@ -85,6 +85,7 @@ def make_celery(broker_url: str, stores: Callable[[], Stores], metrics: Metrics)
     def run_sweep(opened: Stores) -> None:
         sweep(opened, queues.enqueuer(app, opened), lambda: _queued(app))
         idempotency.remove_expired(opened)
+        opened.sql.empty_log()
         metrics.sweeps.inc()
 
     register(queues.LINK_TASK, run_link)

@@ -1,4 +1,8 @@
-"""Store the answer to an upload under its idempotency key. Repeats get it for 24 hours."""
+"""Remember the post of an upload under its idempotency key. Repeats get its answer for 24 hours.
+
+The answer is not stored. A repeat has the same body, so its answer is made again from the body and
+the post's id. So no text outlives its post here.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import IdempotencyKey
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
     from feedsvc.store import Stores
 
@@ -25,13 +29,9 @@ _THIS_KEY = sa.and_(
     IdempotencyKey.account_id == sa.bindparam("account"),
     IdempotencyKey.key == sa.bindparam("this_key"),
 )
-_COLUMNS = (
-    IdempotencyKey.post_id,
-    IdempotencyKey.answer,
-    IdempotencyKey.body_digest,
-    IdempotencyKey.made_at,
-)
-_SELECT = sa.select(*_COLUMNS).where(_THIS_KEY)
+_SELECT = sa.select(
+    IdempotencyKey.post_id, IdempotencyKey.body_digest, IdempotencyKey.made_at
+).where(_THIS_KEY)
 _DELETE = sa.delete(IdempotencyKey).where(_THIS_KEY)
 _INSERT = sa.insert(IdempotencyKey)
 _EXPIRED = IdempotencyKey.made_at < sa.bindparam("before")
@@ -50,8 +50,8 @@ def digest(photo_url: str, description: str) -> str:
 
 def claim(
     stores: Stores, connection: Connection, account: int, key: str, body_digest: str
-) -> Row[int, str, str, dt.datetime] | None:
-    """Lock a key, and return the post and the answer of its first upload.
+) -> int | None:
+    """Lock a key, and return the post of its first upload.
 
     Returns None if the key is new or has expired. Raises `Conflict` while another upload with the
     key is running. Raises `Invalid` if the first upload had another body.
@@ -70,26 +70,25 @@ def claim(
             "Idempotency-Key",
             "This key was used with another body. Use a new key for a new post.",
         )
-    return row
+    return int(row.post_id)
 
 
 def store(
-    connection: Connection, account: int, key: str, body_digest: str, *, post_id: int, answer: bytes
+    connection: Connection, account: int, key: str, body_digest: str, *, post_id: int
 ) -> None:
-    """Store the answer, for later uploads with the same key."""
+    """Remember the post, for later uploads with the same key."""
     row = {
         "account_id": account,
         "key": key,
         "body_digest": body_digest,
         "post_id": post_id,
-        "answer": answer.decode(),
         "made_at": now(),
     }
     connection.execute(_INSERT, row)
 
 
 def remove_expired(stores: Stores) -> None:
-    """Delete the answers that are older than `EXPIRES_AFTER`."""
+    """Forget the keys that are older than `EXPIRES_AFTER`."""
     expired = {"before": now() - EXPIRES_AFTER}
     with stores.sql.reading() as connection:
         if connection.scalar(_ANY_EXPIRED, expired) is None:

@@ -70,7 +70,8 @@ def publish(
     When this returns, the post is committed, and visible in every follower's feed through the
     celebrity list.
 
-    Raises `NotFound` for an unknown author and `StoreUnavailable` if a store is down. Raises
+    Raises `NotFound` for an unknown author, and for a repeated upload whose post was deleted
+    meanwhile. Raises `StoreUnavailable` if a store is down. Raises
     `Conflict` while another upload with the key is running, and `Invalid` if the key was used with
     another body.
     """
@@ -81,8 +82,10 @@ def publish(
             digest = idempotency.digest(photo_url, description)
             first = idempotency.claim(stores, connection, author, idempotency_key, digest)
             if first is not None:
-                transaction.add(PostRepeated(author, first.post_id))
-                return Published(first.post_id, first.answer.encode(), replayed=True)
+                _require_undeleted(connection, first)
+                transaction.add(PostRepeated(author, first))
+                answer = post_bodies.serialise(PostRow(first, author, photo_url, description))
+                return Published(first, answer, replayed=True)
         # This locks the author's row until the commit. A deletion of the account waits for it, and
         # then also deletes this post. The lock also gives the transaction its number. The watermark
         # relies on a number that is taken before the id is drawn (store/watermark.py).
@@ -96,9 +99,7 @@ def publish(
         _insert_fanout(connection, post, account, decision)
         body = post_bodies.serialise(post)
         if idempotency_key is not None:
-            idempotency.store(
-                connection, author, idempotency_key, digest, post_id=post.id, answer=body
-            )
+            idempotency.store(connection, author, idempotency_key, digest, post_id=post.id)
         transaction.add(PostPublished(author, post.id))
     if decision.route == "push":
         _enqueue_first(enqueue, post.id, account.follower_count)
@@ -110,6 +111,12 @@ def publish(
         policy_version=decision.policy_version,
     )
     return Published(post.id, body, replayed=False)
+
+
+def _require_undeleted(connection: Connection, post_id: int) -> None:
+    query = sa.select(Post.id).where(Post.id == post_id, Post.deleted_at.is_(None))
+    if connection.scalar(query) is None:
+        raise NotFound("post", post_id)
 
 
 def _insert_post(

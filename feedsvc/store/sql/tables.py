@@ -63,6 +63,15 @@ class Account(Base):
     # Set while the rows of the account are being deleted: no row may be added any more.
     deleting: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
 
+    __table_args__ = (
+        Index(
+            "ix_accounts_deleting",
+            "id",
+            sqlite_where=text("deleting = 1"),
+            postgresql_where=text("deleting"),
+        ),
+    )
+
 
 class Post(Base):
     """A photo. Its id has the time of the upload.
@@ -312,7 +321,7 @@ class Calibration(Base):
 
 
 class IdempotencyKey(Base):
-    """The first answer to an upload with an idempotency key. It is stored for 24 hours."""
+    """The post of an upload with an idempotency key. It is remembered for 24 hours."""
 
     __tablename__ = "idempotency_keys"
 
@@ -322,7 +331,8 @@ class IdempotencyKey(Base):
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     body_digest: Mapped[str] = mapped_column(String(64))
     post_id: Mapped[int]
-    answer: Mapped[str]
+    # Always empty. The column goes in a later release, because the one before writes it.
+    answer: Mapped[str] = mapped_column(default="")
     made_at: Mapped[dt.datetime]
 
     __table_args__ = (Index("ix_idempotency_keys_made_at", "made_at"),)
