@@ -89,13 +89,19 @@ def _has_ended(pid: str) -> bool:
 
 
 def _fill(path: Path) -> None:
-    """Make the file, with every byte in its place. Raises `OSError` without leaving a part."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    """Make the file, with every byte in its place. Raises `OSError` without leaving a part.
+
+    It gets its name when it is whole: `/metrics` of another process may read it at any moment.
+    """
+    if path.exists():
+        return
+    new = path.with_suffix(".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
-        if os.fstat(descriptor).st_size == 0:
-            _append_zeros(descriptor, _FILE_BYTES)
+        _append_zeros(descriptor, _FILE_BYTES)
+        new.rename(path)
     except OSError:
-        path.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise
     finally:
         os.close(descriptor)
