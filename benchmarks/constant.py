@@ -6,12 +6,11 @@ import it.
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 
 from flask import Flask, Response
 
-from feedsvc.supervise import web
+from feedsvc.supervise import web, web_process
 
 _bytes = cache("x".__mul__)
 
@@ -21,7 +20,7 @@ def make_app() -> Flask:
 
     The answer passes through the same middleware as every other answer.
     """
-    app = web.make_app()
+    app = web_process.make_app()
 
     @app.get("/constant/<int:size>")
     def constant(size: int) -> Response:
@@ -31,4 +30,4 @@ def make_app() -> Flask:
 
 
 if __name__ == "__main__":
-    web.serve("benchmarks.constant:make_app", sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    web.main("benchmarks.constant:make_app")

@@ -60,7 +60,7 @@ def up(host: str, port: int, web_workers: int, workers: int, demo: bool) -> None
 )
 def web(host: str, port: int, processes: int) -> None:
     """Run the web server alone, until a signal."""
-    run_web(host, port, processes)
+    sys.exit(run_web(host, port, processes))
 
 
 @click.command()

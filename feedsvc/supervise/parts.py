@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from celery.signals import worker_process_init
 
 from feedsvc.fanout.broker import check_login
+from feedsvc.front.listening import free_port
 from feedsvc.services import open_services
 from feedsvc.settings import load_settings
 from feedsvc.supervise.children import end_with_parent, end_with_up
-from feedsvc.supervise.ports import free_port
 from feedsvc.supervise.web import serve
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 _NICENESS = 10
 
 
-def run_web(host: str, port: int, processes: int) -> None:
-    """Serve HTTP until a signal. Raises `FeedsvcError` if the service cannot start.
+def run_web(host: str, port: int, processes: int) -> int:
+    """Serve HTTP until a signal, and return the exit code.
+
+    Raises `FeedsvcError` if the service cannot start.
 
     The services are opened here first, so that a fault is one line, and not one of each process.
     An embedded Valkey that does not run yet belongs to this process.
@@ -35,7 +37,7 @@ def run_web(host: str, port: int, processes: int) -> None:
     end_with_up()
     port = free_port(host, port)
     with closing(open_services(load_settings(for_tokens=True))):
-        serve("feedsvc.supervise.web:make_app", host, port, processes)
+        return serve(host, port, processes)
 
 
 def run_worker(name: str | None, concurrency: int) -> int:

@@ -20,13 +20,13 @@ import click
 from feedsvc.embedded import datadir, valkey
 from feedsvc.errors import FeedsvcError
 from feedsvc.fanout.broker import UNREACHABLE, check_login
+from feedsvc.front.listening import free_port
 from feedsvc.services import addresses, open_services, signing_secret
 from feedsvc.settings import PREFIX, load_settings
 from feedsvc.store.sql import migrate
 from feedsvc.store.sql.database import Database
 from feedsvc.supervise.children import UP_PID, Child
 from feedsvc.supervise.demo import load_demo
-from feedsvc.supervise.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

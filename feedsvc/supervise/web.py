@@ -1,71 +1,130 @@
-"""Run the web server: `python -m feedsvc.supervise.web HOST PORT PROCESSES`."""
+"""Run the web server: one process that listens and watches, and processes that serve.
+
+`python -m feedsvc.supervise.web HOST PORT PROCESSES`. The processes share the listening sockets.
+One that dies is started again, and a connection that arrives meanwhile waits for it.
+"""
 
 from __future__ import annotations
 
-import gc
 import os
+import signal
+import subprocess
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 
-from granian.server import Server
+import click
+import structlog
 
+from feedsvc import logs
+from feedsvc.embedded.valkey import die_with_parent, wait_or_kill
+from feedsvc.errors import FeedsvcError
+from feedsvc.front.listening import listen
+from feedsvc.front.shares import Shares, make_file
 from feedsvc.supervise.children import end_with_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    import socket
 
-    from flask import Flask
+_log = structlog.get_logger()
 
-_THREADS = 4
-_DRAIN_SECONDS = 5
-# The server hands its pid to its workers. A worker that asks for its parent may ask too late: the
-# server can be dead before the worker has started.
-_SERVER_PID = "_FEEDSVC_WEB_SERVER_PID"
-
-
-def make_app() -> Flask:
-    """Make the application of one web worker, which ends with its server."""
-    from feedsvc.app import create_app  # noqa: PLC0415 -- only the workers need it
-
-    end_with_parent(int(os.environ[_SERVER_PID]))
-    app = create_app()
-    # The objects of a started application stay for ever. Each collection that visits them again
-    # costs a tenth of a read.
-    gc.collect()
-    gc.freeze()
-    answer = app.wsgi_app
-
-    def terminated(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        # Granian ends the input where a chunked body ends. Werkzeug reads no chunked body unless
-        # the environment says so.
-        return answer({**environ, "wsgi.input_terminated": True}, start_response)
-
-    app.wsgi_app = terminated  # type: ignore[method-assign]
-    return app
+APP = "feedsvc.supervise.web_process:make_app"
+_RESTART_SECONDS = 1.0
+_TICK_SECONDS = 0.1
+# A process drains for at most 15 s.
+_DRAIN_SECONDS = 17.0
 
 
-def serve(factory: str, host: str, port: int, processes: int) -> None:
-    """Serve the application of `factory` until a signal.
+def serve(host: str, port: int, processes: int, factory: str = APP) -> int:
+    """Serve until SIGTERM or SIGINT, drain, and return the exit code.
 
-    `factory` names a function, `module:function`, that calls `make_app`.
+    `factory` names a function, `module:function`, that makes the application of a process. Returns
+    1 if the first processes cannot make it; their stderr says why. Raises `FeedsvcError` if the
+    host or the port cannot be used.
     """
-    os.environ[_SERVER_PID] = str(os.getpid())
-    Server(
-        factory,
-        factory=True,
-        address=host,
-        port=port,
-        interface="wsgi",  # type: ignore[arg-type]
-        workers=processes,
-        blocking_threads=_THREADS,
-        respawn_failed_workers=True,
-        respawn_interval=1.0,
-        workers_kill_timeout=_DRAIN_SECONDS,
-        log_access=False,
-    ).serve()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    listeners = listen(host, port)
+    file = make_file(processes)
+    shares = Shares(file, processes)
+    children = [_Process(factory, index, processes, file, listeners) for index in range(processes)]
+    code = 0
+    while not stopping.wait(_TICK_SECONDS):
+        ended = [child for child in children if child.has_ended()]
+        if len(ended) == processes and not shares.is_anyone_serving:
+            code = 1
+            break
+        for child in ended:
+            child.restart(shares)
+    for listener in listeners:
+        listener.close()
+    _stop_all(children)
+    return code
+
+
+class _Process:
+    """A web process and its number."""
+
+    def __init__(
+        self,
+        factory: str,
+        index: int,
+        processes: int,
+        file: int,
+        listeners: list[socket.socket],
+    ) -> None:
+        """Start it."""
+        descriptors = [listener.fileno() for listener in listeners]
+        self._index = index
+        self._inherited = [file, *descriptors]
+        self._command = [sys.executable, "-m", "feedsvc.supervise.web_process", factory]
+        self._command += map(str, (os.getpid(), index, processes, file, *descriptors))
+        self._start()
+
+    def has_ended(self) -> bool:
+        """Return whether the process has ended."""
+        return self.running.poll() is not None
+
+    def restart(self, shares: Shares) -> None:
+        """Start the process again, at most once a second."""
+        shares.stop(self._index)
+        if time.monotonic() - self._started_at > _RESTART_SECONDS:
+            _log.warning("web.process_died", exit_code=self.running.returncode)
+            self._start()
+
+    def _start(self) -> None:
+        self._started_at = time.monotonic()
+        self.running = subprocess.Popen(  # noqa: S603 -- our own command
+            self._command,
+            stdin=subprocess.DEVNULL,
+            pass_fds=self._inherited,
+            # Ctrl-C in a terminal reaches only this process, which stops the others in order.
+            start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 -- one system call
+        )
+
+
+def _stop_all(children: list[_Process]) -> None:
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    for child in children:
+        child.running.terminate()
+    for child in children:
+        wait_or_kill(child.running, deadline - time.monotonic())
+
+
+def main(factory: str = APP) -> None:
+    """Serve as a child of `up`: end when the parent has ended."""
+    end_with_parent(os.getppid())
+    logs.configure()
+    host, port, processes = sys.argv[1:]
+    try:
+        sys.exit(serve(host, int(port), int(processes), factory))
+    except FeedsvcError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    end_with_parent(os.getppid())
-    serve("feedsvc.supervise.web:make_app", sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main()

@@ -1,0 +1,79 @@
+"""Resolve a host name and listen on its addresses."""
+
+from __future__ import annotations
+
+import socket
+
+from feedsvc.errors import FeedsvcError
+
+_BACKLOG = 1_024
+
+
+class UnknownHost(FeedsvcError):
+    """The host has no address."""
+
+    def __init__(self, host: str, error: OSError) -> None:
+        super().__init__(
+            f"cannot find an address of the host {host!r} ({error.strerror}); "
+            "give another --host, such as 127.0.0.1 or 0.0.0.0"
+        )
+
+
+class PortTaken(FeedsvcError):
+    """Another program listens on the port, or the address is not one of this machine."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        super().__init__(
+            f"cannot listen on {host}:{port} ({error.strerror}); "
+            "give another --port, or --port 0 for a free one"
+        )
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Return a listening socket for each address of the host, all on one port.
+
+    Port 0 takes a free one. Raises `UnknownHost` and `PortTaken`.
+    """
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
+        )
+    except OSError as error:
+        raise UnknownHost(host, error) from None
+    listeners: list[socket.socket] = []
+    # IPv4 first: for port 0 it chooses the port.
+    for family, _, _, _, address in sorted(found, key=lambda each: each[0] != socket.AF_INET):
+        port = listeners[0].getsockname()[1] if listeners else port
+        try:
+            listeners.append(_listener(family, str(address[0]), port))
+        except OSError as error:
+            for listener in listeners:
+                listener.close()
+            raise PortTaken(host, port, error) from None
+    return listeners
+
+
+def free_port(host: str, port: int) -> int:
+    """Return the port if it is free, and a free one for port 0. Raises as `listen`."""
+    listeners = listen(host, port)
+    port = int(listeners[0].getsockname()[1])
+    for listener in listeners:
+        listener.close()
+    return port
+
+
+def _listener(family: int, address: str, port: int) -> socket.socket:
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # An accepted connection inherits this: an answer never waits for an acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((address, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
