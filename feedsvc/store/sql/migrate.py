@@ -94,7 +94,7 @@ def check(database: Database) -> None:
     with database.reading() as connection:
         _check_encoding(connection)
         found, head = _revisions(connection)
-    if found is not None and not _is_known(found):
+    if found is not None and not is_known(found):
         _log.warning("database.newer", revision=found, known=head)
     elif found != head:
         raise SchemaOutdated(found, head)
@@ -109,7 +109,7 @@ def revisions(database: Database) -> tuple[str | None, str]:
 def _upgrade(connection: Connection) -> tuple[str | None, str]:
     _check_encoding(connection)
     found, head = _revisions(connection)
-    if found is not None and not _is_known(found):
+    if found is not None and not is_known(found):
         raise SchemaNewer(found, head)
     if found != head:
         config = _config()
@@ -131,7 +131,8 @@ def _revisions(connection: Connection) -> tuple[str | None, str]:
     return MigrationContext.configure(connection).get_current_revision(), head
 
 
-def _is_known(revision: str) -> bool:
+def is_known(revision: str) -> bool:
+    """Return whether this release has a revision. Only a newer release has others."""
     scripts = ScriptDirectory.from_config(_config())
     return any(script.revision == revision for script in scripts.walk_revisions())
 
