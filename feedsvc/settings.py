@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,29 +25,31 @@ from marshmallow import (
 
 from feedsvc import addresses, jwks, redis_address
 from feedsvc.errors import BadSettings
-from feedsvc.formats import MAX_ID, is_host
+from feedsvc.formats import MAX_ID
+from feedsvc.setting_fields import (
+    SHORTEST_SECRET,
+    CommaSeparated,
+    PathField,
+    PublicUrl,
+    Url,
+    WholeNumber,
+    check_origins,
+    check_secrets,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 PREFIX = "FEEDSVC_"
 
 # Threads of one web process that call Flask. A store that hangs may hold at most half of them.
 REQUEST_THREADS = 8
 
-_DIGITS = re.compile(r"[0-9]{1,19}")
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
-# The shortest secret of HS256 tokens: as long as the digest.
-SHORTEST_SECRET = 32
 # With a database of several hosts a generated secret would differ from host to host.
 _SECRET_REQUIRED = (
     f"is required with FEEDSVC_DATABASE_URL: at least {SHORTEST_SECRET} characters, the same for "
     "every process that signs or verifies tokens; or set FEEDSVC_JWT_JWKS"
 )
-# The largest value of a number that has no other limit.
-_MOST = 2**31 - 1
 
 _log = structlog.get_logger()
 
@@ -88,125 +89,36 @@ class Settings:
         return self.feed_cap + self.feed_slack
 
 
-class _CommaSeparated(fields.Field[tuple[str, ...]]):
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> tuple[str, ...]:
-        parts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(parts, list | tuple) or not all(isinstance(each, str) for each in parts):
-            raise ValidationError("must be texts, separated by commas")
-        return tuple(part.strip() for part in parts if part.strip())
-
-
-def _check_origins(origins: tuple[str, ...]) -> None:
-    """Raise `ValidationError` for a text that no browser sends as `Origin`: it never matches."""
-    for origin in origins:
-        if origin != "*" and not _is_origin(origin):
-            raise ValidationError(
-                f"{origin} is no origin: give a scheme and a host in lower case, and a port that "
-                "is not the default one, without a slash at the end, like https://app.example"
-            )
-
-
-def _is_origin(text: str) -> bool:
-    scheme, _, host = text.partition("://")
-    has_default_port = host.endswith(_DEFAULT_PORTS.get(scheme, "/"))
-    return (
-        _SCHEME.fullmatch(scheme) is not None
-        and is_host(host)
-        and host == host.lower()
-        and not has_default_port
-    )
-
-
-class _PublicUrl(fields.Field[str]):
-    """An http(s) URL of a scheme, a host and a path. A slash at its end is left out."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
-        text = str(value).rstrip("/")
-        scheme, _separator, rest = text.partition("://")
-        host, slash, path = rest.partition("/")
-        if scheme not in _DEFAULT_PORTS or not is_host(host) or not _PREFIX.fullmatch(slash + path):
-            raise ValidationError(
-                "must be an http or https URL of a host and a path prefix, like "
-                "https://app.example or https://app.example/feeds"
-            )
-        return text
-
-
-class _Path(fields.Field[Path]):
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> Path:
-        try:
-            return Path(value).expanduser()
-        except (TypeError, RuntimeError):
-            raise ValidationError("must be a path") from None
-
-
-class _Url(fields.String):
-    """A URL that `check` accepts. `check` raises `ValueError` for any other."""
-
-    def __init__(self, check: Callable[[str], object]) -> None:
-        super().__init__(allow_none=True)
-        self._check = check
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> str:
-        text: str = super()._deserialize(value, attr, data, **more)
-        try:
-            self._check(text)
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
-        return text
-
-
-def _check_secrets(secrets: str | tuple[str, ...]) -> None:
-    for secret in [secrets] if isinstance(secrets, str) else secrets:
-        if len(secret) < SHORTEST_SECRET:
-            raise ValidationError(f"must have at least {SHORTEST_SECRET} characters")
-
-
-class _WholeNumber(fields.Field[int]):
-    def __init__(self, *, least: int = 1, most: int = _MOST) -> None:
-        super().__init__()
-        self._accepted = range(least, most + 1)
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> int:
-        is_number = isinstance(value, int) and not isinstance(value, bool)
-        if is_number or (isinstance(value, str) and _DIGITS.fullmatch(value.strip())):
-            number = int(value)
-            if number in self._accepted:
-                return number
-        least, most = self._accepted[0], self._accepted[-1]
-        raise ValidationError(f"must be a whole number from {least} to {most}")
-
-
 class _SettingsSchema(Schema):
     class Meta:
         unknown = RAISE
 
     error_messages = {"unknown": "is no setting"}  # noqa: RUF012 -- as marshmallow declares it
 
-    data_dir = _Path()
-    database_url = _Url(addresses.complete_database)
-    database_connect_seconds = _WholeNumber(least=2, most=3600)
-    database_pool_seconds = _WholeNumber(most=86_400)
-    database_statement_seconds = _WholeNumber(most=86_400)
-    database_work_seconds = _WholeNumber(most=86_400)
-    database_silence_seconds = _WholeNumber(least=2, most=3600)
-    redis_url = _Url(redis_address.parse)
-    broker_url = _Url(addresses.check_broker)
-    jwt_secret = fields.String(allow_none=True, validate=_check_secrets)
-    jwt_secrets_old = _CommaSeparated(validate=_check_secrets)
-    jwt_jwks = _Url(jwks.check_address)
+    data_dir = PathField()
+    database_url = Url(addresses.complete_database)
+    database_connect_seconds = WholeNumber(least=2, most=3600)
+    database_pool_seconds = WholeNumber(most=86_400)
+    database_statement_seconds = WholeNumber(most=86_400)
+    database_work_seconds = WholeNumber(most=86_400)
+    database_silence_seconds = WholeNumber(least=2, most=3600)
+    redis_url = Url(redis_address.parse)
+    broker_url = Url(addresses.check_broker)
+    jwt_secret = fields.String(allow_none=True, validate=check_secrets)
+    jwt_secrets_old = CommaSeparated(validate=check_secrets)
+    jwt_jwks = Url(jwks.check_address)
     jwt_audience = fields.String(allow_none=True)
     jwt_issuer = fields.String(allow_none=True)
-    feed_cap = _WholeNumber()
-    feed_slack = _WholeNumber()
-    feed_ttl_seconds = _WholeNumber()
-    fanout_batch = _WholeNumber()
-    fanout_slice = _WholeNumber()
-    promote_at = _WholeNumber(most=MAX_ID)
-    demote_at = _WholeNumber(most=MAX_ID)
-    cors_origins = _CommaSeparated(validate=_check_origins)
-    trusted_proxies = _WholeNumber(least=0, most=16)
-    public_url = _PublicUrl(allow_none=True)
+    feed_cap = WholeNumber()
+    feed_slack = WholeNumber()
+    feed_ttl_seconds = WholeNumber()
+    fanout_batch = WholeNumber()
+    fanout_slice = WholeNumber()
+    promote_at = WholeNumber(most=MAX_ID)
+    demote_at = WholeNumber(most=MAX_ID)
+    cors_origins = CommaSeparated(validate=check_origins)
+    trusted_proxies = WholeNumber(least=0, most=16)
+    public_url = PublicUrl(allow_none=True)
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)
     def _check_pairs(self, data: dict[str, Any], given: Mapping[str, Any], **_: Any) -> None:

@@ -142,7 +142,7 @@ def _stores(settings: Settings, wrong: set[str]) -> Iterator[Finding]:
         if settings.database_url is None and not (folder / datadir.DATABASE_FILE).exists():
             yield Finding("database", "ok", "embedded, made by the first start")
         else:
-            yield from ask_database(at.database)
+            yield from ask_database(at.database, settings)
     if "redis_url" in wrong:
         return
     if server is not None and not valkey.answers(server.socket):

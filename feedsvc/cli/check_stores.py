@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from feedsvc.settings import Settings
+
 State = Literal["ok", "warning", "fault"]
 
 # The first PostgreSQL with transaction numbers of 64 bits, and the first Redis with functions that
@@ -42,9 +44,9 @@ class Finding:
     to_do: str = ""
 
 
-def ask_database(url: str) -> Iterator[Finding]:
+def ask_database(url: str, settings: Settings) -> Iterator[Finding]:
     """Connect to the database, and judge its version, encoding, schema, rights and clock."""
-    with closing(Database(url)) as database:
+    with closing(Database(url, settings)) as database:
         try:
             with database.reading() as connection:
                 yield _server(database, connection)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from feedsvc.errors import FeedsvcError
-from feedsvc.settings import SHORTEST_SECRET
+from feedsvc.setting_fields import SHORTEST_SECRET
 
 if TYPE_CHECKING:
     from pathlib import Path
