@@ -20,6 +20,7 @@ accept_content = ["json"]
 # A small account's fan-out never waits behind a large one's. The sweep never waits behind a
 # fan-out. A worker without `-Q` takes every queue that stands here.
 task_queues = tuple(Queue(name, Exchange(name), routing_key=name) for name in QUEUES)
+worker_consumer = "feedsvc.fanout.consumer:Consumer"
 task_default_queue = FANOUT_QUEUE
 task_create_missing_queues = True
 task_routes = {

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery import Celery
-from celery.worker.strategy import default as default_strategy
 
 from feedsvc import celery_settings
 from feedsvc.errors import StoreUnavailable
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 # finds one of them within minutes. One audit was measured at 0.4 s (short feeds) to 2.5 s (full
 # feeds) of one worker's time.
 AUDITED_ACCOUNTS = 100
+_WAITING = "feedsvc.fanout.consumer:wait_and_run"
 
 _log = structlog.get_logger()
 
@@ -89,34 +89,14 @@ def make_celery(broker_url: str, stores: Callable[[], Stores], metrics: Metrics)
         metrics.sweeps.inc()
 
     register(queues.LINK_TASK, run_link)
-    register(queues.MICRO_BATCH_TASK, run_micro_batch, Strategy=f"{__name__}:wait_and_run")
+    register(
+        queues.MICRO_BATCH_TASK, run_micro_batch, Strategy="feedsvc.fanout.consumer:wait_and_run"
+    )
     register("feedsvc.sweep", run_sweep)
     register("feedsvc.audit", partial(_audit, metrics))
     register("feedsvc.guard", _guard)
     register("feedsvc.threshold.inputs", survey.refresh_if_old)
     return app
-
-
-def wait_and_run(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """Return how a worker takes a message of this task: it waits if the message says so.
-
-    Celery's own `countdown` sends a time of the sender's clock. This waits by the worker's. A
-    message that waits is not counted among those that the worker may hold.
-    """
-    take = default_strategy(task, app, consumer, **options)
-
-    def take_now(*message: Any) -> None:
-        take(*message)
-        consumer.qos.decrement_eventually()
-
-    def take_after_wait(message: Any, *rest: Any) -> None:
-        if not message.headers.get(queues.WAIT_HEADER):
-            take(message, *rest)
-            return
-        consumer.qos.increment_eventually()
-        consumer.timer.call_after(queues.GATHER_SECONDS, take_now, (message, *rest))
-
-    return take_after_wait
 
 
 def _guard(stores: Stores) -> None:

@@ -18,6 +18,7 @@ from tests.engines import die_with_parent, free_port, wait_until
 
 # Debian's command of this name changes the user. The script behind it runs as the current user.
 _PLACES = ["/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"]
+_CONTROLS = ["/usr/lib/rabbitmq/bin/rabbitmqctl", "rabbitmqctl"]
 _START_SECONDS = 60
 
 
@@ -57,6 +58,16 @@ class RabbitMQ:
             preexec_fn=die_with_parent,
         )
         wait_until(self._listens, _START_SECONDS)
+
+    def control(self, *command: str) -> None:
+        """Run a command of `rabbitmqctl` on this node."""
+        place = next(found for name in _CONTROLS if (found := shutil.which(name)))
+        subprocess.run(
+            [place, "--node", self._environment["RABBITMQ_NODENAME"], "--quiet", *command],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
 
     def kill(self) -> None:
         """Kill the node, as a power cut would."""

@@ -7,10 +7,12 @@ a running `up`.
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from celery.signals import worker_process_init
+from celery.utils.nodenames import nodename
 
 from feedsvc.fanout.broker import check_login
 from feedsvc.front.listening import free_port
@@ -51,7 +53,7 @@ def run_worker(name: str | None, concurrency: int) -> int:
     os.nice(_NICENESS)
     worker_process_init.connect(_end_with_worker)
     worker = app.Worker(
-        hostname=f"{name or f'worker-{os.getpid()}'}@%h",
+        hostname=nodename(name or f"worker-{os.getpid()}", socket.gethostname()),
         pool_cls="solo" if concurrency == 1 else "prefork",
         concurrency=concurrency,
         loglevel="WARNING",

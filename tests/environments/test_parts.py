@@ -1,0 +1,260 @@
+"""The service as parts that forking servers and Celery's own commands run."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import jwt
+import pytest
+
+from feedsvc import create_app
+from feedsvc.store.redis import keys
+from tests.engines import free_port, wait_until
+from tests.environments.servers import Part, Redis
+from tests.rabbitmq import RabbitMQ
+
+ROOT = Path(__file__).parents[2]
+SECRET = "a secret of more than thirty-two characters"
+
+
+@pytest.fixture(scope="module")
+def broker():
+    with closing(RabbitMQ()) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def stores(postgresql):
+    """The settings of a migrated database and a Redis server, for all tests of this module."""
+    postgresql.execute("CREATE DATABASE parts")
+    with closing(Redis()) as redis_server:
+        settings = {
+            "database_url": postgresql.url("parts"),
+            "redis_url": f"redis://127.0.0.1:{redis_server.port}/0",
+            "jwt_secret": SECRET,
+            "fanout_batch": 10,
+            "fanout_slice": 5,
+        }
+        with part(settings, "feedsvc", "db", "upgrade") as upgrade:
+            assert upgrade.process.wait(60) == 0, upgrade.output()
+        yield settings
+
+
+@pytest.fixture
+def queue_type():
+    """The type of the queues of which nobody says a type."""
+    return "classic"
+
+
+@pytest.fixture
+def settings(stores, broker, queue_type):
+    """The settings of one test, with a virtual host of its own."""
+    name = f"v{time.monotonic_ns()}"
+    broker.control("add_vhost", name, "--default-queue-type", queue_type)
+    broker.control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    yield {**stores, "broker_url": f"amqp://guest:guest@127.0.0.1:{broker.port}/{name}"}
+    broker.control("delete_vhost", name)
+
+
+@pytest.fixture
+def uploads(settings, monkeypatch):
+    """Upload posts of three sizes in this process, and wait until workers have pushed them."""
+    with create_app(**settings) as app:
+        yield Uploads(app, monkeypatch)
+
+
+class Uploads:
+    """Accounts with 3 and with 60 followers, whose feeds exist."""
+
+    def __init__(self, app, monkeypatch):
+        self.app, self.monkeypatch = app, monkeypatch
+        self.client = app.test_client()
+        self.stores = app.extensions["feedsvc"].stores
+        first = time.monotonic_ns()  # other accounts than in every other test
+        self.small, self.large, *followers = range(first, first + 62)
+        for account in (self.small, self.large, *followers):
+            self.client.put(f"/v1/accounts/{account}", headers=token(1, "service"))
+        pairs = [(each, self.large) for each in followers]
+        pairs += [(each, self.small) for each in followers[:3]]
+        lines = [
+            {"follower": str(each), "followee": str(followee), "action": "follow"}
+            for each, followee in pairs
+        ]
+        self.client.post("/v1/follows/batch", json=lines, headers=token(1, "service"))
+        self.followers = followers
+        for each in followers:
+            self.read(each)
+
+    def read(self, account):
+        page = self.client.get("/v1/feed?limit=100", headers=token(account))
+        return [each["id"] for each in page.json["data"]]
+
+    def post_through_each_queue(self):
+        """Post as the small account, as the large one, and as if it were larger still."""
+        posts = [self.post(self.small), self.post(self.large)]
+        with self.monkeypatch.context() as patch:
+            patch.setattr("feedsvc.fanout.queues.LARGE", 30)
+            return [*posts, self.post(self.large)]
+
+    def post(self, account):
+        body = {"photo_url": "https://img.example/1.jpg"}
+        return self.client.post("/v1/posts", json=body, headers=token(account)).json["id"]
+
+    def are_pushed(self, posts, sizes=(3, 60, 60)):
+        """Check that each follower's feed took each post once, and that sweeps end the rest."""
+        for post, followers in zip(posts, sizes, strict=True):
+            wait_until(lambda post=post: self.fanout(post)["state"] == "done", 40)
+            assert self.fanout(post)["delivered"] == followers
+        listed = keys.celebrity_posts(self.large)
+        wait_until(lambda: self.stores.redis.llen(listed) <= 1, 40)
+        expected = [posts[2], posts[1], posts[0]]
+        for follower in self.followers[:3]:
+            assert self.read(follower) == expected
+        return True
+
+    def fanout(self, post):
+        path = f"/v1/admin/fanouts/{post}"
+        return self.client.get(path, headers=token(1, "admin:read")).json
+
+
+def token(account, scope="feed"):
+    claims = {"sub": str(account), "scope": scope, "exp": time.time() + 600}
+    return {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
+
+
+def part(settings, module, *arguments):
+    command = [sys.executable, "-m", module, *arguments]
+    return closing(Part(*command, cwd=ROOT, **settings))
+
+
+class Client:
+    """Calls the service at one address."""
+
+    def __init__(self, url):
+        self.url = url
+
+    def call(self, method, path, account, body=None, scope="feed"):
+        headers = {**token(account, scope), "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            text = answer.read()
+            return json.loads(text) if text else None
+
+    def post(self, account, number=0):
+        photo = f"https://img.example/{account}-{number}.jpg"
+        return self.call("POST", "/v1/posts", account, {"photo_url": photo})
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        ["gunicorn", "wsgi:app", "--workers", "3", "--threads", "4", "--preload", "--bind", "{}"],
+        ["gunicorn", "wsgi:app", "--workers", "3", "--threads", "4", "--bind", "{}"],
+        ["granian", "--interface", "wsgi", "wsgi:app", "--workers", "3", "--port", "{port}"],
+    ],
+    ids=["gunicorn-preload", "gunicorn", "granian"],
+)
+def test_each_of_hundreds_of_concurrent_requests_gets_its_own_answer(settings, server):
+    port = free_port()
+    command = [each.format(f"127.0.0.1:{port}", port=port) for each in server]
+    with part(settings, *command) as process:
+        client = Client(f"http://127.0.0.1:{port}")
+        process.wait_for(f"{client.url}/healthz", 60)
+
+        def has_its_own_answers(account):
+            posted = [client.post(account, number) for number in range(3)]
+            answers = [
+                client.call("GET", f"/v1/accounts/{account}", account)["id"] == str(account),
+                client.call("GET", "/v1/feed", account)["data"] == posted[::-1],
+                client.call("GET", f"/v1/posts/{posted[1]['id']}", account) == posted[1],
+            ]
+            return all(answers)
+
+        first = port * 1_000
+        with ThreadPoolExecutor(16) as pool:
+            right = list(pool.map(has_its_own_answers, range(first, first + 60)))
+        assert all(right), process.output()[-3000:]
+        assert "Traceback" not in process.output()
+        assert process.stop() == 0
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_worker_of_celerys_own_command_takes_every_queue(settings, uploads, pool):
+    worker = ["celery", "-A", "feedsvc.celery", "worker", "--pool", pool, "--concurrency", "2"]
+    beat = ["celery", "-A", "feedsvc.celery", "beat"]
+    with part(settings, *worker) as process, part(settings, *beat):
+        assert uploads.are_pushed(uploads.post_through_each_queue()), process.output()
+        assert "Traceback" not in process.output()
+        assert process.stop() == 0
+
+
+class TestQuorumQueues:
+    @pytest.fixture
+    def queue_type(self):
+        return "quorum"
+
+    @pytest.mark.parametrize("concurrency", [1, 2])
+    def test_the_parts_push_posts_and_two_beats_are_harmless(self, settings, uploads, concurrency):
+        with (
+            part(settings, "feedsvc", "worker", "--concurrency", str(concurrency)) as worker,
+            part(settings, "feedsvc", "beat") as beat,
+            part(settings, "feedsvc", "beat"),
+        ):
+            assert uploads.are_pushed(uploads.post_through_each_queue()), worker.output()
+            assert worker.stop() == 0, worker.output()
+            assert beat.stop() == 0, beat.output()
+            assert "Traceback" not in worker.output()
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (("guest:guest", "guest:wrong"), "it refuses the login"),
+        (("/v", "/missing"), "it has no such virtual host"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [["worker"], ["beat"], ["up", "--port", "0"]], ids=["worker", "beat", "up"]
+)
+def test_a_broker_that_refuses_the_login_is_one_line_at_the_start(
+    settings, tmp_path, command, fault, cause
+):
+    url = settings["broker_url"].replace(*fault)
+    refused = {**settings, "broker_url": url, "data_dir": tmp_path}
+    with part(refused, "feedsvc", *command) as process:
+        assert process.process.wait(60) == 1, process.output()
+        [line] = process.output().splitlines()
+    assert line.startswith("error: the broker cannot be used: ")
+    assert cause in line
+    assert "wrong" not in line
+
+
+def test_celerys_own_worker_does_not_exit_with_success_if_it_cannot_log_in(settings):
+    refused = {**settings, "broker_url": settings["broker_url"].replace("guest:guest", "guest:no")}
+    with part(refused, "celery", "-A", "feedsvc.celery", "worker") as process:
+        assert process.process.wait(60) == 1
+
+
+def test_up_serves_and_takes_uploads_while_the_broker_is_away(settings, tmp_path):
+    away = {**settings, "broker_url": f"amqp://127.0.0.1:{free_port()}//", "data_dir": tmp_path}
+    with part(away, "feedsvc", "up", "--port", "0", "--workers", "1") as up:
+        up.wait_for_text("ready: http")
+        client = Client(up.output().split("ready: ")[1].split()[0])
+        posted = client.post(9)
+        assert client.call("GET", "/v1/feed", 9)["data"] == [posted]
+        assert up.stop() == 0
+
+
+def test_up_without_web_is_ready_when_its_workers_are(settings, uploads, tmp_path):
+    alone = {**settings, "data_dir": tmp_path}
+    with part(alone, "feedsvc", "up", "--web-workers", "0", "--workers", "2") as up:
+        up.wait_for_text("ready: workers\n", 60)
+        assert uploads.are_pushed(uploads.post_through_each_queue())
+        assert up.stop() == 0
