@@ -58,6 +58,10 @@ class _Request(Request):
         """Read the environment of a WSGI server."""
         if environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ:
             environ.pop("wsgi.input_terminated", None)
+        elif environ.get("SERVER_SOFTWARE") == "Granian":
+            # Granian ends a chunked body that is cut off like a whole one, and nothing tells the
+            # two apart. Without the mark Werkzeug reads no chunked body.
+            environ.pop("wsgi.input_terminated", None)
         super().__init__(environ, *more, **options)
 
     def discard_body(self) -> None:

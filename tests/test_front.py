@@ -73,6 +73,16 @@ def test_a_request_is_whole_only_with_its_last_byte():
         assert parser.refusal is None
 
 
+def test_a_request_that_offers_another_protocol_is_answered_as_the_last_one():
+    parser = Parser(100)
+    parser.feed(GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\nGET /next HTTP/1.1\r\n")
+    assert [request.keep_alive for request in parser.requests] == [False]
+    parser = Parser(100)
+    parser.feed(GET + b"Host: y\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+    assert parser.refusal
+    assert not parser.requests
+
+
 def test_a_head_is_bounded_however_it_arrives():
     for size in (1, 1_000):
         parser = Parser(100)

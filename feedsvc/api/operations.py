@@ -200,6 +200,8 @@ def _parse_body(schema: Schema) -> Any:
     raw = request.get_data()
     if len(raw) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
+    if not raw and request.headers.get("Transfer-Encoding"):
+        raise BadRequest("The body did not arrive. Send it with a Content-Length.")
     try:
         data = json.loads(raw.decode(), parse_constant=_refuse_constant)
     except RecursionError:

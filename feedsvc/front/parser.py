@@ -70,7 +70,8 @@ class Parser:
             self._http.feed_data(data)
         except httptools.HttpParserUpgrade:
             # The server speaks no other protocol. The request stands, and its connection ends.
-            self.requests[-1].keep_alive = False
+            if self.requests:
+                self.requests[-1].keep_alive = False
         except httptools.HttpParserError as error:
             is_invented = isinstance(error, httptools.HttpParserInvalidMethodError)
             if is_invented and data[:1].isalpha():  # a client that speaks TLS begins otherwise

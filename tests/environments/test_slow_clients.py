@@ -147,6 +147,25 @@ def test_slow_clients_are_ended(service, slow_clients):
     assert "front.requests_refused" in _web_log(service)
 
 
+def test_a_terminated_service_says_so_first_and_ends_beside_slow_clients(tmp_path):
+    port = free_port()
+    command = (sys.executable, "-m", "feedsvc", "up", "--port", str(port), "--workers", "0")
+    with (
+        closing(Part(*command, cwd=ROOT, data_dir=tmp_path, jwt_secret=SECRET)) as part,
+        ExitStack() as stack,
+    ):
+        part.wait_for_text("ready:")
+        assert _get(port, "/readyz?stores=no").status == 200
+        for _ in range(50):
+            client = stack.enter_context(_connected(port))
+            client.sendall(_head("Content-Length: 100"))
+        started = time.monotonic()
+        part.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: _get(port, "/readyz?stores=no").status == 503, 1)
+        assert part.process.wait(25) == 0
+        assert time.monotonic() - started < 25
+
+
 def test_above_the_limit_the_oldest_silent_connections_are_ended(tmp_path):
     command = f"ulimit -n 300; exec {sys.executable} -m feedsvc up --workers 0 --web-workers 1"
     port = free_port()
