@@ -124,7 +124,7 @@ def create_app(**settings: Any) -> Application:
     application needs nothing else, and shares nothing with another one. In a `with` statement it is
     closed at the end of the block. Raises `FeedsvcError`.
     """
-    logs.configure()
+    logs.configure_inside_host()
     loaded = load_settings(for_tokens=True, **settings)
     services = open_services(loaded)
     services.stores.sql.serve_requests()
@@ -155,8 +155,8 @@ def _add_request_hooks(
     def identify() -> None:
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=g.request_id)
+        # The program around the service may have a context of its own: bind and reset one key.
+        g.log_context = structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
     @app.before_request
     def authenticate() -> Response | None:
@@ -171,6 +171,10 @@ def _add_request_hooks(
         # addresses under /v1.
         g.caller = authenticator.caller(request.authorization)
         return None
+
+    @app.teardown_request
+    def reset_log_context(_error: BaseException | None) -> None:
+        structlog.contextvars.reset_contextvars(**g.pop("log_context", {}))
 
     @app.after_request
     def finish(response: Response) -> Response:

@@ -10,6 +10,7 @@ import threading
 from functools import cache
 from typing import TYPE_CHECKING
 
+from feedsvc import logs
 from feedsvc.metrics import Metrics
 from feedsvc.services import located, stores_at
 from feedsvc.settings import load_settings
@@ -18,6 +19,7 @@ from feedsvc.tasks import make_celery
 if TYPE_CHECKING:
     from feedsvc.store import Stores
 
+logs.configure_inside_host()
 _settings = load_settings()
 _valkey, _addresses = located(_settings)
 _opening = threading.Lock()

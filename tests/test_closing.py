@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
+
+import structlog
 
 from feedsvc import create_app
 
@@ -31,3 +35,26 @@ def test_nothing_keeps_a_closed_application(settings):
     del app
     gc.collect()
     assert services() is None
+
+
+def test_a_request_leaves_the_log_context_of_the_program_around_it(client):
+    with structlog.contextvars.bound_contextvars(request_id="of the host", user=7):
+        assert client.get("/healthz").status_code == 200
+        assert structlog.contextvars.get_contextvars() == {"request_id": "of the host", "user": 7}
+
+
+def test_logs_go_where_the_program_around_the_service_sends_them(tmp_path):
+    code = """
+import logging, sys
+from feedsvc import logs
+logs.configure_inside_host()
+import structlog
+structlog.get_logger().warning("before.handlers")
+logging.basicConfig(stream=sys.stdout, format="host %(name)s %(levelname)s %(message)s")
+structlog.get_logger().warning("with.handlers", post_id=7)
+structlog.get_logger().info("not.of.interest")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    [line] = ran.stdout.splitlines()
+    assert line.startswith('host feedsvc WARNING {"post_id": 7, "event": "with.handlers"')
+    assert '"event": "before.handlers"' in ran.stderr

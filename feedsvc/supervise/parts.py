@@ -38,7 +38,8 @@ def run_web(host: str, port: int, processes: int) -> int:
     """
     end_with_up()
     port = free_port(host, port)
-    with closing(open_services(load_settings(for_tokens=True))):
+    with closing(open_services(load_settings(for_tokens=True))) as services:
+        services.stores.close()  # only the processes use them
         return serve(host, port, processes)
 
 
