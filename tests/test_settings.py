@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import structlog
 
 from feedsvc import create_app
 from feedsvc.embedded import datadir
@@ -10,6 +13,7 @@ from feedsvc.embedded.datadir import SecretUnusable
 from feedsvc.errors import BadSettings
 from feedsvc.services import open_services
 from feedsvc.settings import load_settings, unknown_variables
+from tests.key_server import SigningKey
 
 SECRET = "a secret for tests that is long enough"
 EXTERNAL = {
@@ -188,3 +192,24 @@ def test_a_file_that_is_no_secret_is_named_in_one_line(tmp_path, content, fault)
 def test_a_secret_with_a_line_end_is_the_secret(tmp_path):
     (tmp_path / "jwt-secret").write_text(f"{SECRET}\n")
     assert datadir.secret(tmp_path) == SECRET
+
+
+def test_without_a_secret_the_console_says_what_to_set(settings, tmp_path):
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [SigningKey("one").public()]}))
+    del settings["jwt_secret"]
+    with create_app(**settings, jwt_jwks=str(tmp_path / "jwks.json")) as app:
+        answer = app.test_client().get("/console/sign-in")
+        assert answer.status_code == 403
+        assert "FEEDSVC_JWT_SECRET" in answer.text
+        assert app.test_client().get("/readyz").status_code == 200
+
+
+def test_an_unknown_variable_is_logged_once_without_its_value(monkeypatch):
+    monkeypatch.setenv("FEEDSVC_DATABSE_URLS", "hunter2")
+    with structlog.testing.capture_logs() as logged:
+        load_settings()
+        load_settings()
+    [line] = [each for each in logged if each.get("variable") == "FEEDSVC_DATABSE_URLS"]
+    assert line["event"] == "settings.unknown_variable"
+    assert line["nearest_setting"] == "FEEDSVC_DATABASE_URL"
+    assert "hunter2" not in str(line)
