@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -12,9 +16,17 @@ import pytest
 from feedsvc import create_app
 from feedsvc.errors import StoreUnavailable
 from feedsvc.settings import REQUEST_THREADS
-from tests.engines import wait_until
-from tests.environments.calls import are_unavailable, call, migrated, together, upload
-from tests.environments.servers import PgBouncer, PostgreSQL, Proxy
+from tests.engines import free_port, wait_until
+from tests.environments.calls import (
+    PHOTO,
+    Answer,
+    are_unavailable,
+    call,
+    migrated,
+    together,
+    upload,
+)
+from tests.environments.servers import Part, PgBouncer, PostgreSQL, Proxy
 
 HALF = REQUEST_THREADS // 2
 
@@ -117,3 +129,41 @@ def test_a_statement_that_takes_too_long_is_ended_on_the_server(server, settings
         )
         wait_until(lambda: server.execute(sleeping) == [(0,)], 5)
         assert upload(app, auth(9)).status == 201
+
+
+def test_a_web_process_stays_alive_while_the_database_hangs(server, settings, auth):
+    """Over HTTP, with more clients than the process has threads."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "feedsvc", "web", "--port", str(port), "--processes", "1"]
+    with closing(Part(*command, **settings)) as web:
+        web.wait_for(f"{url}/readyz", 60)
+        assert send(url, auth, "PUT", "/v1/accounts/9").status in (200, 201)
+        with server.stopped(), ThreadPoolExecutor(24) as clients:
+            waiting = [clients.submit(send, url, auth, "POST", "/v1/posts") for _ in range(24)]
+            while not all(each.done() for each in waiting):
+                health = send(url, auth, "GET", "/healthz")
+                assert (health.status, health.seconds < 1) == (200, True), health
+            answers = [each.result() for each in waiting]
+            wait_until(lambda: send(url, auth, "GET", "/readyz").status == 503, 5)
+            ready = send(url, auth, "GET", "/readyz")
+        assert are_unavailable([*answers, ready])
+        assert "database" in ready.text
+        assert max(answer.seconds for answer in answers) < 10
+        wait_until(lambda: send(url, auth, "POST", "/v1/posts").status == 201, 5)
+
+
+def send(url, auth, method, path):
+    """Send a request to the web process."""
+    body = json.dumps(PHOTO).encode() if method == "POST" else None
+    headers = {**auth(9), "Content-Type": "application/json"}
+    request = urllib.request.Request(url + path, body, headers, method=method)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    began = time.monotonic()
+    try:
+        with opener.open(request, timeout=20) as answer:
+            status, text, after = answer.status, answer.read().decode(), None
+    except urllib.error.HTTPError as error:
+        with error:
+            status, text, after = error.code, error.read().decode(), error.headers["Retry-After"]
+    return Answer(status, time.monotonic() - began, text, after)
