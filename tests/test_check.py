@@ -119,6 +119,14 @@ def test_a_policy_that_evicts_any_key_is_a_fault(check, valkey):
     assert (code, faults) == (1, ["Redis memory"])
 
 
+def test_a_sweep_that_is_late_is_a_warning(check, stores):
+    assert check()[2]["sweep"]["found"].startswith("none")
+    for left, state in ((3_590, "ok"), (3_000, "warning")):
+        stores.redis.set("last-sweep", 1, ex=left)
+        code, _, found = check()
+        assert (code, found["sweep"]["state"]) == (0, state)
+
+
 def test_embedded_parts_are_not_started(check, tmp_path):
     code, faults, found = check(database_url=None, redis_url=None, broker_url=None, jwt_secret=None)
     assert (code, faults) == (0, [])

@@ -85,11 +85,11 @@ def test_a_message_of_beat_has_no_time_of_its_clock(celery):
 
 
 def test_a_sweep_shows_when_it_ended(world):
-    assert sweep.seconds_since(world.stores) is None
+    assert sweep.seconds_since(world.stores.redis) is None
     world.sweep()
-    assert 0 <= sweep.seconds_since(world.stores) < sweep.LATE_SECONDS
+    assert 0 <= sweep.seconds_since(world.stores.redis) < sweep.LATE_SECONDS
     world.stores.redis.expire(keys.LAST_SWEEP, 3600 - 90)
-    assert 90 <= sweep.seconds_since(world.stores) < 100
+    assert 90 <= sweep.seconds_since(world.stores.redis) < 100
 
 
 def _waiting(celery, queue):

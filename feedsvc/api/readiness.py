@@ -171,7 +171,7 @@ def _in_words(error: StoreUnavailable) -> str:
 def _late_sweep(stores: Stores, began: float) -> str | None:
     """Return a fault if no sweep has ended for 30 s, and this process is as old."""
     try:
-        age = sweep.seconds_since(stores)
+        age = sweep.seconds_since(stores.redis)
     except StoreUnavailable:  # another question says so
         return None
     if min(math.inf if age is None else age, time.monotonic() - began) <= sweep.LATE_SECONDS:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from redis.exceptions import RedisClusterException
 
 from feedsvc.errors import StoreUnavailable
+from feedsvc.fanout import sweep
 from feedsvc.store import clocks
 from feedsvc.store.redis.client import connect_plainly
 from feedsvc.store.redis.keys import run_id
@@ -165,7 +166,9 @@ def ask_redis(url: str) -> Iterator[Finding]:
             yield from _redis_server(client)
             yield _redis_writes(client)
             yield from _redis_contents(client)
-            yield _clock("Redis clock", lambda: clocks.redis_seconds(client))
+            with suppress(redis.ResponseError):  # a forbidden command is a finding of its own
+                yield _clock("Redis clock", lambda: clocks.redis_seconds(client))
+                yield _last_sweep(client)
     except (redis.RedisError, RedisClusterException, OSError) as error:
         yield Finding(
             "Redis",
@@ -235,6 +238,17 @@ def _name_and_version(about: dict[str, Any]) -> tuple[str, str]:
     if "valkey_version" in about:
         return "Valkey", str(about["valkey_version"])
     return "Redis", str(about["redis_version"])
+
+
+def _last_sweep(client: Any) -> Finding:
+    age = sweep.seconds_since(client)
+    if age is None:
+        return Finding("sweep", "ok", "none within an hour: no worker has run with beat")
+    if age > sweep.LATE_SECONDS:
+        return Finding(
+            "sweep", "warning", f"the last one ended {age:.0f} s ago", "start a worker and beat"
+        )
+    return Finding("sweep", "ok", f"the last one ended {age:.0f} s ago")
 
 
 def _clock(part: str, read: Any) -> Finding:

@@ -92,13 +92,14 @@ def sweep(stores: Stores, enqueue: Enqueue, queued: Callable[[], int] = lambda: 
     return swept
 
 
-def seconds_since(stores: Stores) -> float | None:
+def seconds_since(redis: Any) -> float | None:
     """Return how long ago any worker's latest sweep ended; None if that is above an hour.
 
-    Only the server's clock measures it. If that clock is set back, the sweep seems younger.
+    `redis` is any client. Only the server's clock measures it. If that clock is set back, the sweep
+    seems younger.
     """
-    left_ms = stores.redis.pttl(LAST_SWEEP)
-    return None if left_ms < 0 else max(0.0, _REMEMBERED_SECONDS - left_ms / 1000)
+    left_ms = redis.pttl(LAST_SWEEP)
+    return None if left_ms < 0 else float(max(0.0, _REMEMBERED_SECONDS - left_ms / 1000))
 
 
 def _due(
