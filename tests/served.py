@@ -16,7 +16,7 @@ import jwt
 import sqlalchemy as sa
 
 from feedsvc import create_app, outbox, post_ids
-from feedsvc.cache import feed_queries
+from feedsvc.cache import newest_posts
 from feedsvc.fanout import chain, lanes, micro_batches, sweep
 from feedsvc.settings import load_settings
 from feedsvc.store import open_stores, watermark
@@ -46,8 +46,8 @@ class Served:
             redis_url=settings["redis_url"],
         )
         monkeypatch.setattr(lanes, "BATCHES_A_LANE", 1)  # a few followers are enough for two lanes
-        monkeypatch.setattr(feed_queries, "_PASSES", (1, 2))
-        monkeypatch.setattr(feed_queries, "_WORTH", 2)
+        monkeypatch.setattr(newest_posts, "_PASSES", (1, 2))
+        monkeypatch.setattr(newest_posts, "_WORTH", 2)
         self._draw, self._read_clock = post_ids.draw, highest_id.clock_and_highest
         monkeypatch.setattr(post_ids, "draw", self._draw_and_remember)
         monkeypatch.setattr(post_ids, "_sequence", self._numbers())
