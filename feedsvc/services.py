@@ -18,6 +18,7 @@ from feedsvc.fanout.queues import enqueuer
 from feedsvc.forks import call_in_child
 from feedsvc.metrics import Metrics
 from feedsvc.store import Stores, open_stores
+from feedsvc.store.redis import commands
 from feedsvc.store.sql import migrate
 from feedsvc.tasks import make_celery
 
@@ -106,6 +107,8 @@ def located(settings: Settings) -> tuple[EmbeddedValkey | None, Addresses]:
 
 def stores_at(settings: Settings, at: Addresses, *, check_schema: bool = True) -> Stores:
     """Open the stores at these addresses, with a schema as `open_services` wants it."""
+    if settings.redis_url is not None:
+        commands.require(at.redis)
     with ExitStack() as opened:
         stores = open_stores(settings, database_url=at.database, redis_url=at.redis)
         opened.callback(stores.close)

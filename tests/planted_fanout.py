@@ -137,10 +137,10 @@ PROMISES = [
         (
             Edit(
                 "feedsvc/outbox.py",
-                "    for effect in change.effects:\n"
-                "        effect.apply(stores)\n"
-                "    _delete(stores, row_ids)\n",
-                "",
+                "        for effect in change.effects:\n"
+                "            effect.apply(stores)\n"
+                "        _delete(stores, row_ids)\n",
+                "        pass\n",
             ),
         ),
         (f"{TEST_FEED}::test_a_post_is_in_every_followers_feed_before_any_worker_has_run",),
@@ -152,7 +152,7 @@ PROMISES = [
     ),
     Planted(
         "trust a Valkey whose run id changed",
-        (Edit("feedsvc/store/redis/client.py", "    _check(connection, run_id())\n", ""),),
+        (Edit("feedsvc/store/redis/client.py", "    runs.check(connection, run_id())\n", ""),),
         (
             "tests/test_older_redis.py::test_a_redis_snapshot_without_the_latest_pushes_costs_no_post",
         ),
@@ -162,8 +162,8 @@ PROMISES = [
         (
             Edit(
                 f"{LUA}/check_run.lua",
-                "local this_run = run .. ' ' .. replication",
-                "local this_run = run",
+                "  this_run = run .. ' ' .. replication",
+                "  this_run = run",
             ),
         ),
         ("tests/test_older_redis.py::test_a_replica_that_lagged_is_emptied_at_its_promotion",),

@@ -77,14 +77,13 @@ def test_without_a_database_the_answer_is_503_and_names_the_database(
         app.extensions["feedsvc"].close()
 
 
-# A server that refuses writes in three ways, as an operator's commands, and the way back.
+# A server that refuses writes in two ways, as an operator's commands, and the way back.
 REFUSALS = {
     "full": (("CONFIG SET", "maxmemory", "1"), ("CONFIG SET", "maxmemory", "0")),
     "without replicas": (
         ("CONFIG SET", "min-replicas-to-write", "1"),
         ("CONFIG SET", "min-replicas-to-write", "0"),
     ),
-    "read-only": (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
 }
 
 
@@ -104,8 +103,7 @@ def operate(own_valkey):
         operator.close()
 
 
-# The nodes of a cluster refuse REPLICAOF: they follow the cluster.
-@pytest.fixture(params=[name for name in REFUSALS if name != "read-only" or not cluster.ON_CLUSTER])
+@pytest.fixture(params=REFUSALS)
 def refusal(request):
     return REFUSALS[request.param]
 
@@ -190,3 +188,16 @@ def test_ids_and_viewers_that_never_were_leave_nothing_in_redis(client, auth, op
         assert client.get(f"/v1/accounts/{viewer}/posts", headers=auth(9)).status_code == 404
     left = {key.partition(b":")[0] for keys in operate("KEYS", "*") for key in keys}
     assert left <= {b"run-id", b"figures", b"recent-celebrity-posts", b"celebrities"}
+
+
+@cluster.single_server
+def test_a_redis_that_became_a_replica_is_unavailable_until_it_is_a_primary(client, auth, operate):
+    """It may lag behind the new primary, so nothing is read from it."""
+    post = follow_and_post(client, auth)
+    assert client.get("/v1/feed", headers=auth(9)).json["data"] == [post]
+    operate("REPLICAOF", "127.0.0.1", "1")
+    assert is_unavailable(client.get("/v1/feed", headers=auth(9)))
+    assert is_unavailable(upload(client, auth))
+    assert is_unavailable(client.get("/readyz"))
+    operate("REPLICAOF", "NO", "ONE")
+    assert client.get("/v1/feed", headers=auth(9)).json["data"] == [post]

@@ -23,6 +23,7 @@ from feedsvc.fanout.broker import UNREACHABLE, check_login
 from feedsvc.front.listening import free_port
 from feedsvc.services import addresses, open_services, signing_secret
 from feedsvc.settings import PREFIX, load_settings
+from feedsvc.store.redis import commands
 from feedsvc.store.sql import migrate
 from feedsvc.store.sql.database import Database
 from feedsvc.supervise.children import UP_PID, Child
@@ -130,6 +131,7 @@ def _start_stores(
         server = valkey.EmbeddedValkey(valkey.socket_path(folder), None)
         _wait_until(lambda: valkey.answers(server.socket), children, logs)
     at = addresses(settings, folder, server)
+    commands.require(at.redis)
     with closing(Database(at.database, settings)) as database:
         (migrate.upgrade if settings.database_url is None else migrate.check)(database)
     secret = signing_secret(settings)

@@ -1,30 +1,21 @@
-"""The connection to Redis or Valkey.
-
-A server may come back with older data, after a restart from a snapshot or a failover to a replica
-that lagged. Its views then look valid and are not. So the data contain the id of the server's run
-under which they were written. Before its first command, each new connection compares this id with
-the server's run id. If the two differ, all data are deleted in the same atomic step. A restart and
-a failover end every connection, so every process connects anew. On a cluster each node is checked
-by itself.
-"""
+"""The connection to Redis or Valkey: one server, or the nodes of a cluster."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
-import structlog
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.retry import Retry
 
 from feedsvc import redis_address
-from feedsvc.store.redis import cluster
-from feedsvc.store.redis.cluster import Cluster
+from feedsvc.store.redis import cluster, runs
+from feedsvc.store.redis.cluster import Cluster, connected
+from feedsvc.store.redis.faults import CLIENT_ERRORS, raise_fault
 from feedsvc.store.redis.keys import SIGN_OF_LIFE, run_id
 from feedsvc.store.redis.pool import TIMEOUT_SECONDS, Pool
 from feedsvc.store.redis.round_trip import RoundTrip
-from feedsvc.store.redis.scripts import CHECK_RUN
 from feedsvc.store.redis.server import Server
 
 if TYPE_CHECKING:
@@ -32,8 +23,6 @@ if TYPE_CHECKING:
     from feedsvc.store.redis.cluster import Redis
 
 _SIGN_OF_LIFE_SECONDS = 10
-
-_log = structlog.get_logger()
 
 
 def connect(url: str) -> Server | Cluster:
@@ -44,7 +33,7 @@ def connect(url: str) -> Server | Cluster:
     command may run twice, and every script allows that. Raises `BadAddress`.
     """
     address = redis_address.parse(url)
-    options = _options(address)
+    options = _login(address)
     if address.is_cluster:
         return Cluster(
             address,
@@ -53,14 +42,19 @@ def connect(url: str) -> Server | Cluster:
             retry=Retry(NoBackoff(), 1),
             **options,
         )
-    options["retry"] = Retry(NoBackoff(), 0)  # `Server` tries again
-    return cast("Server", Server.from_pool(Pool(redis_connect_func=_log_in, **options)))
+    pool = Pool(
+        redis_connect_func=_log_in,
+        retry=Retry(NoBackoff(), 0),  # `Server` tries again
+        **_place(address, None),
+        **options,
+    )
+    return cast("Server", Server.from_pool(pool))
 
 
 def connect_plainly(url: str) -> redis.Redis | redis.RedisCluster:
     """Return a client of the library. It does not check the run, so it never empties a server."""
     address = redis_address.parse(url)
-    options = _options(address)
+    options = _login(address)
     retry = Retry(NoBackoff(), 0)
     if address.is_cluster:
         return redis.RedisCluster(
@@ -69,12 +63,22 @@ def connect_plainly(url: str) -> redis.Redis | redis.RedisCluster:
             retry=retry,
             **options,
         )
-    return redis.Redis.from_pool(redis.ConnectionPool(retry=retry, **options))
+    return redis.Redis.from_pool(
+        redis.ConnectionPool(retry=retry, **_place(address, None), **options)
+    )
 
 
-def _options(address: Address) -> dict[str, Any]:
-    """Return the keywords of each connection."""
-    options: dict[str, Any] = {
+def plain_nodes(url: str) -> list[redis.Redis]:
+    """Return a plain client for each server that the URL names."""
+    address = redis_address.parse(url)
+    options = {"retry": Retry(NoBackoff(), 0), **_login(address)}
+    places = [_place(address, node) for node in address.nodes or (None,)]
+    return [redis.Redis.from_pool(Pool(**place, **options)) for place in places]
+
+
+def _login(address: Address) -> dict[str, Any]:
+    """Return the keywords of each connection, without the place."""
+    return {
         "socket_timeout": TIMEOUT_SECONDS,
         "socket_connect_timeout": TIMEOUT_SECONDS,
         "protocol": 2,
@@ -82,15 +86,17 @@ def _options(address: Address) -> dict[str, Any]:
         "password": address.password or None,
         **address.tls_keywords(),
     }
-    if address.is_cluster:
-        return options
+
+
+def _place(address: Address, node: tuple[str, int] | None) -> dict[str, Any]:
+    """Return the keywords that say where a server is: the node, or the only one."""
     if address.socket:
         place = {"connection_class": redis.UnixDomainSocketConnection, "path": address.socket}
     else:
-        [(host, port)] = address.nodes
+        host, port = node or address.nodes[0]
         kind = redis.Connection if address.tls is None else redis.SSLConnection
         place = {"connection_class": kind, "host": host, "port": port}
-    return {"db": address.database, **place, **options}
+    return {"db": address.database, **place}
 
 
 def show_sign_of_life(redis: Redis) -> None:
@@ -109,14 +115,18 @@ def show_sign_of_life(redis: Redis) -> None:
 
 
 def delete_everything(client: Redis) -> None:
-    """Make every view absent, on every node."""
-    if not isinstance(client, Cluster):
-        CHECK_RUN.run(client, [run_id()], 1)
-        return
-    client.nodes_manager.initialize()
-    with client.primaries() as connections:
-        for connection in connections:
-            _check(connection, cluster.run_id_of(connection), always=True)
+    """Make every view absent, on every node. Raises `StoreUnavailable`."""
+    try:
+        if isinstance(client, Cluster):
+            client.nodes_manager.initialize()
+            with client.primaries() as connections:
+                for connection in connections:
+                    runs.empty(connection, cluster.run_id_of(connection)[0])
+        else:
+            with connected(client) as connection:
+                runs.empty(connection, run_id())
+    except CLIENT_ERRORS as error:
+        raise_fault(error, client.drop_connections)
 
 
 def forget_connections(client: Redis) -> None:
@@ -133,21 +143,9 @@ def forget_connections(client: Redis) -> None:
 def _log_in(connection: Any) -> None:
     """Log in and choose the database, then check the run of the server."""
     connection.on_connect()
-    _check(connection, run_id())
+    runs.check(connection, run_id())
 
 
 def _check_node(connection: Any) -> None:
     """Check the run of a cluster's node, on a connection that has logged in."""
-    _check(connection, cluster.run_id_of(connection))
-
-
-def _check(connection: Any, key: str, *, always: bool = False) -> None:
-    """Delete all data if they were written under another run, or if `always`."""
-    try:
-        connection.send_command("EVAL", CHECK_RUN.text, 1, key, int(always))
-        deleted = connection.read_response()
-    except BaseException:
-        connection.disconnect()  # otherwise the pool would hand it out unchecked
-        raise
-    if deleted > 0:
-        _log.warning("redis.another_run", keys_dropped=deleted)
+    runs.check(connection, *cluster.run_id_of(connection))

@@ -1,7 +1,7 @@
 """A cluster of Redis or Valkey nodes, as a client with the methods of a single server's client.
 
 Each node may come back with older data, by itself. So each node stores the run under which its data
-were written, in a slot of its own, and each new connection compares it (see `client`). A replica
+were written, in a slot of its own, and each new connection compares it (see `runs`). A replica
 redirects its clients until it is promoted. A connection that was made before the promotion would
 then stay unchecked. So no connection is made to a replica, and all connections are made anew when
 slots change hands.
@@ -118,8 +118,10 @@ def connected(node: redis.Redis) -> Iterator[Any]:
         node.connection_pool.release(connection)
 
 
-def run_id_of(connection: Any) -> str:
-    """Return the key of the stored run of the node behind this connection.
+def run_id_of(connection: Any) -> tuple[str, str]:
+    """Return the key of the stored run of the node behind this connection, and its epoch.
+
+    A node gets another epoch when it is promoted.
 
     Raises `redis.ConnectionError` if the node is no primary, or has no slot.
     """
@@ -131,7 +133,7 @@ def run_id_of(connection: Any) -> str:
         raise redis.ConnectionError(
             f"{connection.host}:{connection.port} is no primary with slots: connect to a primary"
         )
-    return run_id(_owner(slots))
+    return run_id(_owner(slots)), mine[6]
 
 
 def _owner(slots: Sequence[str]) -> Callable[[int], bool]:

@@ -88,7 +88,7 @@ def raise_fault(error: Exception, drop_connections: Callable[[], None]) -> NoRet
     """Raise the error that features see, or the error itself if it is a mistake of this service.
 
     A server that became a replica keeps its connections. They are dropped here, so that the next
-    command reaches the new primary, or is checked on a new connection (`client`).
+    command reaches the new primary, or is checked on a new connection (`runs`).
     """
     if code_of(error) == "READONLY":
         drop_connections()

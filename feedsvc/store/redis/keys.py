@@ -49,6 +49,25 @@ SIGN_OF_LIFE = "sign-of-life"
 # of its data may be deleted. Written by a calibration; never expires.
 CALIBRATION = "calibration"
 
+# How the keys of the service begin, except the run id and keys of other databases. They are deleted
+# one by one on a server that forbids FLUSHDB.
+BEGINNINGS = (
+    SMALL_FANOUTS,
+    CELEBRITIES,
+    INVALIDATION_LOG,
+    POST_IDS,
+    LAST_SWEEP,
+    SIGN_OF_LIFE,
+    "homefeed:",
+    "relations:",
+    "fanout:",
+    "reads:",
+    "celebrity-posts:",
+    "post:",
+    "console-code:",
+    "figures:",
+)
+
 # The number of buckets is prime, so that account ids that share a factor 2 also spread. Of the 23
 # buckets, three nodes get 7, 8 and 8.
 CLUSTER_BUCKETS = 23

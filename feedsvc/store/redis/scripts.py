@@ -46,6 +46,7 @@ class Script:
 
 
 CHECK_RUN = Script(("check_run",))
+DELETE_STEP = Script(("delete_step",))
 STORE_LEASED = Script(("store_leased",))
 DROP_LEASE = Script(("drop_lease",))
 OPEN_LIST = Script(("open_list",))

@@ -77,17 +77,16 @@ class Server(redis.Redis):
         """Read the answer to a note. Do not mind that the server refuses writes.
 
         A server that became a replica may have older data than the new primary. So everything is
-        read again on a new connection, which is checked first. A server that passes the check is
-        read.
+        read again on a new connection, whose check refuses a replica.
         """
         try:
             connection.read_response()
         except exceptions.ResponseError as error:
-            if not isinstance(fault_of(error), WriteRefused):
-                raise
             if code_of(error) == "READONLY" and not is_repeat:
                 self.drop_connections()
                 raise _Demoted from error
+            if code_of(error) == "READONLY" or not isinstance(fault_of(error), WriteRefused):
+                raise
 
 
 def _skip(connection: Any, unread: Iterator[int]) -> None:

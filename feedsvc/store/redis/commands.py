@@ -1,0 +1,122 @@
+"""The commands that a server has to allow, and which of them it forbids.
+
+docs/operations.md has the same list as a line for the server's access list.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import redis
+
+from feedsvc.errors import FeedsvcError
+from feedsvc.redis_address import CLUSTER
+from feedsvc.store.redis.client import plain_nodes
+from feedsvc.store.redis.cluster import connected
+from feedsvc.store.redis.faults import CLIENT_ERRORS, code_of
+from feedsvc.store.redis.keys import SIGN_OF_LIFE
+
+# A call of each command that changes nothing. The key has a string, so that a command for another
+# type is an error, but none about rights. The order matters: the key is made first and deleted
+# last.
+_KEY = SIGN_OF_LIFE
+_NO_SCRIPT = "0" * 40
+NEEDED: tuple[tuple[Any, ...], ...] = (
+    ("SET", _KEY, 1, "EX", 10),
+    ("DBSIZE",),
+    ("EVAL", "return 1", 0),
+    ("EVALSHA", _NO_SCRIPT, 0),
+    ("EXISTS", _KEY),
+    ("EXPIRE", _KEY, 10),
+    ("GET", _KEY),
+    ("HDEL", _KEY, "a"),
+    ("HGET", _KEY, "a"),
+    ("HGETALL", _KEY),
+    ("HINCRBY", _KEY, "a", "no number"),
+    ("HSCAN", _KEY, 0),
+    ("HSET", _KEY, "a", "a"),
+    ("LINDEX", _KEY, 0),
+    ("LLEN", _KEY),
+    ("LPUSHX", _KEY, "a"),
+    ("LRANGE", _KEY, 0, 0),
+    ("LREM", _KEY, 0, "a"),
+    ("LSET", _KEY, 0, "a"),
+    ("LTRIM", _KEY, 0, 0),
+    ("MGET", _KEY),
+    ("MULTI",),
+    ("EXEC",),
+    ("RPOP", _KEY),
+    ("RPUSH", _KEY, "a"),
+    ("SCAN", 0, "COUNT", 1),
+    ("SCRIPT", "EXISTS", _NO_SCRIPT),
+    ("SCRIPT", "LOAD", "return 1"),
+    ("TIME",),
+    ("TTL", _KEY),
+    ("ZADD", _KEY, "no number", "a"),
+    ("ZINCRBY", _KEY, "no number", "a"),
+    ("ZRANGE", _KEY, 0, 0),
+    ("ZRANGEBYSCORE", _KEY, 0, 0),
+    ("ZREM", _KEY, "a"),
+    ("ZREMRANGEBYRANK", _KEY, 0, 0),
+    ("ZSCORE", _KEY, "a"),
+    ("GETDEL", _KEY),
+    ("DEL", _KEY),
+    ("UNLINK", _KEY),
+)
+_OF_A_CLUSTER = (("CLUSTER", "NODES"), ("CLUSTER", "SLOTS"))
+
+
+class RedisRefuses(FeedsvcError):
+    """Redis refuses the login, the database, or commands that the service needs."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"Redis cannot be used: {cause} (check FEEDSVC_REDIS_URL)")
+
+
+def require(url: str) -> None:
+    """Raise `RedisRefuses` if a named server refuses what the service needs of it.
+
+    A server that is away, or that refuses everything for a moment, passes.
+    """
+    names: dict[str, None] = {}
+    for node in plain_nodes(url):
+        with closing(node):
+            names |= dict.fromkeys(forbidden(node, is_cluster=url.startswith(CLUSTER)))
+    if names:
+        raise RedisRefuses(
+            f"it forbids the user {', '.join(names)}; docs/operations.md has the line that allows "
+            "what the service needs"
+        )
+
+
+def forbidden(node: redis.Redis, *, is_cluster: bool) -> list[str]:
+    """Return the needed commands that a server forbids; none if it is away.
+
+    Raises `RedisRefuses` if it refuses the login or the database.
+    """
+    calls = (*NEEDED, *(_OF_A_CLUSTER if is_cluster else ()))
+    try:
+        with connected(node) as connection:
+            connection.send_packed_command(connection.pack_commands(calls))
+            return [_name(call) for call in calls if _is_forbidden(connection)]
+    except redis.AuthenticationError as error:
+        raise RedisRefuses(f"it refuses the login: {error}") from None
+    except redis.ResponseError as error:
+        if code_of(error):
+            return []
+        raise RedisRefuses(str(error)) from None
+    except CLIENT_ERRORS:
+        return []
+
+
+def _is_forbidden(connection: Any) -> bool:
+    try:
+        connection.read_response()
+    except redis.ResponseError as error:
+        return code_of(error) == "NOPERM"
+    return False
+
+
+def _name(call: tuple[Any, ...]) -> str:
+    return " ".join(call[:2]) if call[0] in ("SCRIPT", "CLUSTER") else str(call[0])
