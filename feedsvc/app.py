@@ -15,7 +15,7 @@ from flask import Flask, Request, g, request
 from feedsvc import logs
 from feedsvc.api import cors, problems, public
 from feedsvc.api.addresses import as_clients_see_it, require_host
-from feedsvc.api.answers import answer_nothing
+from feedsvc.api.answers import PROTECTION, answer_nothing
 from feedsvc.api.auth import Authenticator
 from feedsvc.api.openapi import GROUPS
 from feedsvc.api.operations import MAX_BODY_BYTES
@@ -37,14 +37,6 @@ _DISCARDED_BYTES = 32 * 1_048_576
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 # The methods that are counted by name. Anybody can invent others.
 _METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
-# What every answer says to browsers: trust the media type, show it in no frame, name no address of
-# the service to other sites. A page that needs more sets its own policy.
-_PROTECTION = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-)
 
 
 class _Request(Request):
@@ -182,7 +174,7 @@ def _add_request_hooks(
         given = {name for name, _ in response.headers}
         response.headers.extend(
             [("X-Request-ID", g.get("request_id", ""))]
-            + [header for header in _PROTECTION if header[0] not in given]
+            + [header for header in PROTECTION if header[0] not in given]
         )
         if origins and _is_api(request.path):
             cors.allow(response, origins)

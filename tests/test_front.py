@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from feedsvc.api.answers import PROTECTION
 from feedsvc.front.answers import Answer, environ_of, refusal_bytes
 from feedsvc.front.listening import PortTaken, UnknownHost, free_port, listen
 from feedsvc.front.parser import MAX_HEAD_BYTES, Parser, Refusal
@@ -183,6 +184,8 @@ def test_the_server_refuses_with_a_problem():
     assert b"\r\nretry-after: 1" in head
     assert f"x-request-id: {json.loads(body)['request_id']}".encode() in head
     assert f"content-length: {len(body)}".encode() in head
+    for name, value in PROTECTION:
+        assert f"{name.lower()}: {value}".encode() in head
 
 
 def test_a_host_name_stands_for_all_its_addresses():

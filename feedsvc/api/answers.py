@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
     from feedsvc.paging import Page
 
+# What every answer says to browsers: trust the media type, show it in no frame, name no address of
+# the service to other sites. A page that needs more sets its own policy.
+PROTECTION = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+)
+
 
 def answer_json(payload: Any, status: int = 200, **headers: str) -> Response:
     """Return the payload as compact JSON."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import current_app, g, request
 from marshmallow import Schema, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from feedsvc.api.answers import answer_nothing
 from feedsvc.api.problems import BadRequest, InvalidFields, UnsupportedMediaType
@@ -197,7 +197,7 @@ def _load_query(schema: Schema) -> dict[str, Any]:
 def _parse_body(schema: Schema) -> Any:
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("The body must be JSON: send Content-Type: application/json.")
-    raw = request.get_data()
+    raw = _received_body()
     if len(raw) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
     if not raw and request.headers.get("Transfer-Encoding"):
@@ -212,6 +212,19 @@ def _parse_body(schema: Schema) -> Any:
     if schema.many and not 1 <= len(loaded) <= BATCH:
         raise InvalidFields("json", {"_schema": [f"Must be a list of 1 to {BATCH} items."]})
     return loaded
+
+
+def _received_body() -> bytes:
+    """Return the whole body. Raises `BadRequest` if the server cannot read it to its end."""
+    try:
+        return request.get_data()
+    except HTTPException:
+        raise
+    except Exception as error:
+        # Each server has its own errors for a body whose chunks are broken.
+        raise BadRequest(
+            "The body is damaged: its chunks cannot be read. Send it again."
+        ) from error
 
 
 def _refuse_constant(name: str) -> None:

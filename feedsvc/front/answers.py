@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 from wsgiref.handlers import format_date_time
 
+from feedsvc.api.answers import PROTECTION
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from wsgiref.types import WSGIApplication
@@ -185,6 +187,7 @@ def refusal_bytes(refusal: Refusal, *, keep_alive: bool = False) -> bytes:
         f"content-length: {len(body)}",
         f"x-request-id: {request_id}",
         f"date: {_date(int(time.time()))}",
+        *(f"{name.lower()}: {value}" for name, value in PROTECTION),
     ]
     if refusal.retry_after_seconds is not None:
         lines.append(f"retry-after: {refusal.retry_after_seconds}")

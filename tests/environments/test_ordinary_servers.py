@@ -46,6 +46,7 @@ def test_a_whole_body_is_published_and_a_cut_off_one_is_not(port):
         _head("Transfer-Encoding: chunked") + chunk,
         _head("Transfer-Encoding: chunked") + chunk[:-3],
         _head("Transfer-Encoding: chunked") + chunk[:-20],
+        _head("Transfer-Encoding: chunked") + b"zz" + chunk,
     ]
     for sent in cut_off:
         for how in (socket.SHUT_WR, socket.SHUT_RDWR):
@@ -60,6 +61,22 @@ def test_a_whole_body_is_published_and_a_cut_off_one_is_not(port):
         client.sendall(whole)
         assert client.recv(12) == b"HTTP/1.1 201"
     assert len(wait_until(lambda: _posts(port), 5)) == 1
+
+
+def test_a_client_reads_that_its_body_is_too_large(port):
+    headers = {"Authorization": f"Bearer {_token()}", "Content-Type": "application/json"}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with closing(connection):
+        connection.request("POST", "/v1/posts", bytes(20_000_000), headers)
+        answer = connection.getresponse()
+        assert (answer.status, json.load(answer)["status"]) == (413, 413)
+
+
+def test_a_missing_or_double_host_is_refused(port):
+    for hosts in (b"", b"Host: a\r\nHost: b\r\n", b"Host: a\r\nHost: a\r\n", b"Host:\r\n"):
+        with _connected(port) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\n" + hosts + b"\r\n")
+            assert client.recv(9_999).startswith(b"HTTP/1.1 400"), hosts
 
 
 def _posts(port):
