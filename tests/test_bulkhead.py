@@ -123,6 +123,18 @@ def test_after_a_failure_half_may_try_until_one_succeeds(bulkhead):
             assert not is_refused(bulkhead)
 
 
+def test_a_long_use_that_gets_answers_is_not_slow(clock):
+    bulkhead = Bulkhead("database", 2, clock)
+    with bulkhead.entered():
+        for _ in range(5):
+            clock.pass_patience()
+            bulkhead.answered()
+        with ThreadPoolExecutor(1) as pool:
+            assert not pool.submit(is_refused, bulkhead).result()
+            clock.pass_patience()
+            assert pool.submit(is_refused, bulkhead).result()
+
+
 def test_a_use_inside_a_use_counts_once(clock):
     bulkhead = Bulkhead("database", 2, clock)
     with bulkhead.entered():

@@ -1,7 +1,7 @@
 """A bulkhead: a store that hangs holds at most half of the threads that answer requests.
 
-A use of a store is slow when it has lasted longer than `PATIENCE_SECONDS`. As long as fewer than
-half of the threads are in slow uses, every thread may use the store. From then on the store is
+A use of a store is slow when its last answer is older than `PATIENCE_SECONDS`. As long as fewer
+than half of the threads are in slow uses, every thread may use the store. From then on the store is
 suspected: a thread that would be one too many gets `StoreUnavailable` at once. While a store is
 suspected, at most half of the threads may use it. A use that succeeds ends the suspicion.
 """
@@ -31,8 +31,8 @@ class Bulkhead:
     ) -> None:
         """Limit the uses of the store to half of `threads`, at least one, while it is suspected."""
         self._store, self._most, self._clock = store, max(1, threads // 2), clock
-        # When each thread began its use. The oldest use comes first.
-        self._began: dict[int, float] = {}
+        # For each thread inside: when it began its use, or when it got its last answer.
+        self._since: dict[int, float] = {}
         self._lock = threading.Lock()
         self.is_suspected = False
         call_in_child(self._forget_parent)
@@ -44,7 +44,7 @@ class Bulkhead:
         A use inside another one of the same thread is part of that use.
         """
         thread = threading.get_ident()
-        if thread in self._began:
+        if thread in self._since:
             yield
             return
         self._enter(thread)
@@ -57,42 +57,49 @@ class Bulkhead:
             self.is_suspected = False
         finally:
             with self._lock:
-                del self._began[thread]
+                del self._since[thread]
+
+    def answered(self) -> None:
+        """Note that the store has answered this thread."""
+        thread = threading.get_ident()
+        if thread in self._since:
+            self._since[thread] = self._clock()
 
     def may_go_on(self) -> bool:
         """Return whether this thread may go on waiting for the store.
 
         A thread that waits asks again and again. It has to give up its use when its use is slow
-        and half of the threads are in older slow uses.
+        and half of the threads have waited longer.
         """
         thread = threading.get_ident()
-        if thread not in self._began or not self._is_slow(self._began[thread]):
+        mine = (self._since.get(thread, self._clock()), thread)
+        if not self._is_slow(mine[0]):
             return True
         with self._lock:
-            older = list(self._began).index(thread)
-        return older < self._most
+            longer = sum((since, other) < mine for other, since in self._since.items())
+        return longer < self._most
 
     def _enter(self, thread: int) -> None:
         with self._lock:
             if self._is_full():
                 raise StoreUnavailable(
-                    self._store, f"{len(self._began)} requests are waiting for an answer already"
+                    self._store, f"{len(self._since)} requests are waiting for an answer already"
                 )
-            self._began[thread] = self._clock()
+            self._since[thread] = self._clock()
 
     def _is_full(self) -> bool:
-        if len(self._began) < self._most:
+        if len(self._since) < self._most:
             return False
         if not self.is_suspected:
-            slow = sum(map(self._is_slow, self._began.values()))
+            slow = sum(map(self._is_slow, self._since.values()))
             self.is_suspected = slow >= self._most
         return self.is_suspected
 
     def _forget_parent(self) -> None:
-        self._began, self._lock = {}, threading.Lock()
+        self._since, self._lock = {}, threading.Lock()
 
-    def _is_slow(self, began: float) -> bool:
-        return self._clock() - began > PATIENCE_SECONDS
+    def _is_slow(self, since: float) -> bool:
+        return self._clock() - since > PATIENCE_SECONDS
 
 
 @dataclass
@@ -107,3 +114,8 @@ class Patience:
         if time.monotonic() - began > limit:
             return True
         return self.bulkhead is not None and not self.bulkhead.may_go_on()
+
+    def answered(self) -> None:
+        """Note that the store has answered this thread."""
+        if self.bulkhead is not None:
+            self.bulkhead.answered()

@@ -165,8 +165,6 @@ class Database:
     def _forget_parent(self) -> None:
         abandon(self.engine.pool)
         self.engine.dispose(close=False)
-        if self._patience.bulkhead is not None:
-            self.serve_requests()  # no thread of the parent is inside
 
     @contextmanager
     def _used(self) -> Iterator[None]:

@@ -66,12 +66,14 @@ class PatientConnection(psycopg.Connection[Any]):
         is_working = self.pgconn.transaction_status != TransactionStatus.IDLE
         limit = self.patience.seconds if is_working else _GREETING_SECONDS
         try:
-            return super().wait(_within(self.patience, gen, limit), *how, **more)
+            answer = super().wait(_within(self.patience, gen, limit), *how, **more)
         except NoAnswer:
             if is_working:
                 self._cancel()
             self.close()
             raise
+        self.patience.answered()
+        return answer
 
     def _cancel(self) -> None:
         """Ask the server to end the statement, but not for long."""
