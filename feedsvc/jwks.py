@@ -84,9 +84,10 @@ class KeyServer:
         self._keys: KeySet | None = None
         self._fetched_at = self._next_at = -math.inf
         self._running: _Fetch | None = None
-        # Ids that were asked for since the last fetch began, and those that it did not find.
-        self._asked: set[str | None] = set()
-        self._absent: frozenset[str | None] = frozenset()
+        # Hashes of ids that were asked for since the last fetch began, and before it. An id comes
+        # from a token that nobody has verified, and may be long.
+        self._asked: set[int] = set()
+        self._asked_before: frozenset[int] = frozenset()
 
     def fitting(self, kid: str | None) -> list[Key]:
         """Return the keys with this id; none if the server does not have it.
@@ -102,7 +103,7 @@ class KeyServer:
         if self._running is not None:
             self._running.wait()
         found = self._known(kid)
-        if found or (self._keys is not None and kid in self._absent):
+        if found or (self._keys is not None and hash(kid) in self._asked_before):
             return found
         unavailable = StoreUnavailable("key server")
         unavailable.retry_after_seconds = max(1, math.ceil(self._next_at - time.monotonic()))
@@ -115,7 +116,7 @@ class KeyServer:
         """Begin a fetch in a thread, unless one is running or the last one began just now."""
         with self._lock:
             if len(self._asked) < _MOST_UNKNOWN_IDS:
-                self._asked.update(unknown)
+                self._asked.update(map(hash, unknown))
             now = time.monotonic()
             if now < self._next_at or (self._running is not None and self._running.is_alive()):
                 return
@@ -124,7 +125,7 @@ class KeyServer:
             self._running = _Fetch(now, threading.Thread(target=self._fetch, args=(asked, now)))
             self._running.start()
 
-    def _fetch(self, asked: frozenset[str | None], began: float) -> None:
+    def _fetch(self, asked: frozenset[int], began: float) -> None:
         try:
             keys = fetch(self._url)
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -134,7 +135,7 @@ class KeyServer:
         if self._keys is None:
             # A token with another key may arrive right after the first one.
             self._next_at = -math.inf
-        self._absent = asked
+        self._asked_before = asked
         self._fetched_at = began
         self._keys = keys
 

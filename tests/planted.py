@@ -1,8 +1,8 @@
 """Plant errors and check that the tests catch each of them: `python -m tests.planted [NAME...]`.
 
-Each error of tests/planted_views.py, planted_fanout.py and planted_threshold.py is planted in a
-copy of the repository. Then the tests run that should catch it, or with `--machine` the state
-machine. A NAME is any part of an error's name. This takes minutes, so it is not part of the suite.
+Each error of tests/planted_views.py, planted_fanout.py, planted_threshold.py and planted_tokens.py
+is planted in a copy of the repository. Then the tests run that should catch it, or with `--machine`
+the state machine. A NAME is any part of an error's name. This takes minutes, so it is not part of the suite.
 The exit code is 1 if an error survives or cannot be planted.
 """
 
@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import planted_fanout, planted_threshold, planted_views
+from tests import planted_fanout, planted_threshold, planted_tokens, planted_views
 from tests.planting import Edit, NotPlanted, Planted, plant
 
 ERRORS = [
@@ -29,6 +29,7 @@ ERRORS = [
     *planted_views.READING,
     *planted_fanout.PROMISES,
     *planted_threshold.THRESHOLD,
+    *planted_tokens.TOKENS,
 ]
 
 ROOT = Path(__file__).parents[1]

@@ -95,6 +95,7 @@ def test_an_old_secret_only_verifies():
         ({"aud": "feeds", "iss": "others"}, "another issuer"),
         ({"aud": ["others", "feeds"], "iss": "app"}, None),
     ],
+    ids=["neither", "no-issuer", "other-audience", "other-issuer", "both"],
 )
 def test_audience_and_issuer_are_checked_when_they_are_set(claims, fault):
     strict = Settings(jwt_audience="feeds", jwt_issuer="app")
@@ -165,6 +166,7 @@ def test_the_last_good_keys_serve_while_fetching_fails(
     wait_until(lambda: key_server.fetches > before)
     with pytest.raises(StoreUnavailable):
         by_server.caller(K2.bearer(7))
+    assert by_server.caller(K1.bearer(20)).account == 20
     key_server.keys, key_server.behaviour = [K2.public()], "good"
     wait_until(lambda: accepts(by_server, K2.bearer(7)))
     with pytest.raises(Unauthorized):
