@@ -2,8 +2,8 @@
 
 Each error of tests/planted_views.py, planted_fanout.py, planted_threshold.py and planted_tokens.py
 is planted in a copy of the repository. Then the tests run that should catch it, or with `--machine`
-the state machine. A NAME is any part of an error's name. This takes minutes, so it is not part of the suite.
-The exit code is 1 if an error survives or cannot be planted.
+the state machine. A NAME is any part of an error's name. This takes minutes, so it is not part of
+the suite. The exit code is 1 if an error survives or cannot be planted.
 """
 
 from __future__ import annotations

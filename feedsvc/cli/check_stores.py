@@ -13,8 +13,10 @@ from redis.exceptions import RedisClusterException
 
 from feedsvc.errors import StoreUnavailable
 from feedsvc.fanout import sweep
+from feedsvc.redis_address import CLUSTER
 from feedsvc.store import clocks
-from feedsvc.store.redis.client import connect_plainly
+from feedsvc.store.redis import commands
+from feedsvc.store.redis.client import connect_plainly, plain_nodes
 from feedsvc.store.redis.keys import run_id
 from feedsvc.store.sql import clock, migrate
 from feedsvc.store.sql.database import Database
@@ -162,8 +164,10 @@ def ask_redis(url: str) -> Iterator[Finding]:
     """Connect to Redis, and judge its version, policy, writes, contents and clock."""
     try:
         with closing(connect_plainly(url)) as client:
-            client.ping()
+            with suppress(redis.exceptions.NoPermissionError):
+                client.ping()
             yield from _redis_server(client)
+            yield _redis_rights(url)
             yield _redis_writes(client)
             yield from _redis_contents(client)
             with suppress(redis.ResponseError):  # a forbidden command is a finding of its own
@@ -217,6 +221,25 @@ def _redis_writes(client: Any) -> Finding:
             "make the server accept writes of this user",
         )
     return Finding("Redis writes", "ok", "accepted")
+
+
+def _redis_rights(url: str) -> Finding:
+    """Judge whether each server allows every command that the service needs."""
+    names: set[str] = set()
+    try:
+        for node in plain_nodes(url):
+            with closing(node):
+                names.update(commands.forbidden(node, is_cluster=url.startswith(CLUSTER)))
+    except commands.RedisRefuses as error:
+        return Finding("Redis rights", "fault", str(error))
+    if names:
+        return Finding(
+            "Redis rights",
+            "fault",
+            f"the user may not use {', '.join(sorted(names))}",
+            "docs/operations.md has the line that allows what the service needs",
+        )
+    return Finding("Redis rights", "ok", "every command that is needed")
 
 
 def _redis_contents(client: Any) -> Iterator[Finding]:

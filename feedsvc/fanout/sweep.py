@@ -98,8 +98,8 @@ def seconds_since(redis: Any) -> float | None:
     `redis` is any client. Only the server's clock measures it. If that clock is set back, the sweep
     seems younger.
     """
-    left_ms = redis.pttl(LAST_SWEEP)
-    return None if left_ms < 0 else float(max(0.0, _REMEMBERED_SECONDS - left_ms / 1000))
+    left = redis.ttl(LAST_SWEEP)
+    return None if left < 0 else float(max(0, _REMEMBERED_SECONDS - left))
 
 
 def _due(

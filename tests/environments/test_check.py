@@ -73,6 +73,12 @@ def test_what_redis_and_the_broker_lack_is_named(redis_server, settings):
         operator.config_set("maxmemory-policy", "allkeys-lru")
         assert set(faults(settings)) == {"Redis memory"}
         operator.config_set("maxmemory-policy", "noeviction")
+        rights = "~* &* -@all +@read +@write +@scripting +@transaction +@connection +time"
+        operator.execute_command(f"ACL SETUSER feeds on >hunter2 {rights} -@dangerous")
+        limited = {"redis_url": settings["redis_url"].replace("//", "//feeds:hunter2@")}
+        assert faults(settings, **limited) == {}
+        operator.execute_command("ACL SETUSER feeds -zadd -ping -time")
+        assert faults(settings, **limited) == {"Redis rights": "the user may not use TIME, ZADD"}
         operator.config_set("requirepass", "hunter2")
         assert {"Redis", "broker"} <= set(faults(settings))
     local = "amqp://guest:guest@127.0.0.1:5672"
