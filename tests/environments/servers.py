@@ -245,6 +245,36 @@ class Redis(Server):
         return redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0), **options)
 
 
+class TlsRedis(Redis):
+    """A Redis server with TLS alone. It demands a client certificate of the authority."""
+
+    def __init__(self, certificates: Certificates, **options: object) -> None:
+        self._certificates = certificates
+        super().__init__(**options)
+        self.url = f"rediss://127.0.0.1:{self.port}/0?{self.options_of(certificates)}"
+
+    @staticmethod
+    def options_of(certificates: Certificates) -> str:
+        """Return the options of a URL: the authority to trust, and the client's certificate."""
+        return (
+            f"ssl_ca_certs={certificates.authority}&ssl_certfile={certificates.client}"
+            f"&ssl_keyfile={certificates.client_key}"
+        )
+
+    def command(self) -> list[str]:
+        certificates = self._certificates
+        options = {
+            "port": 0,
+            "tls-port": self.port,
+            "tls-cert-file": certificates.server,
+            "tls-key-file": certificates.server_key,
+            "tls-ca-cert-file": certificates.authority,
+            "tls-auth-clients": "yes",
+        }
+        tls = (str(part) for name, value in options.items() for part in (f"--{name}", value))
+        return [*super().command(), *tls]
+
+
 class Certificates:
     """A private authority, a server's certificate for 127.0.0.1 and localhost, and a client's."""
 

@@ -1,0 +1,200 @@
+"""A Redis with an access list, as managed servers have one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from feedsvc import create_app
+from feedsvc.errors import StoreUnavailable
+from feedsvc.inspection.audit import audit
+from feedsvc.settings import load_settings
+from feedsvc.store import open_stores
+from feedsvc.store.redis import keys, usage
+from feedsvc.store.redis.client import delete_everything
+from feedsvc.store.redis.commands import RedisRefuses, require
+from tests.conftest import TINY
+from tests.engines import wait_until
+from tests.environments.servers import Redis
+from tests.world import World
+
+OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
+FOLLOWERS = range(1, 5)
+# What a server allows beyond the documented line.
+MANAGED = pytest.mark.parametrize(
+    "more", [(), ("+info",), ("+flushdb",)], ids=["neither", "INFO", "FLUSHDB"]
+)
+
+
+@pytest.fixture
+def server():
+    """A server whose snapshots are kept, with the user of the documented line."""
+    with closing(Redis()) as made:
+        yield made
+
+
+def allow(server, *more):
+    """Make the documented user, with more rules. Returns the URL."""
+    [line] = re.findall(r"^ACL SETUSER .*$", OPERATIONS.read_text(), re.MULTILINE)
+    with closing(server.client()) as operator:
+        operator.execute_command(*line.split(), *more)
+    return f"redis://feedsvc:change-me@127.0.0.1:{server.port}/0"
+
+
+@pytest.fixture
+def open_world(database_url):
+    """Return a function that opens a world on a Redis."""
+    opened = []
+
+    def at(url):
+        settings = load_settings({}, **TINY)
+        stores = open_stores(settings, database_url=database_url, redis_url=url)
+        opened.append(stores)
+        return World(stores)
+
+    yield at
+    for stores in opened:
+        stores.close()
+
+
+@MANAGED
+def test_the_documented_user_can_do_everything_that_the_service_does(
+    server, open_world, more, tmp_path
+):
+    url = allow(server, *more)
+    require(url)
+    world = open_world(url)
+    world.add_followers(9, FOLLOWERS)
+    posts = [world.post(9) for _ in range(12)]
+    world.drain()
+    world.sweep()
+    world.is_exact(*FOLLOWERS, 9)
+    world.delete(9, posts[3])
+    world.mute(1, 9)
+    world.unfollow(2, 9)
+    world.is_exact(*FOLLOWERS, 9)
+    assert audit(world.stores, 10).missing == []
+    usage.sampled_reads(world.stores)
+    assert world.stores.redis.exists(world.stores.keys.homefeed(3))
+    delete_everything(world.stores.redis)
+    assert not world.stores.redis.exists(world.stores.keys.homefeed(3))
+    assert world.is_exact(*FOLLOWERS, 9)
+
+
+@MANAGED
+def test_a_server_that_comes_back_older_is_emptied_before_it_is_read(server, open_world, more):
+    world = open_world(allow(server, *more))
+    world.add_followers(9, FOLLOWERS)
+    world.post(9)
+    world.drain()
+    world.sweep()
+    world.is_exact(*FOLLOWERS)
+    with closing(server.client()) as operator:
+        operator.set("of-another", 1)
+        operator.save()
+    world.post(9)
+    world.drain()
+    world.sweep()
+    world.unfollow(2, 9)
+    server.kill()
+    server.start()
+    allow(server, *more)
+    assert world.is_exact(*FOLLOWERS, 9)
+    with closing(server.client()) as operator:
+        assert bool(operator.exists("of-another")) == ("+flushdb" not in more)
+
+
+@pytest.mark.parametrize("more", [(), ("+info",)], ids=["neither", "INFO"])
+def test_a_second_connection_deletes_nothing(server, open_world, more):
+    url = allow(server, *more)
+    world = open_world(url)
+    world.add_followers(9, FOLLOWERS)
+    world.is_exact(1)
+    with closing(server.client()) as operator:
+        operator.client_kill_filter(_type="normal", skipme=True)
+    other = open_world(url)
+    assert other.stores.redis.exists(world.stores.keys.homefeed(1))
+    assert world.stores.redis.exists(world.stores.keys.homefeed(1))
+
+
+def test_many_keys_of_another_run_are_deleted_in_steps_and_nothing_is_read_meanwhile(
+    server, open_world, monkeypatch
+):
+    world = open_world(allow(server))
+    with closing(server.client()) as operator:
+        pipe = operator.pipeline(transaction=False)
+        for number in range(5_000):
+            pipe.set(keys.post(number), "=old")
+        pipe.execute()
+        monkeypatch.setattr("feedsvc.store.redis.runs._DELETE_SECONDS", 0.0)
+        with pytest.raises(StoreUnavailable) as refusal:
+            world.stores.redis.get(keys.post(7))
+        assert "being deleted" in refusal.value.cause
+        assert 0 < operator.dbsize() < 5_000
+        wait_until(lambda: _reads(world.stores.redis, keys.post(7)))
+        assert world.stores.redis.get(keys.post(7)) is None
+        assert operator.dbsize() <= 1
+
+
+@pytest.mark.parametrize(
+    ("rules", "named"),
+    [
+        (("-lpushx", "-zadd"), "LPUSHX, ZADD"),
+        (("-script|load",), "SCRIPT LOAD"),
+        (("-@all",), "EVAL"),
+    ],
+)
+def test_a_forbidden_command_is_one_line_at_the_start(server, tmp_path, rules, named):
+    url = allow(server, *rules)
+    with pytest.raises(RedisRefuses, match=named) as refusal:
+        create_app(data_dir=str(tmp_path), redis_url=url)
+    assert "\n" not in str(refusal.value)
+    assert "change-me" not in str(refusal.value)
+
+
+def test_a_wrong_password_or_database_is_one_line_from_every_command(server, tmp_path):
+    url = allow(server, "+@pubsub", "+@blocking")
+    for bad, words in (
+        (url.replace("change-me", "changed"), "refuses the login"),
+        (url[:-1] + "99", "DB index is out of range"),
+    ):
+        done = _run(tmp_path, bad, "worker")
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+        assert words in done.stderr
+        assert "changed" not in done.stderr
+
+
+def test_the_last_database_leaves_none_for_the_broker(server, tmp_path):
+    done = _run(tmp_path, f"redis://127.0.0.1:{server.port}/15", "up", "--port", "0")
+    assert done.returncode == 1
+    assert "FEEDSVC_BROKER_URL" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def _reads(client, key):
+    try:
+        client.get(key)
+    except StoreUnavailable:
+        return False
+    return True
+
+
+def _run(folder, redis_url, *command):
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "FEEDSVC_DATA_DIR": str(folder),
+        "FEEDSVC_REDIS_URL": redis_url,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "feedsvc", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

@@ -1,0 +1,73 @@
+"""Redis with TLS, a private authority and client certificates. Its broker is made from its URL."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+
+import pytest
+
+from feedsvc import create_app
+from feedsvc.errors import StoreUnavailable
+from feedsvc.fanout import broker
+from feedsvc.redis_address import parse
+from feedsvc.store.redis.client import connect
+from feedsvc.tasks import celery_on
+from tests.engines import wait_until
+from tests.environments.servers import Certificates, Part, TlsRedis
+from tests.environments.test_redis import SECRET, headers
+
+
+@pytest.fixture(scope="module")
+def server(certificates):
+    with closing(TlsRedis(certificates)) as made:
+        yield made
+
+
+def test_a_worker_runs_a_fan_out_over_mutual_tls(server, tmp_path):
+    settings = {
+        "redis_url": server.url,
+        "data_dir": str(tmp_path),
+        "jwt_secret": SECRET,
+        "promote_at": 1000,
+        "demote_at": 1000,
+    }
+    app = create_app(**settings)
+    client = app.test_client()
+    with (
+        closing(app.extensions["feedsvc"]),
+        closing(Part(sys.executable, "-m", "feedsvc", "worker", **settings)),
+    ):
+        for account in (8, 9):
+            client.put(f"/v1/accounts/{account}", headers=headers(account))
+        client.put("/v1/accounts/9/following/8", headers=headers(9))
+        assert client.get("/v1/feed", headers=headers(9)).json["data"] == []
+        post = client.post(
+            "/v1/posts", json={"photo_url": "https://img.example/1.jpg"}, headers=headers(8)
+        ).json
+        address = f"/v1/admin/fanouts/{post['id']}"
+
+        def fan_out():
+            return client.get(address, headers=headers(1, "admin:read")).json
+
+        wait_until(lambda: fan_out()["state"] == "done", 30)
+        assert fan_out()["delivered"] == 1
+
+
+@pytest.mark.parametrize("fault", ["another authority", "no certificate of the client"])
+def test_neither_redis_nor_its_broker_is_used_if_a_certificate_is_missing(
+    server, certificates, fault
+):
+    with closing(Certificates()) as others:
+        url = f"rediss://127.0.0.1:{server.port}/0?" + (
+            TlsRedis.options_of(others)
+            if fault == "another authority"
+            else f"ssl_ca_certs={certificates.authority}"
+        )
+        with closing(connect(url)) as client, pytest.raises(StoreUnavailable):
+            client.get("any")
+        with pytest.raises(StoreUnavailable):
+            broker.check(celery_on(parse(url).broker_url()))
+    with closing(connect(server.url)) as client:
+        assert client.get("any") is None
+    broker.check(celery_on(parse(server.url).broker_url()))
