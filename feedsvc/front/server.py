@@ -37,6 +37,8 @@ _MOST_BODY_BYTES = 128 * 1024 * 1024
 _EVICTED_SHARE = 50
 # A load balancer sees "not ready" for this long before connections are refused.
 _NOTICE_SECONDS = 1.0
+# A request that has not arrived by then is ended, so that slow clients do not hold up an end.
+_ARRIVAL_SECONDS = 5.0
 _DRAIN_SECONDS = 14.0
 _DRAIN_STEP_SECONDS = 0.05
 _NOT_UNDER_WAY = {State.IDLE, State.LINGERING}
@@ -74,7 +76,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._most_connections = min(_MOST_CONNECTIONS, raise_descriptors() - _OTHER_DESCRIPTORS)
         self._evicted = 0
-        self._drain_deadline = 0.0
+        self._drain_started = 0.0
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; return when the requests under way have been answered."""
@@ -161,7 +163,7 @@ class Server:
         if self._process.is_draining:
             return
         self._process.is_draining = True
-        self._drain_deadline = time.monotonic() + _DRAIN_SECONDS
+        self._drain_started = time.monotonic()
         self._shares.stop(self._index)  # the other processes accept first
         self._loop.call_later(_NOTICE_SECONDS, self._stop_accepting)
 
@@ -173,9 +175,13 @@ class Server:
 
     def _finish(self) -> None:
         """End when nothing is under way, or the time is up."""
-        for connection in [each for each in self._connections if each.state in _NOT_UNDER_WAY]:
-            connection.drop()
-        if not self._connections or time.monotonic() > self._drain_deadline:
+        elapsed = time.monotonic() - self._drain_started
+        for connection in list(self._connections):
+            if connection.state in _NOT_UNDER_WAY:
+                connection.drop()
+            elif connection.state is State.RECEIVING and elapsed > _ARRIVAL_SECONDS:
+                connection.time_out()
+        if not self._connections or elapsed > _DRAIN_SECONDS:
             self._loop.stop()
         else:
             self._loop.call_later(_DRAIN_STEP_SECONDS, self._finish)
