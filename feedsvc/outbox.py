@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, ClassVar
 import structlog
 from sqlalchemy import bindparam, delete, insert, select
 
-from feedsvc.cache import celebrity_lists, post_bodies
+from feedsvc.cache import celebrity_lists, hidden_authors, post_bodies
 from feedsvc.errors import StoredNotFinished, StoreUnavailable
-from feedsvc.store.redis import keys, post_ids
+from feedsvc.store.redis import keys, post_ids, usage
 from feedsvc.store.redis.client import delete_everything, show_sign_of_life
 from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.sql.database import now
@@ -170,6 +170,27 @@ class Followed(Effect):
 
 
 @dataclass(frozen=True)
+class AccountDeleted(Effect):
+    """Effect of the beginning and of the end of an account's deletion: delete its views.
+
+    Every near cache learns whether the account's posts are hidden.
+    """
+
+    kind = "account deleted"
+    account: int
+
+    def apply(self, stores: Stores) -> None:
+        """Delete what Redis holds of the account, then log whether its posts are hidden."""
+        stores.redis.delete(
+            stores.keys.homefeed(self.account),
+            stores.keys.relations(self.account),
+            keys.celebrity_posts(self.account),
+        )
+        usage.remove_reads(stores, self.account)
+        hidden_authors.log(stores, self.account)
+
+
+@dataclass(frozen=True)
 class RelationsChanged(Effect):
     """Effect of an unfollow, or of a mute or block set or lifted: delete the cached relations.
 
@@ -206,6 +227,7 @@ _FROM_IDS: dict[str, Callable[..., Effect]] = {
     PostEdited.kind: PostEdited,
     PostsDeleted.kind: lambda author, *post_ids: PostsDeleted(author, post_ids),
     Followed.kind: Followed,
+    AccountDeleted.kind: AccountDeleted,
     RelationsChanged.kind: lambda *accounts: RelationsChanged(accounts),
     Flush.kind: Flush,
 }

@@ -15,6 +15,7 @@ from feedsvc import celery_settings
 from feedsvc.errors import StoreUnavailable
 from feedsvc.fanout import chain, micro_batches, queues
 from feedsvc.fanout.sweep import sweep
+from feedsvc.graph import deletion
 from feedsvc.inspection.audit import audit
 from feedsvc.planning import change, watch
 from feedsvc.planning.survey import survey
@@ -84,6 +85,7 @@ def make_celery(broker_url: str, stores: Callable[[], Stores], metrics: Metrics)
 
     def run_sweep(opened: Stores) -> None:
         sweep(opened, queues.enqueuer(app, opened), lambda: _queued(app))
+        deletion.sweep(opened)
         idempotency.remove_expired(opened)
         opened.sql.empty_log()
         metrics.sweeps.inc()

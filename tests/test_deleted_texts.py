@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from feedsvc.errors import NotFound
-from feedsvc.graph import accounts
+from feedsvc.graph import deletion
 from feedsvc.posts import edit, publish, read
 from feedsvc.settings import load_settings
 from feedsvc.store import open_stores
@@ -63,7 +63,7 @@ def test_a_deleted_or_edited_text_leaves_the_files_of_the_database(embedded, fol
         edit.edit(embedded, 1, post.post_id, description="another")
     for post in posts[16::2]:
         edit.delete(embedded, 1, post.post_id)
-    accounts.delete(embedded, 2)
+    deletion.delete(embedded, 2)
     assert embedded.sql.empty_log()
     still = {("feedsvc.db", "a text that stays")}
     assert traces(folder, GONE, "a text that stays") == still

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from feedsvc import outbox
 from feedsvc.errors import Forbidden, Invalid, NotFound, StoreUnavailable
 from feedsvc.feed import reader
-from feedsvc.graph import accounts, follows, generate, hiding, sample
+from feedsvc.graph import accounts, deletion, follows, generate, hiding, sample
 from feedsvc.graph.follows import FollowChange
 from feedsvc.graph.importer import GraphMalformed, GraphUnreadable, import_graph
 from feedsvc.graph.stats import graph_stats
@@ -275,7 +275,7 @@ def test_a_sample_is_drawn_without_scanning_the_accounts(world, stores):
     [
         [outbox.PostsDeleted],
         [outbox.PostsDeleted, outbox.RelationsChanged],
-        [outbox.Followed],
+        [outbox.AccountDeleted],
     ],
 )
 def test_a_repeated_deletion_has_hidden_everything_when_it_is_answered(world, monkeypatch, failing):
@@ -290,11 +290,11 @@ def test_a_repeated_deletion_has_hidden_everything_when_it_is_answered(world, mo
         with monkeypatch.context() as patched:
             patched.setattr(effect, "apply", down)
             with pytest.raises(StoreUnavailable):
-                accounts.delete(world.stores, 9)
+                deletion.delete(world.stores, 9)
     try:
-        accounts.delete(world.stores, 9)
+        deletion.delete(world.stores, 9)
     except NotFound:
-        assert failing == [outbox.Followed], "only the last step leaves no account behind"
+        assert failing == [outbox.AccountDeleted], "only the last step leaves no account behind"
     assert world.read(1) == []
     for gone in (
         lambda: read.one(world.stores, 1, post),
@@ -312,7 +312,7 @@ def test_an_account_with_many_posts_is_deleted_in_steps_not_post_by_post(world, 
     monkeypatch.setattr(
         type(world.stores.sql), "reading", lambda database: queries.append(1) or real(database)
     )
-    accounts.delete(world.stores, 9)
+    deletion.delete(world.stores, 9)
     assert len(queries) < 10
     monkeypatch.undo()
     assert world.read(1) == []

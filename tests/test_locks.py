@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from feedsvc import outbox
 from feedsvc.cache import post_bodies
 from feedsvc.errors import NotFound
-from feedsvc.graph import accounts, follows
+from feedsvc.graph import accounts, deletion, follows
 from feedsvc.graph import load as loading
 from feedsvc.graph.load import load_edges
 from feedsvc.posts import edit
@@ -84,9 +84,9 @@ def count(stores, table):
 def test_a_deletion_of_an_account_waits_for_a_running_upload_and_deletes_its_post(world, meets):
     world.add_followers(9, [1])
     world.post(9)
-    deletion = meets(post_bodies, "serialise", lambda: accounts.delete(world.stores, 9))
+    concurrent = meets(post_bodies, "serialise", lambda: deletion.delete(world.stores, 9))
     world.post(9)
-    deletion.ends()
+    concurrent.ends()
     assert (
         count(world.stores, Post),
         count(world.stores, Follow),
@@ -100,8 +100,8 @@ def test_a_deletion_of_an_account_waits_for_a_running_upload_and_deletes_its_pos
 def test_two_concurrent_deletions_of_an_account_count_its_edges_off_once(world, meets):
     world.add_followers(9, [1, 2])
     world.add_followers(8, [1, 2])
-    again = meets(accounts, "_count_off", lambda: accounts.delete(world.stores, 9))
-    accounts.delete(world.stores, 9)
+    again = meets(deletion, "_count_off", lambda: deletion.delete(world.stores, 9))
+    deletion.delete(world.stores, 9)
     again.ends()
     assert [accounts.get(world.stores, account).following_count for account in (1, 2)] == [1, 1]
 
@@ -152,9 +152,9 @@ def test_two_concurrent_imports_count_the_edges_of_both(world, monkeypatch):
 
 def test_a_deletion_of_an_account_waits_for_an_import_and_deletes_its_edges(world, meets):
     world.people(1, 9)
-    deletion = meets(loading, "_lock", lambda: accounts.delete(world.stores, 9), nth=2)
+    concurrent = meets(loading, "_lock", lambda: deletion.delete(world.stores, 9), nth=2)
     load_edges(world.stores, [(1, 9)])
-    deletion.ends()
+    concurrent.ends()
     assert count(world.stores, Follow) == 0
     assert accounts.get(world.stores, 1).following_count == 0
 
@@ -171,7 +171,7 @@ def test_an_upload_does_not_wait_while_an_import_adds_follows(world, meets):
 
 @pytest.mark.parametrize(
     "beside",
-    [lambda world: world.run_link(), lambda world: accounts.delete(world.stores, 9)],
+    [lambda world: world.run_link(), lambda world: deletion.delete(world.stores, 9)],
     ids=["link", "account"],
 )
 def test_a_post_is_deleted_while_its_fan_out_ends_or_its_account_is_deleted(world, meets, beside):

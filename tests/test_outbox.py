@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from feedsvc import outbox
 from feedsvc.cache import celebrity_lists
 from feedsvc.errors import NotFound, StoredNotFinished, StoreUnavailable
-from feedsvc.graph import accounts
+from feedsvc.graph import accounts, deletion
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import OutboxRow
 
@@ -143,7 +143,7 @@ def test_a_store_that_is_down_ends_the_sweep_and_keeps_every_row_that_was_not_ap
 def test_an_account_with_a_row_that_cannot_be_applied_is_deleted(world, at_once, logged):
     world.people(9)
     newer = store_row(world.stores, "made by a newer version", 9)
-    accounts.delete(world.stores, 9)
+    deletion.delete(world.stores, 9)
     with pytest.raises(NotFound):
         accounts.get(world.stores, 9)
     assert (stored_rows(world.stores), logged) == ([newer], [newer])

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from feedsvc import outbox, post_ids
 from feedsvc.feed import reader
-from feedsvc.graph import accounts
+from feedsvc.graph import deletion
 from feedsvc.outbox import PostPublished
 from feedsvc.store import watermark
 from feedsvc.store.redis import post_ids as on_record
@@ -139,7 +139,7 @@ def test_no_id_is_drawn_again_after_the_account_with_the_highest_was_deleted(
     client = Polling(followed.stores)
     highest = followed.post(AUTHOR)
     assert client.poll() == [highest]
-    accounts.delete(followed.stores, AUTHOR)
+    deletion.delete(followed.stores, AUTHOR)
     set_back(seconds=60)
     followed.stores.redis.flushall()
     other_process = World(make_stores())

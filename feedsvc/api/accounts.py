@@ -9,7 +9,7 @@ from feedsvc.api.answers import answer_json, answer_page
 from feedsvc.api.operations import Call, Operations
 from feedsvc.api.schemas import AccountAnswer, FollowItem, FollowResult, FollowsAnswer
 from feedsvc.errors import NotFound
-from feedsvc.graph import accounts, follows, hiding
+from feedsvc.graph import accounts, deletion, follows, hiding
 from feedsvc.graph.follows import FollowChange
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ def get_account(call: Call) -> Response:
     scopes=_FEED,
     own_account=True,
     creates_account=False,
-    answers={202: "Out of every feed, for good"},
+    answers={202: "Out of every feed, for good. The rest follows"},
     errors=(404,),
 )
 def delete_account(call: Call) -> None:
     """Delete an account with its posts and follows."""
-    accounts.delete(call.stores, call.account)
+    deletion.delete(call.stores, call.account)
 
 
 @_declare_change("PUT", "/accounts/{id}/following/{followee}")

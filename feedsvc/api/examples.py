@@ -29,6 +29,7 @@ EXAMPLES = {
     "followee": _OTHER,
     "follower": _ACCOUNT,
     "follower_count": 52_300,
+    "deleting": True,
     "followers": 52_300,
     "following_count": 214,
     "id": _ACCOUNT,

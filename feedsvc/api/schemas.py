@@ -5,7 +5,15 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import (
+    RAISE,
+    Schema,
+    ValidationError,
+    fields,
+    post_dump,
+    validate,
+    validates_schema,
+)
 
 from feedsvc.api.fields import (
     MAX_LIMIT,
@@ -172,6 +180,13 @@ class AccountAnswer(Schema):
         allow_none=True,
         metadata={"description": "The route of its next post."},
     )
+    deleting = fields.Boolean(metadata={"description": "Present and true during its deletion."})
+
+    @post_dump
+    def _leave_out(self, account: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if not account["deleting"]:
+            del account["deleting"]
+        return account
 
 
 class FollowResult(Schema):

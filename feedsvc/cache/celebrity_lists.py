@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, select
 
-from feedsvc.cache import feed_queries
+from feedsvc.cache import feed_queries, hidden_authors
 from feedsvc.store.near_cache.snapshot import Snapshot
 from feedsvc.store.redis import celebrities, invalidation_log, keys, lists, post_ids
 from feedsvc.store.redis.faults import WriteRefused
@@ -105,15 +105,17 @@ def renew(stores: Stores, author: int) -> None:
 def reload(stores: Stores) -> Snapshot:
     """Restart the near cache of this process. Return the new snapshot.
 
-    The position in the log is read before the authors, so no later put is missed. If the log is
-    absent and Redis refuses to begin one, the snapshot has the authors of this moment, and nothing
-    is cached.
+    The position in the log is read before the authors and the hidden accounts, so no later put or
+    deletion is missed. If the log is absent and Redis refuses to begin one, the snapshot has the
+    authors of this moment, and nothing is cached.
     """
     try:
         marker, number = invalidation_log.position(stores.redis)
     except WriteRefused:
-        return Snapshot(b"", 0, dict.fromkeys(read_authors(stores), 0))
-    return stores.near_cache.reload(marker, number, read_authors(stores))
+        now = dict.fromkeys(read_authors(stores), 0)
+        return Snapshot(b"", 0, now, hidden=hidden_authors.read(stores))
+    authors = read_authors(stores)
+    return stores.near_cache.reload(marker, number, authors, hidden_authors.read(stores))
 
 
 def read_authors(stores: Stores) -> frozenset[int]:

@@ -14,6 +14,7 @@ from feedsvc.cli.output import IdParameter, json_option, opened, show
 from feedsvc.fanout import status as fanout_status
 from feedsvc.fanout import sweep as sweeping
 from feedsvc.formats import counted
+from feedsvc.graph import deletion
 from feedsvc.inspection import audit as auditing
 from feedsvc.inspection import explain as explaining
 from feedsvc.posts import idempotency
@@ -42,6 +43,7 @@ def sweep(as_json: bool) -> None:
     """Apply pending changes and continue stalled fan-outs."""
     with opened() as services:
         swept = sweeping.sweep(services.stores, services.enqueue)
+        deletion.sweep(services.stores)
         idempotency.remove_expired(services.stores)
         show(asdict(swept), as_json)
 

@@ -221,6 +221,8 @@ def read_feed(
         authors = _visible_authors(stores, viewer)
     if snapshot is None:
         snapshot = celebrity_lists.reload(stores)
+    if snapshot.hidden:
+        authors -= snapshot.hidden
     cached, missing = _cached_lists(snapshot, authors)
     fetched: list[CachedList] = []
     if missing or not is_home_last:

@@ -12,13 +12,23 @@ from feedsvc.graph import accounts
 from feedsvc.graph.follows import remove_edge
 from feedsvc.outbox import RelationsChanged
 from feedsvc.paging import Kind, Page
-from feedsvc.store.sql.tables import Block, Mute
+from feedsvc.store.sql.tables import Account, Block, Mute
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from feedsvc.graph.accounts import AccountInfo
     from feedsvc.store import Stores
+
+
+_VIEWER, _AUTHOR = (sa.bindparam(name, type_=sa.BigInteger) for name in ("viewer", "author"))
+_IS_BLOCKED = sa.select(sa.exists().where(Block.account_id == _AUTHOR, Block.blocked_id == _VIEWER))
+_UNDELETED = sa.select(Account.id).where(
+    Account.id.in_(sa.bindparam("authors", expanding=True)), ~Account.deleting
+)
+_VISIBLE = _UNDELETED.where(
+    ~sa.exists().where(Block.account_id == Account.id, Block.blocked_id == _VIEWER)
+)
 
 
 def mute(stores: Stores, account: int, muted: int) -> None:
@@ -96,15 +106,17 @@ def blocks(
 
 def is_blocked_by(connection: Connection, viewer: int, author: int) -> bool:
     """Return whether `author` blocks `viewer`."""
-    return bool(blockers_among(connection, viewer, [author]))
+    return connection.scalar(_IS_BLOCKED, {"viewer": viewer, "author": author}) or False
 
 
-def blockers_among(connection: Connection, viewer: int, authors: list[int]) -> set[int]:
-    """Return the authors that block the viewer."""
-    query = sa.select(Block.account_id).where(
-        Block.blocked_id == viewer, Block.account_id.in_(authors)
-    )
-    return set(connection.scalars(query))
+def visible_among(connection: Connection, viewer: int | None, authors: list[int]) -> set[int]:
+    """Return the authors whose posts the viewer may see: not being deleted, and not blocking it.
+
+    Nobody blocks the backend of the app (None).
+    """
+    if viewer is None:
+        return set(connection.scalars(_UNDELETED, {"authors": authors}))
+    return set(connection.scalars(_VISIBLE, {"viewer": viewer, "authors": authors}))
 
 
 def _require_other(account: int, other: int, field: str, verb: str) -> None:

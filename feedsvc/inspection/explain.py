@@ -19,7 +19,7 @@ from feedsvc.graph.accounts import require
 from feedsvc.inspection.explanation import Explanation, FanoutFacts, StoredList
 from feedsvc.store.redis import keys, lists
 from feedsvc.store.redis.delivery import END
-from feedsvc.store.sql.tables import Block, Fanout, Follow, Mute, Post
+from feedsvc.store.sql.tables import Account, Block, Fanout, Follow, Mute, Post
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
@@ -107,6 +107,7 @@ def _sql_facts(connection: Connection, viewer: int, post_id: int) -> Row[*tuple[
         sa.select(*columns)
         .select_from(Post)
         .join(Fanout, Fanout.post_id == Post.id)
+        .join(Account, sa.and_(Account.id == author, ~Account.deleting))
         .outerjoin(Follow, edge)
         .where(Post.id == post_id)
     )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from feedsvc import outbox
 from feedsvc.cache import post_bodies
 from feedsvc.errors import Forbidden, NotFound
-from feedsvc.graph import hiding
+from feedsvc.graph import accounts, hiding
 from feedsvc.outbox import PostEdited, PostsDeleted
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Fanout, Post
@@ -62,7 +62,8 @@ def delete(stores: Stores, author: int | None, post_id: int) -> None:
 def _lock(connection: Connection, author: int | None, post_id: int) -> Row[*tuple[Any, ...]]:
     """Lock the row of a post until the transaction ends, and return it.
 
-    Raises `NotFound`, also if the post's author blocks the caller, and `Forbidden`.
+    Raises `NotFound`, also if the post is hidden from the caller. Raises `Forbidden` for a post of
+    another author, and `Conflict` while the author's account is being deleted.
     """
     columns = (Post.author_id, Post.photo_url, Post.deleted_at)
     row = connection.execute(
@@ -70,8 +71,10 @@ def _lock(connection: Connection, author: int | None, post_id: int) -> Row[*tupl
     ).first()
     if row is None:
         raise NotFound("post", post_id)
-    if author not in (None, row.author_id):
-        if hiding.is_blocked_by(connection, author, row.author_id):
-            raise NotFound("post", post_id)
+    if author in (None, row.author_id):
+        accounts.refuse_deleting(connection, [row.author_id])
+    elif not hiding.visible_among(connection, author, [row.author_id]):
+        raise NotFound("post", post_id)
+    else:
         raise Forbidden(f"Post {post_id} belongs to another account.")
     return row

@@ -18,6 +18,7 @@ from feedsvc.cache import post_bodies
 from feedsvc.cache.post_bodies import PostRow
 from feedsvc.errors import NotFound
 from feedsvc.fanout.chain import STALLED_AFTER
+from feedsvc.graph import accounts
 from feedsvc.outbox import PostPublished, PostRepeated
 from feedsvc.posts import idempotency
 from feedsvc.routing import next_route
@@ -71,9 +72,9 @@ def publish(
     celebrity list.
 
     Raises `NotFound` for an unknown author, and for a repeated upload whose post was deleted
-    meanwhile. Raises `StoreUnavailable` if a store is down. Raises
-    `Conflict` while another upload with the key is running, and `Invalid` if the key was used with
-    another body.
+    meanwhile. Raises `StoreUnavailable` if a store is down. Raises `Conflict` while another upload
+    with the key is running, or while the author is being deleted. Raises `Invalid` if the key was
+    used with another body.
     """
     recorded = post_ids_on_record.highest(stores.redis)
     with outbox.transaction(stores) as transaction:
@@ -82,6 +83,7 @@ def publish(
             digest = idempotency.digest(photo_url, description)
             first = idempotency.claim(stores, connection, author, idempotency_key, digest)
             if first is not None:
+                accounts.refuse_deleting(connection, [author])
                 _require_undeleted(connection, first)
                 transaction.add(PostRepeated(author, first))
                 answer = post_bodies.serialise(PostRow(first, author, photo_url, description))
@@ -91,6 +93,7 @@ def publish(
         # relies on a number that is taken before the id is drawn (store/watermark.py).
         account = connection.execute(_LOCK_AUTHOR, {"author": author}).first()
         if account is None:
+            accounts.refuse_deleting(connection, [author])
             raise NotFound("account", author)
         decide = next_route.decider(stores, connection, [author])
         decision = decide(author, account.follower_count, account.last_route)

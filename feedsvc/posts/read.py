@@ -1,4 +1,4 @@
-"""Read single posts. `viewer=None` means the backend of the app, which sees every post."""
+"""Read single posts. `viewer=None` means the backend of the app, which no author blocks."""
 
 from __future__ import annotations
 
@@ -21,10 +21,15 @@ def one(stores: Stores, viewer: int | None, post_id: int) -> bytes:
 
 
 def many(stores: Stores, viewer: int | None, post_ids: list[int]) -> list[bytes]:
-    """Return the JSON of the posts that the viewer may see, in the order of `post_ids`."""
+    """Return the JSON of the posts that the viewer may see, in the order of `post_ids`.
+
+    Nobody sees the posts of an account that is being deleted.
+    """
     found = [body for body in post_bodies.read(stores, post_ids) if body is not None]
-    if viewer is None or not found:
-        return [body.json for body in found]
+    if not found:
+        return []
+    # Read SQL after the bytes: a block or a deletion that was answered before this read counts.
     with stores.sql.reading() as connection:
-        blockers = hiding.blockers_among(connection, viewer, [body.author_id for body in found])
-    return [body.json for body in found if body.author_id not in blockers]
+        authors = list({body.author_id for body in found})
+        visible = hiding.visible_among(connection, viewer, authors)
+    return [body.json for body in found if body.author_id in visible]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select
 
-from feedsvc.errors import NotFound
+from feedsvc.errors import Conflict, NotFound
 from feedsvc.paging import Kind, Page
 from feedsvc.routing.next_route import NOT_EXPIRED, decider
 from feedsvc.store.sql.database import now
@@ -76,15 +76,20 @@ def pin(
     expires_at: dt.datetime | None,
     pinned_by: str,
 ) -> RouteInfo:
-    """Pin the account to a route, in place of an earlier pin. Raises `NotFound`.
+    """Pin the account to a route, in place of an earlier pin.
+
+    Raises `NotFound`, and `Conflict` while the account is being deleted.
 
     The pin ends at `expires_at`. If `expires_at` is None, it stands until it is removed.
     """
     info = PinInfo(account, route, reason, expires_at, pinned_by, now())
-    existing = select(Account.id).where(Account.id == account, ~Account.deleting)
+    is_deleting = select(Account.deleting).where(Account.id == account).with_for_update()
     with stores.sql.writing() as connection:
-        if connection.scalar(existing.with_for_update()) is None:
-            raise NotFound("account", account)
+        match connection.scalar(is_deleting):
+            case None:
+                raise NotFound("account", account)
+            case True:
+                raise Conflict(f"Account {account} is being deleted. Try again when that is done.")
         connection.execute(delete(Pin).where(Pin.account_id == account))
         connection.execute(insert(Pin), vars(info))
     return route_of(stores, account)

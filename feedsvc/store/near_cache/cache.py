@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from feedsvc.forks import call_in_child
 from feedsvc.store.near_cache.snapshot import Snapshot
 from feedsvc.store.redis import invalidation_log
-from feedsvc.store.redis.invalidation_log import ANY_POSTS, NO_AUTHOR, WHOLE_LIST, Invalidation
+from feedsvc.store.redis.invalidation_log import (
+    ANY_POSTS,
+    HIDDEN,
+    NO_AUTHOR,
+    SHOWN,
+    WHOLE_LIST,
+    Invalidation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -76,14 +83,23 @@ class NearCache:
         asked = self._snapshot
         return invalidation_log.ask(trip, asked.number, partial(self._learn, asked))
 
-    def reload(self, marker: bytes, number: int, authors: Iterable[int]) -> Snapshot:
+    def reload(
+        self,
+        marker: bytes,
+        number: int,
+        authors: Iterable[int],
+        hidden: frozenset[int] = frozenset(),
+    ) -> Snapshot:
         """Restart the near cache at a position of the log, unless it is further already.
 
-        Return a snapshot at this position, without lists. `authors`: read after the position.
+        Return a snapshot at this position, without lists. `authors` and `hidden`, the accounts
+        whose posts are hidden, were read after the position.
         """
         with self._lock:
             now = self._snapshot
-            loaded = Snapshot(marker, number, dict.fromkeys(authors, number), loads=now.loads)
+            loaded = Snapshot(
+                marker, number, dict.fromkeys(authors, number), loads=now.loads, hidden=hidden
+            )
             if now.marker != marker or now.number < number:
                 self._snapshot = loaded
                 self._authors_after_pruning = len(loaded.authors)
@@ -143,7 +159,8 @@ class NearCache:
             return None if news is None else asked
         with self._lock:
             self._apply_news(asked.marker, news)
-        return replace(asked, number=news[-1].number, news=news)
+        hidden = _hidden_after(asked.hidden, news)
+        return replace(asked, number=news[-1].number, news=news, hidden=hidden)
 
     def _since(self, snapshot: Snapshot) -> list[Invalidation] | None:
         """Return the invalidations since a snapshot; None if some are not remembered."""
@@ -160,10 +177,12 @@ class NearCache:
             # this log.
             return
         recent = now.recent
-        for entry in news:
-            if entry.number <= now.number:
+        unknown = [entry for entry in news if entry.number > now.number]
+        hidden = _hidden_after(now.hidden, unknown)
+        self._remembered.extend(unknown)
+        for entry in unknown:
+            if entry.author in (HIDDEN, SHOWN):
                 continue
-            self._remembered.append(entry)
             if _is_of_any_posts(entry):
                 now.bodies.clear()
                 self._bytes = 0
@@ -175,7 +194,8 @@ class NearCache:
                 now.authors[entry.author] = entry.number
                 self._apply(entry)
                 recent = recent.with_post(entry.post_id, entry.author)
-        self._snapshot = replace(now, number=max(now.number, news[-1].number), recent=recent)
+        number = max(now.number, news[-1].number)
+        self._snapshot = replace(now, number=number, recent=recent, hidden=hidden)
 
     def _apply(self, entry: Invalidation) -> None:
         """Apply a put to the copy of its list.
@@ -239,6 +259,16 @@ class NearCache:
         cached = self._snapshot.lists.pop(author, None)
         if cached is not None:
             self._ids -= len(cached.ids) + _IDS_AROUND
+
+
+def _hidden_after(hidden: frozenset[int], news: Sequence[Invalidation]) -> frozenset[int]:
+    """Return the hidden accounts after some entries of the log, in their order."""
+    for entry in news:
+        if entry.author == HIDDEN:
+            hidden |= {entry.post_id}
+        elif entry.author == SHOWN:
+            hidden -= {entry.post_id}
+    return hidden
 
 
 def _is_of_any_posts(entry: Invalidation) -> bool:

@@ -28,8 +28,9 @@ CELEBRITIES = "celebrities"
 
 # Sorted set: the invalidation log, `number:author:post` by number; then `puts` with the number of
 # the latest entry of any kind, and a marker. Written by an upload and by the audit's repair, after
-# `celebrities`, by an edit or a deletion, after the post's bytes were dropped, and by a reader that
-# found it absent. Bound: 1,000 entries. Never expires.
+# `celebrities`, by an edit or a deletion, after the post's bytes were dropped, by the beginning and
+# the end of an account's deletion, and by a reader that found it absent. Bound: 1,000 entries.
+# Never expires.
 INVALIDATION_LOG = "recent-celebrity-posts"
 
 # Hash: `highest`, the highest id of a post that was put on a list, and `watermark`, the highest

@@ -167,10 +167,14 @@ def add_read(stores: Stores, trip: RoundTrip, viewer: int) -> None:
 
 
 def remove_reads(stores: Stores, viewer: int) -> None:
-    """Remove the count of a viewer that is no account, so that invented ids do not add up."""
+    """Remove the counts of a viewer that is no account, or not any more.
+
+    So invented ids do not add up, and a deleted account leaves nothing.
+    """
     if is_in_sample(viewer):
-        trip = RoundTrip(stores.redis)
-        trip.note("HDEL", stores.keys.reads(stores.keys.bucket(viewer), _today()), viewer)
+        trip, bucket = RoundTrip(stores.redis), stores.keys.bucket(viewer)
+        for days in range(READ_DAYS + 1):
+            trip.note("HDEL", stores.keys.reads(bucket, _today() - days), viewer)
         trip.run()
 
 

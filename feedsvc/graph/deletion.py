@@ -1,0 +1,152 @@
+"""Delete an account, with its posts and edges.
+
+The account is marked first. From the mark on its posts are hidden, and no row is added to it. Then
+its rows are removed in steps, its own row last. A request takes the first steps, and the sweep
+takes the others, also those of a request that died.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from feedsvc import outbox
+from feedsvc.errors import NotFound
+from feedsvc.graph.accounts import lock_existing
+from feedsvc.outbox import AccountDeleted, PostsDeleted, RelationsChanged
+from feedsvc.store.sql import highest_id
+from feedsvc.store.sql.tables import Account, Block, Fanout, Follow, IdempotencyKey, Mute, Pin, Post
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import InstrumentedAttribute
+
+    from feedsvc.store import Stores
+
+# A step removes up to 1,000 rows in a transaction of its own. Requests and sweeps take up to 20
+# steps, a second or two of work. The sweep runs every second.
+_STEP_ROWS = 1_000
+_STEPS = 20
+
+_MARKED = sa.select(Account.id).where(Account.deleting).order_by(Account.id).limit(_STEPS)
+_CLAIM = (
+    sa.select(Account.id)
+    .where(Account.id == sa.bindparam("account", type_=sa.BigInteger), Account.deleting)
+    .with_for_update()
+)
+
+
+def delete(stores: Stores, account: int) -> None:
+    """Hide the account's posts from everybody, and remove the account, or as much as steps allow.
+
+    A deletion that has begun may be requested again. Raises `NotFound`.
+    """
+    with outbox.transaction(stores) as transaction:
+        # This waits for an upload of the account, and for an import that names it.
+        lock_existing(transaction.connection, [account])
+        mark = sa.update(Account).where(Account.id == account).values(deleting=True)
+        is_there = transaction.connection.execute(mark).rowcount > 0
+        if is_there:
+            transaction.add(AccountDeleted(account))
+    if not is_there:
+        outbox.apply_pending(stores, account)
+        raise NotFound("account", account)
+    _remove(stores, account, _STEPS)
+
+
+def sweep(stores: Stores) -> None:
+    """Go on with the deletions that have begun."""
+    with stores.sql.reading() as connection:
+        marked = list(connection.scalars(_MARKED))
+    left = _STEPS
+    for account in marked:
+        left = _remove(stores, account, left)
+
+
+def _remove(stores: Stores, account: int, steps: int) -> int:
+    """Take up to so many steps. Return how many are left."""
+    while steps:
+        steps -= 1
+        if not (_remove_posts(stores, account) or _remove_edges(stores, account)):
+            # An earlier try may have died between a commit and its effects.
+            outbox.apply_pending(stores, account)
+            _remove_row(stores, account)
+            break
+    return steps
+
+
+def _claim(connection: Connection, account: int) -> bool:
+    """Lock the account until the transaction ends. Return whether its deletion is still going on.
+
+    Another process may have ended it, and a new account may have the id. Nobody who waits for this
+    lock holds another one, because all others skip accounts that are being deleted.
+    """
+    return connection.scalar(_CLAIM, {"account": account}) is not None
+
+
+def _remove_posts(stores: Stores, account: int) -> int:
+    """Delete up to a thousand posts of the account. Returns their number."""
+    query = sa.select(Post.id).where(Post.author_id == account).order_by(Post.id).limit(_STEP_ROWS)
+    with outbox.transaction(stores) as transaction:
+        connection = transaction.connection
+        if not _claim(connection, account):
+            return 0
+        # A transaction that changes both locks a post before its fan-out.
+        post_ids = list(connection.scalars(query.with_for_update()))
+        if post_ids:
+            connection.execute(sa.delete(Fanout).where(Fanout.post_id.in_(post_ids)))
+            highest_id.remove_posts(connection, post_ids)
+            transaction.add(PostsDeleted(account, post_ids))
+    return len(post_ids)
+
+
+def _remove_edges(stores: Stores, account: int) -> int:
+    """Delete up to a thousand follows of one direction, and count them off at their other ends.
+
+    Returns their number.
+    """
+    ends = (
+        (Follow.followee_id, Follow.follower_id, Account.following_count),
+        (Follow.follower_id, Follow.followee_id, Account.follower_count),
+    )
+    with outbox.transaction(stores) as transaction:
+        connection = transaction.connection
+        if not _claim(connection, account):
+            return 0
+        for mine, theirs, count in ends:
+            query = sa.select(theirs).where(mine == account).order_by(theirs).limit(_STEP_ROWS)
+            others = list(connection.scalars(query))
+            if others:
+                edges = sa.delete(Follow).where(mine == account, theirs.in_(others))
+                removed = list(connection.scalars(edges.returning(theirs)))
+                _count_off(connection, removed, count)
+                transaction.add(RelationsChanged([account, *others]))
+                return len(others)
+    return 0
+
+
+def _count_off(
+    connection: Connection, accounts: list[int], count: InstrumentedAttribute[int]
+) -> None:
+    lock_existing(connection, accounts)
+    connection.execute(
+        sa.update(Account).where(Account.id.in_(accounts)).values({count: count - 1})
+    )
+
+
+def _remove_row(stores: Stores, account: int) -> None:
+    rows = (
+        (IdempotencyKey, IdempotencyKey.account_id),
+        (Pin, Pin.account_id),
+        (Mute, Mute.account_id),
+        (Mute, Mute.muted_id),
+        (Block, Block.account_id),
+        (Block, Block.blocked_id),
+        (Account, Account.id),
+    )
+    with outbox.transaction(stores) as transaction:
+        if _claim(transaction.connection, account):
+            for table, column in rows:
+                transaction.connection.execute(sa.delete(table).where(column == account))
+            transaction.add(AccountDeleted(account))
