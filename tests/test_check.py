@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from feedsvc.cli.main import main
+from feedsvc.embedded.valkey import attach_or_start
 from tests.engines import free_port
 from tests.key_server import KeyServer, SigningKey
 
@@ -98,24 +99,25 @@ def test_a_file_that_is_no_database_is_a_fault(check, tmp_path):
     assert (code, faults) == (1, ["database"])
 
 
-def test_a_redis_with_other_keys_is_a_fault_and_stays_as_it_is(check, valkey):
-    other = valkey.url.replace("db=0", "db=7")
-    assert other != valkey.url
-    with closing(redis.Redis.from_url(other)) as client:
+@pytest.fixture
+def server(tmp_path):
+    """One server of this test's own, also where the other tests use a cluster."""
+    with closing(attach_or_start(tmp_path)) as started:
+        yield started.url()
+
+
+def test_a_redis_with_other_keys_is_a_fault_and_stays_as_it_is(check, server):
+    with closing(redis.Redis.from_url(server)) as client:
         client.set("somebody", "else")
-        code, faults, _ = check(redis_url=other)
+        code, faults, _ = check(redis_url=server)
         assert client.get("somebody") == b"else"
-        client.flushdb()
     assert (code, faults) == (1, ["Redis contents"])
 
 
-def test_a_policy_that_evicts_any_key_is_a_fault(check, valkey):
-    with closing(redis.Redis.from_url(valkey.url)) as client:
+def test_a_policy_that_evicts_any_key_is_a_fault(check, server):
+    with closing(redis.Redis.from_url(server)) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
-        try:
-            code, faults, _ = check()
-        finally:
-            client.config_set("maxmemory-policy", "noeviction")
+    code, faults, _ = check(redis_url=server)
     assert (code, faults) == (1, ["Redis memory"])
 
 
