@@ -18,14 +18,14 @@ from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import structlog
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, insert, or_, select
 
 from feedsvc.cache import celebrity_lists, hidden_authors, post_bodies
 from feedsvc.errors import StoredNotFinished, StoreUnavailable
 from feedsvc.store.redis import keys, post_ids, usage
 from feedsvc.store.redis.client import delete_everything, show_sign_of_life
 from feedsvc.store.redis.round_trip import RoundTrip
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import OutboxRow
 from feedsvc.store.watermark import NEW_POST
 
@@ -43,14 +43,13 @@ _log = structlog.get_logger()
 _GRACE = dt.timedelta(seconds=1)
 _SWEEP_ROWS = 1_000
 
-_INSERT = insert(OutboxRow).returning(OutboxRow.id)
+_INSERT = (
+    insert(OutboxRow)
+    .values(kind=bindparam("kind"), ids=bindparam("ids"), made_at=db_time())
+    .returning(OutboxRow.id)
+)
 _DELETE = delete(OutboxRow).where(OutboxRow.id.in_(bindparam("rows", expanding=True)))
 _ROWS = select(OutboxRow.id, OutboxRow.kind, OutboxRow.ids)
-_DUE = (
-    _ROWS.where(OutboxRow.made_at < bindparam("before"), OutboxRow.id > bindparam("after"))
-    .order_by(OutboxRow.id)
-    .limit(_SWEEP_ROWS)
-)
 
 
 @dataclass(frozen=True)
@@ -260,9 +259,7 @@ def transaction(stores: Stores) -> Iterator[Transaction]:
     with stores.sql.writing() as connection:
         change = Transaction(connection)
         yield change
-        rows = [
-            {"kind": effect.kind, "ids": effect.ids, "made_at": now()} for effect in change.effects
-        ]
+        rows = [{"kind": effect.kind, "ids": effect.ids} for effect in change.effects]
         row_ids = list(connection.scalars(_INSERT, rows)) if rows else []
     try:
         for effect in change.effects:
@@ -302,8 +299,8 @@ def sweep(stores: Stores) -> int:
     If a row cannot be applied, logs its id once, does not delete it, and goes on. Raises if a store
     is down.
     """
-    before, after, applied = now() - _GRACE, 0, 0
-    while rows := _select_due(stores, before, after):
+    after, applied = 0, 0
+    while rows := _select_due(stores, after):
         applied += _repeat_each(stores, rows)
         after = rows[-1].id
     if applied:
@@ -323,11 +320,12 @@ def apply_pending(stores: Stores, account: int) -> None:
     _repeat_each(stores, rows)
 
 
-def _select_due(
-    stores: Stores, before: dt.datetime, after: int
-) -> Sequence[Row[int, str, list[int]]]:
+def _select_due(stores: Stores, after: int) -> Sequence[Row[int, str, list[int]]]:
+    # A row that seems to come from the future was made before the clock was set back.
+    is_old = or_(OutboxRow.made_at < db_time(-_GRACE), OutboxRow.made_at > db_time())
+    due = _ROWS.where(is_old, OutboxRow.id > after).order_by(OutboxRow.id).limit(_SWEEP_ROWS)
     with stores.sql.reading() as connection:
-        return connection.execute(_DUE, {"before": before, "after": after}).all()
+        return connection.execute(due).all()
 
 
 def _delete(stores: Stores, row_ids: list[int]) -> None:

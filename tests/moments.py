@@ -78,6 +78,22 @@ class Moments(RuleBasedStateMachine):
         for follower in followers:
             self.assert_exact(follower, 100)
 
+    @rule(viewer=accounts, which=any_index, other=any_index, after=st.integers(2, 6))
+    @can_pause
+    @precondition(lambda self: len(self.polls) < 2 and len(self.oracles) == 1)
+    def polls_pass_a_late_put(self, viewer, which, other, after):
+        """A put is late. A newer post is polled meanwhile, with a clock that may be set back."""
+        self.start_poll(viewer, limit=2)
+        poll = len(self.polls) - 1
+        self.pause_an_upload(self.seen_by(viewer, which), after)
+        self.post(self.seen_by(viewer, other), 2, late=which % 2 == 0, pause_ms=9_000)
+        for _ in range(2):
+            self.poll(poll, limit=2)
+            self.served.clock_ms += 2_000
+        if self.change:
+            self.resume_the_change()
+        self.poll(poll, limit=2)
+
     @rule(viewer=accounts, which=any_index)
     def an_authors_route_changes(self, viewer, which):
         author = self.seen_by(viewer, which)

@@ -1,9 +1,9 @@
 """Plant errors and check that the tests catch each of them: `python -m tests.planted [NAME...]`.
 
-Each error of tests/planted_views.py, planted_fanout.py, planted_threshold.py and planted_tokens.py
-is planted in a copy of the repository. Then the tests run that should catch it, or with `--machine`
-the state machine. A NAME is any part of an error's name. This takes minutes, so it is not part of
-the suite. The exit code is 1 if an error survives or cannot be planted.
+Each error of tests/planted_*.py is planted in a copy of the repository. Then the tests run that
+should catch it, or with `--machine` the state machine. A NAME is any part of an error's name. This
+takes minutes, so it is not part of the suite. The exit code is 1 if an error survives or cannot be
+planted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import planted_fanout, planted_threshold, planted_tokens, planted_views
+from tests import (
+    planted_fanout,
+    planted_polling,
+    planted_threshold,
+    planted_tokens,
+    planted_views,
+)
 from tests.planting import Edit, NotPlanted, Planted, plant
 
 ERRORS = [
@@ -28,6 +34,7 @@ ERRORS = [
     *planted_fanout.FANOUT,
     *planted_views.READING,
     *planted_fanout.PROMISES,
+    *planted_polling.POLLING,
     *planted_threshold.THRESHOLD,
     *planted_tokens.TOKENS,
 ]
@@ -97,7 +104,8 @@ def _judge(error, options):
         _copy_repository(copy)
         try:
             plant(copy, edits)
-            caught_by, reason = _first_failure(copy, tests, options.timeout)
+            database = {"FEEDSVC_TEST_DATABASE": "postgresql"} if error.needs_postgresql else {}
+            caught_by, reason = _first_failure(copy, tests, database, options.timeout)
         except NotPlanted as stale:
             caught_by, reason = None, str(stale)
     return Verdict(error, caught_by, reason, time.monotonic() - started)
@@ -117,10 +125,10 @@ def _copy_repository(folder):
             shutil.copy(ROOT / name, folder / name)
 
 
-def _first_failure(folder, tests, timeout):
+def _first_failure(folder, tests, database, timeout):
     """Return the first test that fails and its reason, or None and the reason of the survival."""
     options = ["-x", "-q", "--tb=short", "-rf", "-pno:cacheprovider", "-pno:xdist"]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
+    environment = {**os.environ, **database, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
     try:
         run = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *tests],

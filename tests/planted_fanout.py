@@ -106,13 +106,13 @@ FANOUT = [
         (
             Edit(
                 CHAIN,
-                "            _note_progress(stores, post_id, started)\n",
-                "            _note_progress(stores, post_id, started)\n"
+                "            _note_progress(stores, post_id, row.now)\n",
+                "            _note_progress(stores, post_id, row.now)\n"
                 "        from feedsvc.cache import celebrity_lists\n\n"
                 "        from feedsvc.store.sql.tables import Post\n\n"
                 "        with stores.sql.writing() as connection:\n"
                 "            pushed = update(Post).where(Post.id == post_id)\n"
-                "            connection.execute(pushed.values(pushed_at=now()))\n"
+                "            connection.execute(pushed.values(pushed_at=db_time()))\n"
                 "        celebrity_lists.take_off(stores, {post_id: row.author_id})\n",
             ),
         ),

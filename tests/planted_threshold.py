@@ -51,8 +51,8 @@ THRESHOLD = [
         (
             Edit(
                 "feedsvc/planning/watch.py",
-                "    until = now() - dt.timedelta(seconds=limit)\n",
-                "    until = now()\n",
+                "        until = clock.read(connection) - dt.timedelta(seconds=limit)\n",
+                "        until = clock.read(connection)\n",
             ),
         ),
         ("tests/test_watch.py::test_posts_that_are_not_late_yet_do_not_hide_late_posts",),

@@ -1,6 +1,7 @@
 """Planted errors: each replaces some text in the service's files and names the tests that catch it.
 
-The errors are listed in tests/planted_views.py, planted_fanout.py and planted_threshold.py.
+The errors are listed in tests/planted_views.py, planted_fanout.py, planted_polling.py and
+planted_threshold.py.
 tests/planted.py plants them and runs the tests.
 """
 
@@ -29,6 +30,7 @@ class Planted:
     name: str
     edits: tuple[Edit, ...]
     tests: tuple[str, ...]
+    needs_postgresql: bool = False
 
 
 def plant(root, edits):

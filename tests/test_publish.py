@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 
 import pytest
@@ -12,7 +13,8 @@ from feedsvc.errors import Conflict, Forbidden, Invalid, NotFound
 from feedsvc.fanout import status
 from feedsvc.graph import accounts, deletion
 from feedsvc.posts import edit, publish, read
-from feedsvc.store.sql.tables import Account, Follow, OutboxRow, Post
+from feedsvc.store.sql.database import now
+from feedsvc.store.sql.tables import Account, Follow, IdempotencyKey, OutboxRow, Post
 
 URL = "https://img.example/1.jpg"
 
@@ -99,11 +101,12 @@ def test_many_concurrent_clients_with_one_key_publish_one_post(author, make_stor
     assert count(author, Post) == 1
 
 
-def test_a_key_expires_after_a_day(author, monkeypatch):
-    from feedsvc.posts import idempotency
-
+def test_a_key_expires_after_a_day(author):
     upload(author, key="k")
-    monkeypatch.setattr(idempotency, "EXPIRES_AFTER", -idempotency.EXPIRES_AFTER)
+    with author.sql.writing() as connection:
+        connection.execute(
+            sa.update(IdempotencyKey).values(made_at=now() - dt.timedelta(hours=24, minutes=1))
+        )
     assert not upload(author, key="k").replayed
 
 

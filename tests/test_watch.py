@@ -9,6 +9,7 @@ import pytest
 
 from feedsvc.planning import change, watch
 from feedsvc.routing import delivery_lag, load_shedding, versions
+from feedsvc.store.sql import clock
 from feedsvc.store.sql.database import now
 from tests import past
 from tests.past import count_pages
@@ -96,7 +97,7 @@ def test_a_watched_change_that_keeps_its_limits_stays(watched, lags, ago_seconds
 
 def test_a_watch_ends(watched, monkeypatch):
     past.fan_outs(watched, [39.0] * 30, ago_seconds=60)
-    monkeypatch.setattr(change, "now", lambda: now() + dt.timedelta(hours=2))
+    monkeypatch.setattr(clock, "now", lambda _: now() + dt.timedelta(hours=2))
     assert rolled_back(watched) is None
 
 

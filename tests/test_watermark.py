@@ -159,6 +159,10 @@ def test_ids_ascend_after_a_fail_over_that_lost_commits(followed, set_back, make
     assert client.poll() == [after]
 
 
+def test_the_id_of_an_upload_goes_on_record(followed):
+    assert followed.post(AUTHOR) == on_record.highest(followed.stores.redis)
+
+
 def test_a_late_put_goes_on_record_too(followed, put_late):
     late = put_late(followed, AUTHOR)
     assert on_record.highest(followed.stores.redis) < late
@@ -216,13 +220,13 @@ def test_a_first_page_in_a_burst_has_a_cursor_of_512_characters(followed, monkey
     """A poll may repeat what walking on shows. It repeats nothing of the page."""
     stores = followed.stores
     rise(stores)
-    monkeypatch.setattr(watermark.Watermark, "rise", lambda *_: False)
-    for _ in range(250):
-        followed.post(AUTHOR)
-    client = Polling(stores, limit=20)
-    assert len(client.cursor) <= 512
-    new = followed.post(OTHER)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(watermark.Watermark, "rise", lambda *_: False)
+        for _ in range(250):
+            followed.post(AUTHOR)
+        client = Polling(stores, limit=20)
+        assert len(client.cursor) <= 512
+        new = followed.post(OTHER)
     assert new in client.poll()
 
 

@@ -25,7 +25,7 @@ from feedsvc.planning.preview import preview
 from feedsvc.planning.recommendation import recommendation
 from feedsvc.routing import delivery_lag, guardrails, load_shedding, versions
 from feedsvc.store.redis import usage
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql import clock
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -65,8 +65,9 @@ def live() -> Response:
     A script asks for them every few seconds. Each figure is a number (null: nothing to measure), a
     text, and a note.
     """
-    stores, at = services().stores, now()
+    stores = services().stores
     with stores.sql.reading() as connection:
+        at = clock.read(connection)
         posts, delivered = delivery_lag.delivered(connection, at - _LIVE_WINDOW, at)
     lag, reads = delivery_lag.recent(stores), usage.between(stores.redis, at - _LIVE_WINDOW, at)
     each_second = delivered / _LIVE_WINDOW.total_seconds()

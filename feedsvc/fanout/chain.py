@@ -19,7 +19,7 @@ from feedsvc.fanout.slices import Batch
 from feedsvc.graph import followers
 from feedsvc.store.redis import delivery
 from feedsvc.store.redis.delivery import END, earliest
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import Fanout
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ _COLUMNS = (
     Fanout.followers,
     Fanout.lane_bounds,
     Fanout.next_look_at,
+    db_time().label("now"),
 )
 _ROW = select(*_COLUMNS).where(Fanout.post_id == bindparam("post"))
 
@@ -59,7 +60,6 @@ def run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cu
     goes on. So a long queue makes progress even after the sweep has sent links again. If the lanes
     of a large fan-out are not chosen yet, an older link does nothing.
     """
-    started = now()
     with stores.sql.reading() as connection:
         row = connection.execute(_ROW, {"post": post_id}).first()
     if row is None or row.state == "done":
@@ -72,17 +72,17 @@ def run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cu
     is_postponed = (
         row.state == "running"
         and row.next_look_at is not None
-        and row.next_look_at - now() > _POSTPONE_BELOW
+        and _POSTPONE_BELOW < row.next_look_at - row.now <= STALLED_AFTER
     )
     if bounds is None and is_current:
         bounds = _divide(stores, enqueue, post_id, generation, row)
         is_postponed = True
     if bounds is None:
         return
-    left = _run(stores, post_id, row.author_id, bounds, cursor, started)
+    left = _run(stores, post_id, row.author_id, bounds, cursor, row.now)
     if left and is_current:
         if not is_postponed:
-            _note_progress(stores, post_id, started)
+            _note_progress(stores, post_id, row.now)
         for each in left:
             enqueue(post_id, generation, each, row.followers)
 
@@ -104,7 +104,7 @@ def _divide(
     choose = (
         update(Fanout)
         .where(Fanout.post_id == post_id, Fanout.lane_bounds.is_(None), Fanout.state != "done")
-        .values(lane_bounds=bounds, **_under_way(now()))
+        .values(lane_bounds=bounds, **_under_way(row.now))
     )
     with stores.sql.writing() as connection:
         if connection.execute(choose).rowcount == 0:
@@ -195,5 +195,5 @@ def _under_way(started: dt.datetime) -> dict[str, Any]:
         "state": "running",
         "stalls": 0,
         "started_at": func.coalesce(Fanout.started_at, started),
-        "next_look_at": now() + STALLED_AFTER,
+        "next_look_at": db_time(STALLED_AFTER),
     }

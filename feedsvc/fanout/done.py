@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, select, update
 from feedsvc.fanout import lanes
 from feedsvc.store.redis import delivery
 from feedsvc.store.redis.delivery import END, Progress
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import Fanout, Post
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _UNFINISHED = (
     .order_by(Post.id)
     .with_for_update()
 )
-_MARK_PUSHED = update(Post).where(_POSTS).values(pushed_at=bindparam("at"))
+_MARK_PUSHED = update(Post).where(_POSTS).values(pushed_at=db_time())
 _MARK_DONE = (
     update(Fanout)
     .where(Fanout.post_id == bindparam("post"))
@@ -50,8 +50,8 @@ _MARK_DONE = (
         skipped=bindparam("skipped"),
         batches=bindparam("batches"),
         started_at=func.coalesce(Fanout.started_at, bindparam("started")),
-        finished_at=bindparam("finished"),
-        next_look_at=bindparam("look"),
+        finished_at=db_time(),
+        next_look_at=db_time(TAKE_OFF_AFTER),
     )
 )
 
@@ -110,7 +110,6 @@ def _write(stores: Stores, ended: Mapping[int, Progress], started: dt.datetime) 
     with stores.sql.writing() as connection:
         posts = list(connection.scalars(_UNFINISHED, {"posts": list(ended)}))
         if posts:
-            at = now()
             rows = [
                 {
                     "post": post_id,
@@ -119,13 +118,11 @@ def _write(stores: Stores, ended: Mapping[int, Progress], started: dt.datetime) 
                     "skipped": ended[post_id].skipped,
                     "batches": ended[post_id].batches,
                     "started": started,
-                    "finished": at,
-                    "look": at + TAKE_OFF_AFTER,
                 }
                 for post_id in posts
             ]
             connection.execute(_MARK_DONE, rows)
-            connection.execute(_MARK_PUSHED, {"posts": posts, "at": at})
+            connection.execute(_MARK_PUSHED, {"posts": posts})
     for post_id in posts:
         reached = ended[post_id]
         _log.info(

@@ -18,7 +18,7 @@ from feedsvc.fanout import done, queues, slices
 from feedsvc.fanout.chain import STALLED_AFTER
 from feedsvc.graph import followers
 from feedsvc.store.redis import delivery
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import Account, Fanout
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _log = structlog.get_logger()
 MAX_POSTS = 200
 
 _WAITING = (
-    select(Fanout.post_id, Fanout.author_id, Account.follower_count)
+    select(Fanout.post_id, Fanout.author_id, Account.follower_count, db_time().label("now"))
     .join(Account, Account.id == Fanout.author_id)
     .where(
         Fanout.state == "pending", Fanout.lane_bounds.is_(None), Fanout.next_look_at.is_not(None)
@@ -48,7 +48,7 @@ _WAITING = (
 _CLAIM = (
     update(Fanout)
     .where(Fanout.post_id.in_(bindparam("posts", expanding=True)))
-    .values(state="running", started_at=bindparam("started"), next_look_at=bindparam("look"))
+    .values(state="running", started_at=db_time(), next_look_at=db_time(STALLED_AFTER))
 )
 
 
@@ -59,7 +59,6 @@ def run(stores: Stores) -> bool:
     second. An upload commits first and reads the flag second. So if the upload read the flag before
     this call cleared it, the query finds its post. Otherwise the upload sets the flag again.
     """
-    started = now()
     queues.clear_request(stores)
     waiting, is_all = _claim(stores)
     if not waiting:
@@ -72,7 +71,7 @@ def run(stores: Stores) -> bool:
     # serves readers in between.
     for group in [posts] if slices.is_young(waiting[0].post_id) else [[post] for post in posts]:
         touched |= delivery.deliver_whole(stores, group)
-    done.write(stores, {row.post_id: () for row in waiting}, started, touched)
+    done.write(stores, {row.post_id: () for row in waiting}, waiting[0].now, touched)
     _log.info("fanout.micro_batch_delivered", posts=len(waiting))
     return not is_all
 
@@ -88,12 +87,7 @@ def _claim(stores: Stores) -> tuple[Sequence[Row[*tuple[Any, ...]]], bool]:
         rows = connection.execute(_WAITING, {"slice": stores.limits.fanout_slice}).all()
         claimed = _first_batch(rows, stores.limits.fanout_batch)
         if claimed:
-            values = {
-                "posts": [row.post_id for row in claimed],
-                "started": now(),
-                "look": now() + STALLED_AFTER,
-            }
-            connection.execute(_CLAIM, values)
+            connection.execute(_CLAIM, {"posts": [row.post_id for row in claimed]})
     return claimed, len(claimed) == len(rows) < MAX_POSTS
 
 

@@ -20,7 +20,7 @@ from feedsvc.planning.inputs import NoSurvey
 from feedsvc.planning.preview import Figure, Preview, in_words, preview
 from feedsvc.routing import guardrails, versions
 from feedsvc.routing.versions import PolicyChange, PolicyInfo
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,7 +119,7 @@ def roll_back_if_broken(stores: Stores) -> bool:
     Returns whether this call added the rollback. Several workers may run this concurrently.
     """
     latest = versions.current(stores)
-    if latest.watch is None or now() > latest.watch.until:
+    if latest.watch is None or clock.now(stores.sql) > latest.watch.until:
         return False
     reason = watch.broken(stores, latest.watch, latest.changed_at)
     if reason is None:

@@ -15,7 +15,7 @@ from feedsvc.routing import delivery_lag, versions
 from feedsvc.routing.guardrails import WATCHED_SECONDS, Guardrails
 from feedsvc.routing.versions import PolicyInfo, Watch
 from feedsvc.store.redis import usage
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql import clock
 
 if TYPE_CHECKING:
     from feedsvc.store import Stores
@@ -71,7 +71,7 @@ def begin(stores: Stores, guardrails: Guardrails) -> Watch | None:
         read_p99 = None
     if delivery is None and read_p99 is None:
         return None
-    return Watch(now() + dt.timedelta(seconds=seconds), delivery, read_p99)
+    return Watch(clock.now(stores.sql) + dt.timedelta(seconds=seconds), delivery, read_p99)
 
 
 def broken(stores: Stores, watch: Watch, since: dt.datetime) -> str | None:
@@ -88,8 +88,8 @@ def _late(stores: Stores, limit: float | None, since: dt.datetime) -> str | None
     if limit is None:
         return None
     # A post counts once the limit has passed since its upload: it is delivered in time, or late.
-    until = now() - dt.timedelta(seconds=limit)
     with stores.sql.reading() as connection:
+        until = clock.read(connection) - dt.timedelta(seconds=limit)
         lags = delivery_lag.between(connection, max(since, until - _WINDOW), until)
     p99 = percentile(lags, 99)
     if p99 is None or len(lags) < ENOUGH_POSTS or p99 <= limit:
@@ -100,7 +100,8 @@ def _late(stores: Stores, limit: float | None, since: dt.datetime) -> str | None
 def _slow(stores: Stores, limit: float | None, since: dt.datetime) -> str | None:
     if limit is None:
         return None
-    found = usage.between(stores.redis, max(since, now() - _WINDOW), now())
+    at = clock.now(stores.sql)
+    found = usage.between(stores.redis, max(since, at - _WINDOW), at)
     p99, pages = found.p99_seconds, found.pages
     if p99 is None or pages < ENOUGH_PAGES or p99 <= limit:
         return None
@@ -115,7 +116,7 @@ def measure_due(stores: Stores) -> int:
     recorded = 0
     for info, ended_at in versions.unmeasured(stores):
         since, until = _measured_day(info, ended_at)
-        if until <= now():
+        if until <= clock.now(stores.sql):
             versions.record_outcome(stores, info.version, asdict(measure(stores, since, until)))
             recorded += 1
     return recorded

@@ -11,7 +11,7 @@ from feedsvc.cache import post_bodies
 from feedsvc.errors import Forbidden, NotFound
 from feedsvc.graph import accounts, hiding
 from feedsvc.outbox import PostEdited, PostsDeleted
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import Fanout, Post
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def delete(stores: Stores, author: int | None, post_id: int) -> None:
         connection = transaction.connection
         post = _lock(connection, author, post_id)
         if post.deleted_at is None:
-            deleted = {"deleted_at": now(), "photo_url": "", "description": ""}
+            deleted = {"deleted_at": db_time(), "photo_url": "", "description": ""}
             connection.execute(sa.update(Post).where(Post.id == post_id).values(deleted))
             ended = {
                 "state": "done",
-                "finished_at": sa.func.coalesce(Fanout.finished_at, now()),
+                "finished_at": sa.func.coalesce(Fanout.finished_at, db_time()),
                 "next_look_at": None,
             }
             connection.execute(sa.update(Fanout).where(Fanout.post_id == post_id).values(ended))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from feedsvc.errors import Conflict, Invalid
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import IdempotencyKey
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ _THIS_KEY = sa.and_(
     IdempotencyKey.account_id == sa.bindparam("account"),
     IdempotencyKey.key == sa.bindparam("this_key"),
 )
+_EXPIRED = IdempotencyKey.made_at < db_time(-EXPIRES_AFTER)
 _SELECT = sa.select(
-    IdempotencyKey.post_id, IdempotencyKey.body_digest, IdempotencyKey.made_at
+    IdempotencyKey.post_id, IdempotencyKey.body_digest, _EXPIRED.label("is_expired")
 ).where(_THIS_KEY)
 _DELETE = sa.delete(IdempotencyKey).where(_THIS_KEY)
-_INSERT = sa.insert(IdempotencyKey)
-_EXPIRED = IdempotencyKey.made_at < sa.bindparam("before")
+_INSERT = sa.insert(IdempotencyKey).values(made_at=db_time())
 _ANY_EXPIRED = sa.select(IdempotencyKey.post_id).where(_EXPIRED).limit(1)
 _DELETE_EXPIRED = sa.delete(IdempotencyKey).where(_EXPIRED)
 _LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(sa.bindparam("number", type_=sa.BigInteger)))
@@ -61,7 +61,7 @@ def claim(
     row = connection.execute(_SELECT, this_key).first()
     if row is None:
         return None
-    if row.made_at < now() - EXPIRES_AFTER:
+    if row.is_expired:
         connection.execute(_DELETE, this_key)
         return None
     if row.body_digest != body_digest:
@@ -82,19 +82,17 @@ def store(
         "key": key,
         "body_digest": body_digest,
         "post_id": post_id,
-        "made_at": now(),
     }
     connection.execute(_INSERT, row)
 
 
 def remove_expired(stores: Stores) -> None:
     """Forget the keys that are older than `EXPIRES_AFTER`."""
-    expired = {"before": now() - EXPIRES_AFTER}
     with stores.sql.reading() as connection:
-        if connection.scalar(_ANY_EXPIRED, expired) is None:
+        if connection.scalar(_ANY_EXPIRED) is None:
             return
     with stores.sql.writing() as connection:
-        connection.execute(_DELETE_EXPIRED, expired)
+        connection.execute(_DELETE_EXPIRED)
 
 
 def _lock(stores: Stores, connection: Connection, account: int, key: str) -> None:

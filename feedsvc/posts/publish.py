@@ -25,7 +25,7 @@ from feedsvc.routing import next_route
 from feedsvc.store.redis import post_ids as post_ids_on_record
 from feedsvc.store.redis.delivery import START
 from feedsvc.store.sql import highest_id
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import Account, Fanout, Post
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ _LOCK_AUTHOR = (
     .where(Account.id == sa.bindparam("author"), ~Account.deleting)
     .with_for_update(key_share=True)
 )
-_INSERT_FANOUT = sa.insert(Fanout)
+_INSERT_PUSHED = sa.insert(Fanout).values(state="pending", next_look_at=db_time(STALLED_AFTER))
+_INSERT_PULLED = sa.insert(Fanout).values(state="done", finished_at=db_time())
 
 
 @dataclass(frozen=True)
@@ -142,16 +143,13 @@ def _insert_fanout(
     connection: Connection, post: PostRow, account: Row[int, str | None], decision: Decision
 ) -> None:
     """Insert the fan-out, and remember the route unless load shedding chose it."""
-    is_pushed = decision.route == "push"
+    insert = _INSERT_PUSHED if decision.route == "push" else _INSERT_PULLED
     fanout = {
         "post_id": post.id,
         "author_id": post.author_id,
-        "state": "pending" if is_pushed else "done",
         "followers": account.follower_count,
-        "next_look_at": now() + STALLED_AFTER if is_pushed else None,
-        "finished_at": None if is_pushed else now(),
     }
-    connection.execute(_INSERT_FANOUT, fanout)
+    connection.execute(insert, fanout)
     if decision.route != account.last_route and not decision.for_now:
         remember = sa.update(Account).where(Account.id == post.author_id)
         connection.execute(remember.values(last_route=decision.route))

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, or_, select
 
 from feedsvc import post_ids
 from feedsvc.formats import percentile
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql import clock
 from feedsvc.store.sql.tables import Fanout
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class Lag:
 def recent(stores: Stores) -> Lag:
     """Return the delivery lag now."""
     with stores.sql.reading() as connection:
-        lags = between(connection, now() - _RECENT, now())
+        at = clock.read(connection)
+        lags = between(connection, at - _RECENT, at)
         oldest = oldest_unfinished(connection)
     return Lag(len(lags), percentile(lags, 50), percentile(lags, 99), oldest)
 
@@ -60,7 +61,7 @@ def between(
         .order_by(Fanout.post_id.desc())
         .limit(most)
     )
-    at = now()
+    at = clock.read(connection)
     return sorted(_age(row.post_id, row.finished_at or at) for row in connection.execute(newest))
 
 
@@ -74,7 +75,7 @@ def oldest_unfinished(connection: Connection) -> float:
             Fanout.next_look_at.is_not(None), Fanout.state != "done"
         )
     )
-    return 0.0 if oldest is None else _age(oldest, now())
+    return 0.0 if oldest is None else _age(oldest, clock.read(connection))
 
 
 def delivered(connection: Connection, since: dt.datetime, until: dt.datetime) -> tuple[int, int]:

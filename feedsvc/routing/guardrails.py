@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, insert, select
 
 from feedsvc.errors import StaleVersion
+from feedsvc.store.sql import clock
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import GuardrailSet
 
@@ -82,7 +83,9 @@ def change(
         latest = _latest(connection)
         if if_match not in (None, latest.version):
             raise StaleVersion(latest.version, "guardrails have")
-        info = GuardrailsInfo(latest.version + 1, guardrails, reason, changed_by, now())
+        info = GuardrailsInfo(
+            latest.version + 1, guardrails, reason, changed_by, clock.read(connection)
+        )
         row = {name: value for name, value in vars(info).items() if name != "guardrails"}
         limits = {name: limit for name, limit in asdict(guardrails).items() if limit is not None}
         connection.execute(insert(GuardrailSet), {**row, "limits": limits})

@@ -16,7 +16,7 @@ from sqlalchemy import delete, insert, update
 from feedsvc.routing import delivery_lag, guardrails
 from feedsvc.routing.next_route import current_shedding, latest_and_settled
 from feedsvc.routing.policy import LoadShedding, next_shedding_line
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import LoadSheddingLine
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _replace(stores: Stores, seen: LoadShedding | None, line: int | None, second
         if line is None:
             connection.execute(delete(LoadSheddingLine))
         elif seen is None:
-            connection.execute(insert(LoadSheddingLine), {**values, "since": now()})
+            connection.execute(insert(LoadSheddingLine).values(since=db_time()), values)
         else:
             connection.execute(update(LoadSheddingLine).values(**values))
     return True

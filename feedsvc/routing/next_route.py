@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, bindparam, or_, select
 
 from feedsvc.routing.policy import Decision, LoadShedding, Route, Thresholds, decide, governing
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import LoadSheddingLine, Pin, Policy
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Version 1 comes from the settings. It is stored when an operator adds the first change.
 FIRST_VERSION = 1
 ALL_ACCOUNTS = 100  # the rollout_percent of a version that governs every account
-NOT_EXPIRED = or_(Pin.expires_at.is_(None), Pin.expires_at > bindparam("now"))
+NOT_EXPIRED = or_(Pin.expires_at.is_(None), Pin.expires_at > db_time())
 
 _PINNED = select(Pin.account_id, Pin.route).where(NOT_EXPIRED)
 _PINNED_OF = _PINNED.where(Pin.account_id.in_(bindparam("accounts", expanding=True)))
@@ -48,7 +48,7 @@ def decider(
     """
     latest, settled = latest_and_settled(stores, connection)
     shedding = current_shedding(connection)
-    rows = connection.execute(_PINNED_OF, {"now": now(), "accounts": accounts})
+    rows = connection.execute(_PINNED_OF, {"accounts": accounts})
     pinned = {row.account_id: row.route for row in rows}
 
     def decide_for(account: int, followers: int, last_route: Route | None) -> Decision:
@@ -80,4 +80,4 @@ def current_shedding(connection: Connection) -> LoadShedding | None:
 
 def pinned_routes(connection: Connection) -> dict[int, Route]:
     """Return the route of every account with a pin that has not expired."""
-    return {row.account_id: row.route for row in connection.execute(_PINNED, {"now": now()})}
+    return {row.account_id: row.route for row in connection.execute(_PINNED)}

@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, select
 from feedsvc.errors import Conflict, NotFound
 from feedsvc.paging import Kind, Page
 from feedsvc.routing.next_route import NOT_EXPIRED, decider
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql import clock
 from feedsvc.store.sql.keyset import key_page
 from feedsvc.store.sql.tables import Account, Pin
 
@@ -54,7 +54,7 @@ def route_of(stores: Stores, account: int) -> RouteInfo:
         row = connection.execute(found.where(Account.id == account, ~Account.deleting)).first()
         if row is None:
             raise NotFound("account", account)
-        pinned = connection.execute(_PINS.where(Pin.account_id == account), {"now": now()}).first()
+        pinned = connection.execute(_PINS.where(Pin.account_id == account)).first()
         decide = decider(stores, connection, [account])
         decision = decide(account, row.follower_count, row.last_route)
     return RouteInfo(
@@ -82,7 +82,6 @@ def pin(
 
     The pin ends at `expires_at`. If `expires_at` is None, it stands until it is removed.
     """
-    info = PinInfo(account, route, reason, expires_at, pinned_by, now())
     is_deleting = select(Account.deleting).where(Account.id == account).with_for_update()
     with stores.sql.writing() as connection:
         match connection.scalar(is_deleting):
@@ -91,6 +90,7 @@ def pin(
             case True:
                 raise Conflict(f"Account {account} is being deleted. Try again when that is done.")
         connection.execute(delete(Pin).where(Pin.account_id == account))
+        info = PinInfo(account, route, reason, expires_at, pinned_by, clock.read(connection))
         connection.execute(insert(Pin), vars(info))
     return route_of(stores, account)
 
@@ -104,8 +104,6 @@ def unpin(stores: Stores, account: int) -> None:
 def pins(stores: Stores, cursor: str | None, limit: int) -> Page[PinInfo]:
     """Return the pins that have not expired, by account id, descending."""
     with stores.sql.reading() as connection:
-        page = key_page(
-            connection, Kind.PINS, _PINS.params(now=now()), Pin.account_id, cursor, limit
-        )
+        page = key_page(connection, Kind.PINS, _PINS, Pin.account_id, cursor, limit)
     infos = [PinInfo(**row._asdict()) for row in page.items]
     return Page(infos, page.next_cursor, page.prev_cursor)

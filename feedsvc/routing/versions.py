@@ -15,6 +15,7 @@ from sqlalchemy.orm import aliased
 from feedsvc.errors import Invalid, StaleVersion
 from feedsvc.paging import Kind, Page
 from feedsvc.routing.next_route import ALL_ACCOUNTS, FIRST_VERSION
+from feedsvc.store.sql import clock
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.keyset import key_page
 from feedsvc.store.sql.tables import Policy
@@ -130,7 +131,9 @@ def add(stores: Stores, change: PolicyChange, if_match: int) -> PolicyInfo:
             # From now on the stored version 1 counts, and the settings no longer do.
             connection.execute(insert(Policy), _row(latest))
         number = latest.version + 1
-        info = PolicyInfo(version=number, changed_at=now(), previous=latest.lines, **vars(change))
+        info = PolicyInfo(
+            version=number, changed_at=clock.read(connection), previous=latest.lines, **vars(change)
+        )
         connection.execute(insert(Policy), _row(info))
     return info
 

@@ -24,7 +24,7 @@ from feedsvc.planning.survey.aggregates import DAY_SECONDS, Z_95, NamedAccount, 
 from feedsvc.planning.survey.authors import Cells, Posting
 from feedsvc.store.redis import usage
 from feedsvc.store.redis.round_trip import RoundTrip
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql import clock
 from feedsvc.store.sql.tables import Account, Post, StoredSurvey
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def refresh_if_old(stores: Stores) -> bool:
     Also removes the keys of a killed calibration.
     """
     taken_at = survey_taken_at(stores)
-    if taken_at is not None and now() - taken_at < _REFRESH:
+    # A survey of the future was taken before the clock was set back.
+    if taken_at is not None and dt.timedelta() <= clock.now(stores.sql) - taken_at < _REFRESH:
         return False
     scratch.clean(stores)
     refresh(stores)
@@ -146,7 +147,7 @@ def _take(stores: Stores, progress: Callable[[str], None]) -> Survey:
     done = cells.done()
     assumed = {"posts": posting.is_assumed, "reads": readers.is_assumed}
     return Survey(
-        taken_at=now(),
+        taken_at=clock.now(stores.sql),
         window_seconds=window,
         accounts=accounts,
         largest=largest,
@@ -167,7 +168,7 @@ def _take(stores: Stores, progress: Callable[[str], None]) -> Survey:
 
 def _posting(stores: Stores, connection: Connection) -> tuple[Posting, float]:
     """Return the posts of the window, and the length of the window in seconds."""
-    moment = time.time()
+    moment = clock.ms(connection) / 1000
     first = connection.scalar(sa.select(sa.func.min(Post.id)))
     age = _LEAST_SECONDS if first is None else moment - post_ids.seconds_of(first)
     start = moment - min(age, _WINDOW_DAYS * DAY_SECONDS)

@@ -1,8 +1,8 @@
 """The clock of the database, as an SQL expression.
 
 Each time that is stored, or compared with a stored time, comes from this clock. So a host whose own
-clock is wrong changes nothing. The clock of the database may be set back, too. Then a stored time
-lies further ahead than it can, and `is_due` takes it as due.
+clock is wrong changes nothing. The clock of the database may be set back, too. So whoever waits for
+a stored time also takes one that lies further ahead than any process stores.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from feedsvc.store.sql.database import UtcDateTime
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-    from sqlalchemy.orm import InstrumentedAttribute
+
+    from feedsvc.store.sql.database import Database
 
 
 class _Clock(FunctionElement[dt.datetime]):
@@ -38,25 +39,20 @@ class _Ms(ColumnElement[int]):
 CLOCK_MS = _Ms()
 
 
-def clock(after: dt.timedelta = dt.timedelta()) -> ColumnElement[dt.datetime]:
+def db_time(after: dt.timedelta = dt.timedelta()) -> ColumnElement[dt.datetime]:
     """Return an expression: the time now, or `after` from now."""
     return _Clock(sa.literal(after.total_seconds(), sa.Float()))
-
-
-def is_due(
-    column: InstrumentedAttribute[Any] | ColumnElement[Any], longest: dt.timedelta
-) -> ColumnElement[bool]:
-    """Return the condition that a stored time has come.
-
-    No process stores a time further ahead than `longest`. A time that lies further ahead shows that
-    the clock was set back since, so it counts as due.
-    """
-    return sa.or_(column <= clock(), column > clock(longest))
 
 
 def ms(connection: Connection) -> int:
     """Return the time now, in milliseconds since 1970."""
     return connection.execute(_NOW_MS).scalar_one()
+
+
+def now(database: Database) -> dt.datetime:
+    """Return the time now, in a transaction of its own."""
+    with database.reading() as connection:
+        return read(connection)
 
 
 def read(connection: Connection) -> dt.datetime:
@@ -89,5 +85,5 @@ def _ms_of_postgresql(_element: _Ms, _compiler: Any, **_options: Any) -> str:
     return "CAST(floor(extract(epoch from clock_timestamp()) * 1000) AS bigint)"
 
 
-_NOW = sa.select(clock())
+_NOW = sa.select(db_time())
 _NOW_MS = sa.select(CLOCK_MS)
