@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 import redis
 from celery import Celery
 
+from feedsvc import create_app
 from feedsvc.errors import BadSettings
+from feedsvc.fanout import broker
 from feedsvc.redis_address import BadAddress, celery_broker, parse
 from feedsvc.settings import load_settings
 from feedsvc.store.redis.client import connect
@@ -123,3 +127,14 @@ def _celery_connection(url):
     options = Unconnected()._connparams()
     assert options["connection_class"] is not redis.Connection or not url.startswith("rediss")
     return options
+
+
+def test_a_data_folder_may_have_any_name(tmp_path):
+    folder = tmp_path / "a?b#c;d%20e f@g"
+    with closing(create_app(data_dir=str(folder)).extensions["feedsvc"]) as services:
+        services.stores.redis.set("any", 1)
+        broker.check(services.celery)
+        with services.stores.sql.reading() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM posts").scalar() == 0
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name}
+    assert (folder / "feedsvc.db").exists()

@@ -19,12 +19,13 @@ from redis.event import AfterSlotsCacheRefreshEvent, EventDispatcher, EventListe
 
 from feedsvc.store.redis.faults import CLIENT_ERRORS, raise_fault
 from feedsvc.store.redis.keys import keys_over_slots, run_id
-from feedsvc.store.redis.pool import Pool
+from feedsvc.store.redis.pool import Breaker, NodePool, limited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from feedsvc.redis_address import Address
+    from feedsvc.store.redis.pool import Pool
     from feedsvc.store.redis.server import Server
 
     # A client of one server, or of the nodes of a cluster.
@@ -42,6 +43,7 @@ class Cluster(redis.RedisCluster):
 
     def __init__(self, address: Address, **options: Any) -> None:
         """Connect to the first named node that answers."""
+        self._breaker = Breaker()
         dispatcher = EventDispatcher()
         (host, port), *others = address.nodes
         scheme = "redis" if address.tls is None else "rediss"
@@ -51,7 +53,7 @@ class Cluster(redis.RedisCluster):
                 url=f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}",
                 startup_nodes=[ClusterNode(*node) for node in others],  # type: ignore[no-untyped-call]
                 event_dispatcher=dispatcher,
-                connection_pool_class=Pool,
+                connection_pool_class=NodePool,
                 **options,
             )
         except CLIENT_ERRORS as error:
@@ -61,9 +63,31 @@ class Cluster(redis.RedisCluster):
     def execute_command(self, *command: Any, **options: Any) -> Any:
         """Run one command on the node that has its key."""
         try:
-            return super().execute_command(*command, **options)  # type: ignore[no-untyped-call]
+            with self.used():
+                return super().execute_command(*command, **options)  # type: ignore[no-untyped-call]
         except CLIENT_ERRORS as error:
             raise_fault(error, self.drop_connections)
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """Run commands in the block within 2 s.
+
+        While no node answers, one thread at a time does so. Raises `NoAnswer` in the others.
+        """
+        if self._breaker.is_open:
+            self._breaker.enter()
+        try:
+            with limited():
+                yield
+        except CLIENT_ERRORS as error:
+            is_away = isinstance(error, (redis.ConnectionError, redis.TimeoutError))
+            if isinstance(error, redis.RedisClusterException) or (
+                is_away and self._breaker.is_open
+            ):
+                self._breaker.timed_out()
+            raise
+        if self._breaker.is_open:
+            self._breaker.answered()
 
     def drop_connections(self) -> None:
         """Read the topology again. This also replaces every connection."""

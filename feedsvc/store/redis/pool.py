@@ -4,15 +4,22 @@ A command waits at most 0.8 s for an answer. It is then sent once more, on a new
 server is suspected from the first command without an answer until the next answer. While it is
 suspected one thread at a time tries it. Every other thread fails at once, so a server that hangs
 holds one thread of a process.
+
+A command of a cluster may ask several nodes in turn, and read the topology from others when one
+does not answer. `limited` keeps all of that below 2 s.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Two tries of a command, with their connections, take less than 2 s.
 TIMEOUT_SECONDS = 0.8
@@ -20,6 +27,10 @@ TIMEOUT_SECONDS = 0.8
 _PAUSE_SECONDS = 0.3
 # How long other threads wait for the outcome of a try. Longer than a try can take.
 _TRY_SECONDS = 2.0
+# Within a command of a cluster, no node is asked any more after this long, and none is waited for.
+_ASK_SECONDS, _WAIT_SECONDS = 1.1, 1.8
+
+_limit = threading.local()
 
 
 class NoAnswer(redis.ConnectionError):
@@ -87,3 +98,52 @@ class Pool(redis.ConnectionPool):
         """Suspect the server, and close the idle connections: they may be dead without a sign."""
         self.breaker.timed_out()
         self.disconnect(inuse_connections=False)
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """Keep the block below 2 s: a command of a cluster, with all that the library does for it."""
+    if getattr(_limit, "began", None) is not None:
+        yield
+        return
+    _limit.began = time.monotonic()
+    try:
+        yield
+    finally:
+        _limit.began = None
+
+
+def _seconds() -> float:
+    """Return how long the command of this thread has lasted."""
+    began: float | None = getattr(_limit, "began", None)
+    return 0.0 if began is None else time.monotonic() - began
+
+
+class _Node(redis.Connection):
+    """A connection to a node of a cluster."""
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        """Read one answer. Wait for it no longer than the command may last."""
+        wait = min(TIMEOUT_SECONDS, max(0.0, _WAIT_SECONDS - _seconds()))
+        if not self._parser.can_read(wait):
+            self.disconnect()  # type: ignore[no-untyped-call]
+            raise redis.TimeoutError("Timeout reading from a node of the cluster")
+        return super().read_response(*args, **options)
+
+
+class _TlsNode(_Node, redis.SSLConnection):
+    """The same with TLS."""
+
+
+class NodePool(Pool):
+    """The connections to one node of a cluster."""
+
+    def __init__(self, **options: Any) -> None:
+        is_tls = options.pop("connection_class", None) is redis.SSLConnection
+        super().__init__(connection_class=_TlsNode if is_tls else _Node, **options)
+
+    def get_connection(self, *_: Any, **__: Any) -> Any:
+        """Return a connection. Raises `NoAnswer`, also if the command has lasted too long."""
+        if _seconds() > _ASK_SECONDS:
+            raise NoAnswer
+        return super().get_connection()

@@ -11,7 +11,7 @@ relations.value, ids.value
 from __future__ import annotations
 
 import secrets
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -124,9 +124,10 @@ class RoundTrip:
 
     def _run(self) -> None:
         if isinstance(self._redis, Cluster):
-            for stage in self._stages:
-                _run_on_nodes(self._redis, stage)
-            _note_on_nodes(self._redis, self._notes)
+            with self._redis.used():
+                for stage in self._stages:
+                    _run_on_nodes(self._redis, stage)
+                _note_on_nodes(self._redis, self._notes)
         else:
             answers = [answer for stage in self._stages for answer in stage]
             _run_on_one(self._redis, answers, self._notes, stop_on_error=self._stop_on_error)
@@ -157,17 +158,22 @@ def stream(redis: Redis, script: Script, calls: Callable[[], Iterable[Call]]) ->
     twice. Raises `StoreUnavailable`.
     """
     try:
-        try:
-            return _stream(redis, calls())
-        except exceptions.NoScriptError:
-            redis.script_load(script.text)
-        except (exceptions.ConnectionError, exceptions.MovedError, exceptions.AskError):
-            if not isinstance(redis, Cluster):
-                raise
-            redis.nodes_manager.initialize()
-        return _stream(redis, calls())
+        with redis.used() if isinstance(redis, Cluster) else nullcontext():
+            return _stream_twice(redis, script, calls)
     except CLIENT_ERRORS as error:
         raise_fault(error, redis.drop_connections)
+
+
+def _stream_twice(redis: Redis, script: Script, calls: Callable[[], Iterable[Call]]) -> list[Any]:
+    try:
+        return _stream(redis, calls())
+    except exceptions.NoScriptError:
+        redis.script_load(script.text)
+    except (exceptions.ConnectionError, exceptions.MovedError, exceptions.AskError):
+        if not isinstance(redis, Cluster):
+            raise
+        redis.nodes_manager.initialize()
+    return _stream(redis, calls())
 
 
 def _stream(redis: Redis, calls: Iterable[Call]) -> list[Any]:
