@@ -184,6 +184,7 @@ class AccountDeleted(Effect):
             stores.keys.homefeed(self.account),
             stores.keys.relations(self.account),
             keys.celebrity_posts(self.account),
+            keys.console(self.account),
         )
         usage.remove_reads(stores, self.account)
         hidden_authors.log(stores, self.account)

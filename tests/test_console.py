@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import json
 import re
 import time
 import types
@@ -12,11 +13,13 @@ import pytest
 import sqlalchemy as sa
 
 from feedsvc import formats
+from feedsvc.api.problems import Unauthorized
 from feedsvc.console import accounts as console_accounts
 from feedsvc.console import record, session
 from feedsvc.console.session import one_time_link
 from feedsvc.planning.rates import Misfit
 from feedsvc.routing import versions
+from feedsvc.store.redis import keys
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import LoadSheddingLine
 from feedsvc.supervise import demo
@@ -49,6 +52,10 @@ def send(client):
 def cookie_of(answer):
     [cookie] = [value for name, value in answer.headers if name == "Set-Cookie"]
     return cookie
+
+
+def value_of(answer):
+    return cookie_of(answer).partition(";")[0].partition("=")[2]
 
 
 def threshold(client, auth):
@@ -148,10 +155,54 @@ def test_a_one_time_link_signs_in_once(client, app):
     assert "has been used" in again.text
 
 
-def test_signing_out_deletes_the_cookie(client, sign_in, send):
-    sign_in()
+def test_signing_out_ends_the_session_for_every_copy_of_its_cookie(client, sign_in, send):
+    copy = value_of(sign_in())
+    other = value_of(sign_in())
+    client.set_cookie(session.COOKIE, copy, path="/console")
     assert send("/sign-out").headers["Location"] == "/console/sign-in"
     assert client.get("/console/").status_code == 303
+    for value, status in ((copy, 303), (other, 200)):
+        client.set_cookie(session.COOKIE, value, path="/console")
+        assert client.get("/console/").status_code == status
+
+
+def test_a_revoked_account_is_signed_out_and_its_links_are_invalid(client, app, sign_in):
+    stores = app.extensions["feedsvc"].stores
+    link = one_time_link(stores, "http://localhost", 1, ["admin:write"])
+    sign_in()
+    assert client.get("/console/").status_code == 200
+    session.revoke(stores, 1)
+    assert client.get("/console/").status_code == 303
+    spent = client.post("/console/sign-in", data={"code": link.partition("#")[2]}, headers=ORIGIN)
+    assert spent.status_code == 401
+
+
+def test_a_session_ends_when_its_token_is_not_trusted_any_more(client, app, sign_in, monkeypatch):
+    sign_in()
+    assert client.get("/console/").status_code == 200
+
+    def refuse(_):
+        raise Unauthorized("The token is not valid", given=True)
+
+    monkeypatch.setattr(app.extensions["feedsvc.authenticator"], "caller", refuse)
+    assert client.get("/console/").status_code == 303
+
+
+def test_a_deleted_account_is_signed_out(client, auth, sign_in):
+    client.put("/v1/accounts/1", headers=auth(1))
+    sign_in()
+    assert client.delete("/v1/accounts/1", headers=auth(1)).status_code == 202
+    assert client.get("/console/").status_code == 303
+
+
+def test_redis_has_neither_the_token_nor_the_secret_of_the_cookie(client, app, auth, sign_in):
+    token = auth(1, WRITE)["Authorization"].removeprefix("Bearer ")
+    signed_in = client.post("/console/sign-in", data={"token": token}, headers=ORIGIN)
+    held = repr(app.extensions["feedsvc"].stores.redis.hgetall(keys.console(1)))
+    assert token not in held
+    payload = value_of(signed_in).partition(".")[0]
+    _, ident = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    assert ident not in held
 
 
 # Changes

@@ -8,7 +8,7 @@ import click
 
 from feedsvc.api.auth import SCOPES, sign
 from feedsvc.cli.output import IdParameter, json_option, opened, show
-from feedsvc.console.session import one_time_link
+from feedsvc.console.session import one_time_link, revoke
 from feedsvc.embedded import datadir
 from feedsvc.services import database_url, own_secret
 from feedsvc.settings import load_settings
@@ -74,12 +74,25 @@ def token(account: int, scope: str, ttl: int, as_json: bool) -> None:
     help="The address of the running service.  [default: FEEDSVC_PUBLIC_URL, else "
     "http://127.0.0.1:8000]",
 )
+@click.option(
+    "--revoke",
+    "is_revoked",
+    is_flag=True,
+    help="Print no link; end the account's sessions, and its links.",
+)
 @json_option
-def console(account: int, read_only: bool, url: str | None, as_json: bool) -> None:
+def console(
+    account: int, read_only: bool, url: str | None, is_revoked: bool, as_json: bool
+) -> None:
     """Print a sign-in link for the console.
 
     It signs one person in, once, within an hour.
     """
+    if is_revoked:
+        with opened() as services:
+            revoke(services.stores, account)
+        show({"revoked": str(account)}, as_json, lambda: [f"account {account} is signed out"])
+        return
     scopes = ["admin:read"] if read_only else ["admin:read", "admin:write"]
     with opened(for_tokens=True) as services:
         root = url or services.settings.public_url or "http://127.0.0.1:8000"

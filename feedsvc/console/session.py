@@ -1,23 +1,30 @@
 """Sign in with an admin token or with a one-time link, keep the session, and sign out.
 
-A session is a signed cookie with the scopes of an admin token. It lasts an hour at most. The key of
-its signature is derived from the service's secret and a salt of its own, so the cookie is not
-accepted as a token, nor a token as the cookie.
+The cookie names a session that Redis has. It lasts an hour at most. Signing out removes the
+session, so that no copy of the cookie works any more. `revoke` removes all sessions and links of an
+account.
+A session that began with a token ends with it: each request verifies the token again. The token is
+encrypted under the session's id, which only the cookie has.
+
+The cookie is signed. The key of its signature is derived from the service's secret and a salt of
+its own, so the cookie is not accepted as a token, nor a token as the cookie.
 
 A link carries its code after the `#`, so that the code reaches no server's log and no other site.
-Redis stores only the code's digest.
+Redis stores only digests of ids and codes. A flushed Redis ends all sessions.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from flask import Blueprint, current_app, redirect, render_template, request, url_for
+from cryptography.fernet import Fernet
+from flask import Blueprint, current_app, g, redirect, render_template, request, url_for
 from itsdangerous import BadData, URLSafeSerializer
 from werkzeug.datastructures import Authorization
 
@@ -25,6 +32,7 @@ from feedsvc.api.auth import Caller
 from feedsvc.api.operations import services
 from feedsvc.api.problems import Unauthorized
 from feedsvc.errors import Forbidden
+from feedsvc.formats import parse_id
 from feedsvc.store.redis import keys
 
 if TYPE_CHECKING:
@@ -50,10 +58,11 @@ _SCOPES = {"admin:read", "admin:write"}
 class Session:
     """An account, its admin scopes, and the secret that its forms carry.
 
-    `expires_at` is in seconds since 1970.
+    `ident` is the secret that the cookie carries. `expires_at` is in seconds since 1970.
     """
 
     account: int
+    ident: str
     scopes: tuple[str, ...]
     csrf_token: str
     expires_at: int
@@ -67,8 +76,14 @@ class Session:
 def one_time_link(stores: Stores, url: str, account: int, scopes: Iterable[str]) -> str:
     """Return a link to the console at `url` that signs in its first user, within an hour."""
     code = secrets.token_urlsafe(24)
-    stores.redis.set(_key(code), json.dumps([account, sorted(scopes)]), ex=_LINK_SECONDS)
-    return f"{url}{PATH}/sign-in#{code}"
+    link = {"scopes": sorted(scopes), "expires_at": int(time.time()) + _LINK_SECONDS}
+    _store(stores, account, f"link:{_digest(code)}", link)
+    return f"{url}{PATH}/sign-in#{account}.{code}"
+
+
+def revoke(stores: Stores, account: int) -> None:
+    """End all sessions of the account, and make its links invalid."""
+    stores.redis.delete(keys.console(account))
 
 
 @pages.get("/sign-in")
@@ -81,7 +96,8 @@ def page() -> str:
 def sign_in() -> Response | tuple[str, int]:
     """Exchange a token, or a link's code, for a session."""
     try:
-        begun = _begin(_caller())
+        caller, token = _caller()
+        begun = _begin(services().stores, caller, token)
     except (Unauthorized, Forbidden) as error:
         return render_template("console/sign_in.html", error=str(error)), error.status
     answer = redirect(url_for("console.threshold.page"), 303)
@@ -91,7 +107,9 @@ def sign_in() -> Response | tuple[str, int]:
 
 @pages.post("/sign-out")
 def sign_out() -> Response:
-    """End the session."""
+    """End the session, in every browser that has its cookie."""
+    session: Session = g.session
+    services().stores.redis.hdel(keys.console(session.account), _digest(session.ident))
     answer = redirect(url_for("console.signing_in.page"), 303)
     answer.delete_cookie(COOKIE, path=_cookie_path(), httponly=True, samesite="Strict")
     return answer
@@ -109,47 +127,89 @@ def secret() -> str:
 
 
 def read(request: Request, secret: str) -> Session | None:
-    """Return the request's session; None if its cookie is missing, forged or expired."""
+    """Return the request's session.
+
+    Returns None if its cookie is missing or forged, and if the session or its token has ended.
+    """
     try:
-        account, scopes, csrf_token, expires_at = _serializer(secret).loads(
-            request.cookies.get(COOKIE, "")
-        )
-    except BadData:
+        account, ident = _serializer(secret).loads(request.cookies.get(COOKIE, ""))
+    except (BadData, ValueError):
         return None
-    if time.time() >= expires_at:
+    found = _stored(services().stores, account, _digest(ident))
+    if found is None or (found["token"] and not _still_counts(found["token"], ident)):
         return None
-    return Session(account, tuple(scopes), csrf_token, expires_at)
+    return Session(account, ident, tuple(found["scopes"]), found["csrf"], found["expires_at"])
 
 
-def _caller() -> Caller:
-    """Return the caller that the form's code or token stands for. Raises `Unauthorized`."""
+def _caller() -> tuple[Caller, str | None]:
+    """Return the caller that the form's code or token stands for, and the token.
+
+    Raises `Unauthorized`.
+    """
     code = request.form.get("code")
     if code:
-        return _spend(services().stores, code)
-    authenticator: Authenticator = current_app.extensions["feedsvc.authenticator"]
+        return _spend(services().stores, code), None
     token = request.form.get("token", "").strip()
+    return _verify(token), token
+
+
+def _verify(token: str) -> Caller:
+    authenticator: Authenticator = current_app.extensions["feedsvc.authenticator"]
     return authenticator.caller(Authorization("bearer", token=token))
+
+
+def _still_counts(encrypted: str, ident: str) -> bool:
+    """Return whether the token is neither expired nor signed with a key that was taken away."""
+    try:
+        _verify(_cipher(ident).decrypt(encrypted).decode())
+    except Unauthorized:
+        return False
+    return True
 
 
 def _spend(stores: Stores, code: str) -> Caller:
     """Return the caller that a link's code stands for, and make the code invalid."""
-    found = cast("bytes | None", stores.redis.getdel(_key(code)))
-    if found is None:
+    account_text, _, secret_part = code.partition(".")
+    account, field = parse_id(account_text), f"link:{_digest(secret_part)}"
+    found = None if account is None else _stored(stores, account, field)
+    if account is None or found is None or not stores.redis.hdel(keys.console(account), field):
         raise Unauthorized(
             "This link has been used, or is older than an hour. "
             "The command feedsvc console prints a new one.",
             given=True,
         )
-    account, scopes = json.loads(found)
-    return Caller(account, frozenset(scopes), int(time.time()) + _LINK_SECONDS)
+    return Caller(account, frozenset(found["scopes"]), int(time.time()) + _LINK_SECONDS)
 
 
-def _key(code: str) -> str:
-    return keys.console_code(hashlib.sha256(code.encode()).hexdigest())
+def _store(stores: Stores, account: int, field: str, value: dict[str, Any]) -> None:
+    """Store a session or a link of the account, and remove those that have expired."""
+    key, now = keys.console(account), time.time()
+    entries = cast("dict[bytes, bytes]", stores.redis.hgetall(key))
+    expired = [name for name, each in entries.items() if json.loads(each)["expires_at"] <= now]
+    if expired:
+        stores.redis.hdel(key, *expired)
+    stores.redis.hset(key, field, json.dumps(value))
+    stores.redis.expire(key, _LONGEST_SECONDS)
 
 
-def _begin(caller: Caller) -> Session:
-    """Return a session with the caller's admin scopes. Raises `Forbidden` if it has none.
+def _stored(stores: Stores, account: int, field: str) -> dict[str, Any] | None:
+    """Return a session or a link of the account; None if it was removed or has expired."""
+    raw = cast("bytes | None", stores.redis.hget(keys.console(account), field))
+    found: dict[str, Any] | None = None if raw is None else json.loads(raw)
+    return found if found is not None and time.time() < found["expires_at"] else None
+
+
+def _digest(secret_part: str) -> str:
+    return hashlib.sha256(secret_part.encode()).hexdigest()
+
+
+def _cipher(ident: str) -> Fernet:
+    key = hashlib.sha256(b"feedsvc.console token " + ident.encode()).digest()
+    return Fernet(base64.urlsafe_b64encode(key))
+
+
+def _begin(stores: Stores, caller: Caller, token: str | None) -> Session:
+    """Begin a session with the caller's admin scopes. Raises `Forbidden` if it has none.
 
     The session ends with the caller's token, and after an hour at the latest.
     """
@@ -159,19 +219,26 @@ def _begin(caller: Caller) -> Session:
             "This token does not open the console. "
             "Use a token with the scope admin:read (to read) or admin:write (to change)."
         )
-    return Session(
+    begun = Session(
         caller.account,
+        secrets.token_urlsafe(24),
         scopes,
         secrets.token_urlsafe(24),
         min(caller.expires_at, int(time.time()) + _LONGEST_SECONDS),
     )
+    value = {
+        "scopes": scopes,
+        "csrf": begun.csrf_token,
+        "expires_at": begun.expires_at,
+        "token": token and _cipher(begun.ident).encrypt(token.encode()).decode(),
+    }
+    _store(stores, begun.account, _digest(begun.ident), value)
+    return begun
 
 
 def _set_cookie(answer: Response, secret: str, session: Session) -> None:
     """Set the session's cookie. No script can read it, and no other site can send it."""
-    value = _serializer(secret).dumps(
-        [session.account, session.scopes, session.csrf_token, session.expires_at]
-    )
+    value = _serializer(secret).dumps([session.account, session.ident])
     answer.set_cookie(
         COOKIE,
         value,

@@ -65,7 +65,7 @@ BEGINNINGS = (
     "reads:",
     "celebrity-posts:",
     "post:",
-    "console-code:",
+    "console:",
     "figures:",
 )
 
@@ -161,12 +161,15 @@ def post(post_id: int) -> str:
     return f"post:{post_id}"
 
 
-def console_code(digest: str) -> str:
-    """String: the account and the scopes that a one-time code signs in to the console.
+def console(account: int) -> str:
+    """Hash: the sessions of an account in the console, and its one-time links, by their digests.
 
-    Written by `feedsvc console`, deleted by its first use. Expires after an hour.
+    A value has scopes and an expiry; a session's also has its form secret and its encrypted token.
+    Written by a sign-in and by `feedsvc console`; a field is deleted by signing out and by the use
+    of a link, the key by `feedsvc console --revoke` and by the account's deletion. Bound: sign-ins
+    and links of an hour. Expires an hour after the latest.
     """
-    return f"console-code:{digest}"
+    return f"console:{account}"
 
 
 def usage_of(minute: int) -> str:
