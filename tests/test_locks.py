@@ -178,7 +178,7 @@ def test_a_post_is_deleted_while_its_fan_out_ends_or_its_account_is_deleted(worl
     world.add_followers(9, [1])
     world.read(1)
     post = world.post(9)
-    other = meets(edit, "now", lambda: beside(world), nth=2)
+    other = meets(edit, "db_time", lambda: beside(world), nth=2)
     edit.delete(world.stores, 9, post)
     other.ends()
     assert world.read(1) == []
