@@ -44,14 +44,16 @@ class MonotonicScheduler(Scheduler):
         return super().apply_async(entry, *args, **more) if self._has_room() else None
 
     def _has_room(self) -> bool:
-        connection = self.connection
-        try:
-            with connection.channel() as channel:
-                # Kombu's types lack `queue_declare`, but the channel of every transport has it.
-                declare: Any = channel.queue_declare  # type: ignore[attr-defined]
-                declared = declare(SWEEP_QUEUE, passive=True)
-        except connection.channel_errors:
-            return True  # no queue yet
+        # Each count has a connection of its own. One that is kept would stay dead after the broker
+        # has restarted, because only a publisher connects anew.
+        with self.app.connection_for_write() as connection:
+            try:
+                with connection.channel() as channel:
+                    # Kombu's types lack `queue_declare`, but each transport's channel has it.
+                    declare: Any = channel.queue_declare  # type: ignore[attr-defined]
+                    declared = declare(SWEEP_QUEUE, passive=True)
+            except connection.channel_errors:
+                return True  # no queue yet
         return int(declared.message_count) < MOST_WAITING
 
 
