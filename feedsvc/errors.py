@@ -113,14 +113,19 @@ class StoreUnavailable(FeedsvcError):
         self.store = store
         self.cause = cause
         super().__init__(
-            f"The {store} cannot be reached. Try again in a moment. "
+            f"{self.named} cannot be used now. Try again in a moment. "
             "A repeat is safe; repeat an upload with its Idempotency-Key."
         )
 
     @property
+    def named(self) -> str:
+        """Return the store as the subject of a sentence."""
+        return self.store if self.store[0].isupper() else f"The {self.store}"
+
+    @property
     def for_operator(self) -> str:
         """Return what went wrong, for the command line and the log."""
-        return f"The {self.store} cannot be used: {self.cause}" if self.cause else str(self)
+        return f"{self.named} cannot be used: {self.cause}" if self.cause else str(self)
 
 
 class StoredNotFinished(StoreUnavailable):
@@ -132,7 +137,8 @@ class StoredNotFinished(StoreUnavailable):
     def __init__(self, error: StoreUnavailable) -> None:
         super().__init__(error.store, error.cause)
         message = (
-            f"The change is stored, and will be finished once the {error.store} is back. "
+            f"The change is stored. {error.named} failed before it was finished, and it will be "
+            "finished within seconds. "
             "A repeat is safe; repeat an upload with its Idempotency-Key to get the first answer."
         )
         self.args = (message,)

@@ -62,6 +62,13 @@ def logging_is_set_up():
     logs.configure(logging.WARNING)
 
 
+@pytest.fixture(autouse=True)
+def a_busy_machine_is_no_hung_redis(monkeypatch):
+    monkeypatch.setattr("feedsvc.store.redis.client.TIMEOUT_SECONDS", 20.0)
+    monkeypatch.setattr("feedsvc.store.redis.pool._WAIT_SECONDS", 20.0)
+    monkeypatch.setattr("feedsvc.store.redis.pool._ASK_SECONDS", 20.0)
+
+
 @pytest.fixture(scope="session")
 def databases():
     with tempfile.TemporaryDirectory(prefix="fsd") as folder:

@@ -12,6 +12,7 @@ SLICES = "feedsvc/fanout/slices.py"
 TEST_CRASHES = "tests/test_crashes.py"
 TEST_FANOUT = "tests/test_fanout.py"
 TEST_FEED = "tests/test_feed.py"
+DOWN = "tests/test_stores_down.py"
 
 FANOUT = [
     Planted(
@@ -156,6 +157,38 @@ PROMISES = [
         (
             "tests/test_older_redis.py::test_a_redis_snapshot_without_the_latest_pushes_costs_no_post",
         ),
+    ),
+    Planted(
+        "begin a change without a sign of life",
+        (Edit("feedsvc/outbox.py", "    show_sign_of_life(stores.redis)\n", ""),),
+        (f"{DOWN}::test_a_redis_that_refuses_writes_gets_no_change_and_answers_every_read",),
+    ),
+    Planted(
+        "fail a read because an expiry is refused",
+        (Edit("feedsvc/feed/reader.py", 'trip.note("EXPIRE"', 'trip.ask("EXPIRE"'),),
+        (f"{DOWN}::test_a_redis_that_refuses_writes_gets_no_change_and_answers_every_read",),
+    ),
+    Planted(
+        "read from a replica",
+        (
+            Edit(
+                f"{LUA}/check_run.lua",
+                "== 'slave' then",
+                "== 'none' then",
+            ),
+        ),
+        (f"{DOWN}::test_a_redis_that_became_a_replica_is_unavailable_until_it_is_a_primary",),
+    ),
+    Planted(
+        "keep the leases of ids that never were",
+        (
+            Edit(
+                "feedsvc/store/redis/leases.py",
+                "trip.script(DROP_LEASE, [keys[index]], lease)",
+                "pass",
+            ),
+        ),
+        (f"{DOWN}::test_ids_and_viewers_that_never_were_leave_nothing_in_redis",),
     ),
     Planted(
         "trust a Valkey whose replication id changed",

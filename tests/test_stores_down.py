@@ -119,6 +119,12 @@ def follow_and_post(client, auth):
     return upload(client, auth).json
 
 
+def shown(client, auth, address):
+    answer = client.get(address, headers=auth(9))
+    assert answer.status_code == 200, answer.text
+    return answer.json["data"]
+
+
 def upload(client, auth, **headers):
     return client.post(
         "/v1/posts",
@@ -140,7 +146,7 @@ def test_a_redis_that_refuses_writes_gets_no_change_and_answers_every_read(
     assert is_unavailable(ready)
     for address in ("/v1/feed", "/v1/accounts/8/posts", f"/v1/posts?ids={post['id']},7"):
         for _ in range(2):
-            assert client.get(address, headers=auth(9)).json["data"] == [post]
+            assert shown(client, auth, address) == [post]
     operate(*accept)
     assert wait_until(lambda: client.get("/readyz").status_code == 200)
     newer = upload(client, auth).json
@@ -156,7 +162,7 @@ def test_a_cold_feed_is_read_from_the_database_while_redis_refuses_writes(
     refuse, accept = refusal
     operate(*refuse)
     for address in ("/v1/feed", "/v1/feed?limit=1", "/v1/accounts/8/posts"):
-        assert client.get(address, headers=auth(9)).json["data"] == [post]
+        assert shown(client, auth, address) == [post]
     assert client.get(f"/v1/posts/{post['id']}", headers=auth(9)).json == post
     operate(*accept)
     assert client.get("/v1/feed", headers=auth(9)).json["data"] == [post]
@@ -197,6 +203,7 @@ def test_a_redis_that_became_a_replica_is_unavailable_until_it_is_a_primary(clie
     assert client.get("/v1/feed", headers=auth(9)).json["data"] == [post]
     operate("REPLICAOF", "127.0.0.1", "1")
     assert is_unavailable(client.get("/v1/feed", headers=auth(9)))
+    assert is_unavailable(client.get(f"/v1/posts/{post['id']}", headers=auth(9)))
     assert is_unavailable(upload(client, auth))
     assert is_unavailable(client.get("/readyz"))
     operate("REPLICAOF", "NO", "ONE")

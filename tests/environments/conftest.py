@@ -14,6 +14,11 @@ import pytest
 from tests.environments.servers import Certificates, PostgreSQL, Redis
 
 
+@pytest.fixture(autouse=True)
+def a_busy_machine_is_no_hung_redis():
+    """Use the limits of production, which these tests are about."""
+
+
 @pytest.fixture(scope="session")
 def postgresql():
     """A PostgreSQL instance for tests that leave it as it was."""

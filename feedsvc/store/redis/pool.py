@@ -27,7 +27,7 @@ TIMEOUT_SECONDS = 0.8
 _PAUSE_SECONDS = 0.3
 # How long other threads wait for the outcome of a try. Longer than a try can take.
 _TRY_SECONDS = 2.0
-# Within a command of a cluster, no node is asked any more after this long, and none is waited for.
+# A command of a cluster that has waited this long in vain asks no other node, and waits for none.
 _ASK_SECONDS, _WAIT_SECONDS = 1.1, 1.8
 
 _limit = threading.local()
@@ -102,30 +102,35 @@ class Pool(redis.ConnectionPool):
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """Keep the block below 2 s: a command of a cluster, with all that the library does for it."""
-    if getattr(_limit, "began", None) is not None:
+    """Keep the waits in the block below 2 s: those of a command, and of what the library adds."""
+    if getattr(_limit, "waited", None) is not None:
         yield
         return
-    _limit.began = time.monotonic()
+    _limit.waited = 0.0
     try:
         yield
     finally:
-        _limit.began = None
+        _limit.waited = None
 
 
-def _seconds() -> float:
-    """Return how long the command of this thread has lasted."""
-    began: float | None = getattr(_limit, "began", None)
-    return 0.0 if began is None else time.monotonic() - began
+def _waited() -> float:
+    """Return how long the command of this thread has waited in vain."""
+    return getattr(_limit, "waited", None) or 0.0
+
+
+def _waited_in_vain(seconds: float) -> None:
+    if getattr(_limit, "waited", None) is not None:
+        _limit.waited += seconds
 
 
 class _Node(redis.Connection):
     """A connection to a node of a cluster."""
 
     def read_response(self, *args: Any, **options: Any) -> Any:
-        """Read one answer. Wait for it no longer than the command may last."""
-        wait = min(TIMEOUT_SECONDS, max(0.0, _WAIT_SECONDS - _seconds()))
-        if not self._parser.can_read(wait):
+        """Read one answer. Wait for it no longer than the command may wait."""
+        seconds = max(0.0, min(float(self.socket_timeout or 0), _WAIT_SECONDS - _waited()))
+        if not self._parser.can_read(seconds):
+            _waited_in_vain(seconds)
             self.disconnect()  # type: ignore[no-untyped-call]
             raise redis.TimeoutError("Timeout reading from a node of the cluster")
         return super().read_response(*args, **options)
@@ -143,7 +148,13 @@ class NodePool(Pool):
         super().__init__(connection_class=_TlsNode if is_tls else _Node, **options)
 
     def get_connection(self, *_: Any, **__: Any) -> Any:
-        """Return a connection. Raises `NoAnswer`, also if the command has lasted too long."""
-        if _seconds() > _ASK_SECONDS:
+        """Return a connection. Raises `NoAnswer`, also if the command has waited too long."""
+        before = _waited()
+        if before > _ASK_SECONDS:
             raise NoAnswer
-        return super().get_connection()
+        try:
+            return super().get_connection()
+        except redis.TimeoutError:
+            if _waited() == before:  # it did not even connect
+                _waited_in_vain(TIMEOUT_SECONDS)
+            raise
