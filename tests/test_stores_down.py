@@ -177,7 +177,7 @@ def test_a_change_whose_effect_is_refused_says_that_it_is_stored(
     operate(*refuse)
     refused = upload(client, auth, **{"Idempotency-Key": "a"})
     assert is_unavailable(refused)
-    assert "is stored, and will be finished" in refused.json["detail"]
+    assert "The change is stored" in refused.json["detail"]
     operate(*accept)
     repeated = upload(client, auth, **{"Idempotency-Key": "a"})
     assert repeated.headers["Idempotency-Replayed"] == "true"
