@@ -80,7 +80,7 @@ def test_without_a_database_the_answer_is_503_and_names_the_database(
 # A server that refuses writes in two ways, as an operator's commands, and the way back.
 REFUSALS = {
     "full": (("CONFIG SET", "maxmemory", "1"), ("CONFIG SET", "maxmemory", "0")),
-    "without replicas": (
+    "no-replicas": (
         ("CONFIG SET", "min-replicas-to-write", "1"),
         ("CONFIG SET", "min-replicas-to-write", "0"),
     ),

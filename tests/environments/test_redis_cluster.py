@@ -111,7 +111,7 @@ def test_a_full_cluster_refuses_the_sign_of_life(node):
         show_sign_of_life(client)
 
 
-@pytest.mark.parametrize("hung", [1, 3], ids=["one node", "every node"])
+@pytest.mark.parametrize("hung", [1, 3], ids=["one-node", "every-node"])
 def test_a_hung_cluster_is_given_up_within_two_seconds_and_back_within_one(hung):
     with closing(ValkeyCluster()) as nodes, closing(connect(nodes.url)) as client:
         client.set("a", 1)
