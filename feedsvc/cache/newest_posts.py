@@ -35,9 +35,8 @@ COUNT, OFFSET = (bindparam(name, type_=BigInteger) for name in ("count", "offset
 _PASSES = (1, 4, 32)
 _WORTH = 8
 
-# A sort of all posts of an author is what these settings prevent. Compiling takes 200 ms, and the
-# statement itself takes a few.
-_OFF = ("enable_bitmapscan", "enable_seqscan", "enable_sort", "jit")
+# These settings prevent a sort of all posts of an author.
+_OFF = ("enable_bitmapscan", "enable_seqscan", "enable_sort")
 _WALK_INDEXES = select(*(func.set_config(name, "off", true()) for name in _OFF))
 
 

@@ -100,8 +100,8 @@ def _posts_read(stores, query, *args, **more):
 
 
 def _explain(_connection, _cursor, statement, parameters, _context, _executemany):
-    is_settings = "set_config" in statement
-    return (statement if is_settings else f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"), parameters
+    is_query = statement.startswith(("SELECT", "WITH")) and "set_config" not in statement
+    return (f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}" if is_query else statement), parameters
 
 
 def _nodes(plan):
