@@ -25,7 +25,7 @@ from benchmarks.processor import seconds_of
 from benchmarks.service import until
 from feedsvc.fanout import sweep
 from feedsvc.store.redis.usage import UsageCounter
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import Fanout
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _sweep(bench: Bench) -> float:
     """
     with bench.stores.sql.writing() as connection:
         connection.execute(
-            sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now())
+            sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=db_time())
         )
     began = time.process_time()
     sweep.sweep(bench.stores, bench.services.enqueue)

@@ -23,7 +23,7 @@ from sqlalchemy import bindparam, delete, insert, or_, select
 from feedsvc.cache import celebrity_lists, hidden_authors, post_bodies
 from feedsvc.errors import StoredNotFinished, StoreUnavailable
 from feedsvc.store.redis import keys, post_ids, usage
-from feedsvc.store.redis.client import delete_everything, show_sign_of_life
+from feedsvc.store.redis.client import add_sign_of_life, delete_everything
 from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import OutboxRow
@@ -235,9 +235,13 @@ _FROM_IDS: dict[str, Callable[..., Effect]] = {
 
 @dataclass(frozen=True)
 class Transaction:
-    """A writing transaction, with the effects that it adds to the outbox."""
+    """A writing transaction, with the effects that it adds to the outbox.
+
+    `highest_post_id`: the highest id of a post that Redis had on record before the transaction.
+    """
 
     connection: Connection
+    highest_post_id: int
     effects: list[Effect] = field(default_factory=list)
 
     def add(self, effect: Effect) -> None:
@@ -256,9 +260,12 @@ def transaction(stores: Stores) -> Iterator[Transaction]:
     `StoreUnavailable`, and SQL is not changed. If an effect fails after the commit, raises
     `StoredNotFinished`, and the sweep applies the effect.
     """
-    show_sign_of_life(stores.redis)
+    trip = RoundTrip(stores.redis)
+    add_sign_of_life(trip, stores.redis)
+    highest = post_ids.ask_highest(trip)
+    trip.run()
     with stores.sql.writing() as connection:
-        change = Transaction(connection)
+        change = Transaction(connection, highest.value)
         yield change
         rows = [{"kind": effect.kind, "ids": effect.ids} for effect in change.effects]
         row_ids = list(connection.scalars(_INSERT, rows)) if rows else []

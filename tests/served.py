@@ -21,7 +21,7 @@ from feedsvc.fanout import chain, lanes, micro_batches, sweep
 from feedsvc.settings import load_settings
 from feedsvc.store import open_stores, watermark
 from feedsvc.store.sql import highest_id
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import Fanout
 
 SECRET = "a secret for tests that is long enough"
@@ -104,7 +104,9 @@ class Served:
         """Run a sweep after making every fan-out due."""
         with self.worker.sql.writing() as connection:
             connection.execute(
-                sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now())
+                sa.update(Fanout)
+                .where(Fanout.next_look_at.is_not(None))
+                .values(next_look_at=db_time())
             )
         sweep.sweep(self.worker, self.enqueue)
 

@@ -32,8 +32,8 @@ class OpenUpload:
         self._world, self._author = world, author
         insert = publish._insert_post
 
-        def stop_after(stores, connection, *args):
-            post = insert(stores, connection, *args)
+        def stop_after(stores, *args):
+            post = insert(stores, *args)
             self.post_id = post.id
             self._drawn.set()
             assert self._may_commit.wait(30)

@@ -12,7 +12,7 @@ from feedsvc.feed import reader
 from feedsvc.graph import deletion
 from feedsvc.outbox import PostPublished
 from feedsvc.store import watermark
-from feedsvc.store.redis import post_ids as on_record
+from feedsvc.store.redis.keys import POST_IDS
 from feedsvc.store.sql import highest_id
 from feedsvc.store.sql.tables import Fanout, OutboxRow, Post
 from tests.world import World, post_id
@@ -160,14 +160,14 @@ def test_ids_ascend_after_a_fail_over_that_lost_commits(followed, set_back, make
 
 
 def test_the_id_of_an_upload_goes_on_record(followed):
-    assert followed.post(AUTHOR) == on_record.highest(followed.stores.redis)
+    assert followed.post(AUTHOR) == on_record(followed.stores)
 
 
 def test_a_late_put_goes_on_record_too(followed, put_late):
     late = put_late(followed, AUTHOR)
-    assert on_record.highest(followed.stores.redis) < late
+    assert on_record(followed.stores) < late
     followed.sweep()
-    assert on_record.highest(followed.stores.redis) == late
+    assert on_record(followed.stores) == late
 
 
 def test_a_starting_process_takes_the_watermark_of_another(followed, make_stores, monkeypatch):
@@ -246,3 +246,7 @@ def rise(stores):
     """Raise the watermark as far as the database allows."""
     for _ in range(3):
         stores.watermark.rise(stores.sql, stores.redis)
+
+
+def on_record(stores):
+    return int(stores.redis.hget(POST_IDS, "highest"))

@@ -15,7 +15,7 @@ from feedsvc.feed import reader
 from feedsvc.graph import accounts, follows, hiding
 from feedsvc.posts import edit, publish
 from feedsvc.store.redis import lists
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import Fanout
 from tests.oracle import Oracle
 
@@ -93,7 +93,9 @@ class World:
         """Make every check of the sweep due now."""
         with self.stores.sql.writing() as connection:
             connection.execute(
-                sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=now())
+                sa.update(Fanout)
+                .where(Fanout.next_look_at.is_not(None))
+                .values(next_look_at=db_time())
             )
 
     def sweep(self):

@@ -22,7 +22,6 @@ from feedsvc.graph import accounts
 from feedsvc.outbox import PostPublished, PostRepeated
 from feedsvc.posts import idempotency
 from feedsvc.routing import next_route
-from feedsvc.store.redis import post_ids as post_ids_on_record
 from feedsvc.store.redis.delivery import START
 from feedsvc.store.sql import highest_id
 from feedsvc.store.sql.clock import db_time
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from feedsvc.fanout.queues import Enqueue
+    from feedsvc.outbox import Transaction
     from feedsvc.routing.policy import Decision
     from feedsvc.store import Stores
 
@@ -77,7 +77,6 @@ def publish(
     with the key is running, or while the author is being deleted. Raises `Invalid` if the key was
     used with another body.
     """
-    recorded = post_ids_on_record.highest(stores.redis)
     with outbox.transaction(stores) as transaction:
         connection = transaction.connection
         if idempotency_key is not None:
@@ -99,7 +98,7 @@ def publish(
         decide = next_route.decider(stores, connection, [author])
         decision = decide(author, account.follower_count, account.last_route)
         draft = PostRow(0, author, photo_url, description)
-        post = _insert_post(stores, connection, draft, decision, recorded)
+        post = _insert_post(stores, transaction, draft, decision)
         _insert_fanout(connection, post, account, decision)
         body = post_bodies.serialise(post)
         if idempotency_key is not None:
@@ -124,18 +123,15 @@ def _require_undeleted(connection: Connection, post_id: int) -> None:
 
 
 def _insert_post(
-    stores: Stores, connection: Connection, post: PostRow, decision: Decision, recorded: int
+    stores: Stores, transaction: Transaction, post: PostRow, decision: Decision
 ) -> PostRow:
-    """Draw ids until one is free, insert the post under it, and return the post.
-
-    `recorded`: the highest id that Redis has on record, read before the transaction.
-    """
+    """Draw ids until one is free, insert the post under it, and return the post."""
     route = {"route": decision.route, "policy_version": decision.policy_version}
     while True:
-        clock_ms, committed = highest_id.clock_and_highest(connection)
-        highest = max(committed, recorded, stores.watermark.value or 0)
+        clock_ms, committed = highest_id.clock_and_highest(transaction.connection)
+        highest = max(committed, transaction.highest_post_id, stores.watermark.value or 0)
         post = post._replace(id=post_ids.draw(clock_ms, highest))
-        if stores.sql.insert_if_absent(connection, Post, {**post._asdict(), **route}):
+        if stores.sql.insert_if_absent(transaction.connection, Post, {**post._asdict(), **route}):
             return post
 
 

@@ -10,7 +10,7 @@ from feedsvc.fanout import sweep
 from feedsvc.planning.calibration.meter import spaced
 from feedsvc.posts import publish
 from feedsvc.store.redis import delivery, lists
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import Account, Fanout, Follow, Post
 
 if TYPE_CHECKING:
@@ -65,8 +65,10 @@ class FixtureAccounts:
         }
         fill_lists(self.stores, feeds, floor=1)
         with self.stores.sql.writing() as connection:
-            connection.execute(sa.update(Post).where(Post.route == "push").values(pushed_at=now()))
-            connection.execute(sa.update(Fanout).values(state="done", next_look_at=now()))
+            connection.execute(
+                sa.update(Post).where(Post.route == "push").values(pushed_at=db_time())
+            )
+            connection.execute(sa.update(Fanout).values(state="done", next_look_at=db_time()))
         sweep.sweep(self.stores, lambda *_: None)
 
     def upload(self, author: int, count: int) -> list[int]:

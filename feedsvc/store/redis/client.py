@@ -100,18 +100,23 @@ def _place(address: Address, node: tuple[str, int] | None) -> dict[str, Any]:
 
 
 def show_sign_of_life(redis: Redis) -> None:
-    """Write a small value to Redis, on a cluster to each primary in one round trip.
+    """Show a sign of life, in a round trip of its own. Raises `StoreUnavailable`."""
+    trip = RoundTrip(redis)
+    add_sign_of_life(trip, redis)
+    trip.run()
+
+
+def add_sign_of_life(trip: RoundTrip, redis: Redis) -> None:
+    """Write a small value to Redis in a round trip, on a cluster to each primary.
 
     A full or read-only server, or one without its replicas, refuses the write and would answer a
-    PING. Raises `StoreUnavailable`, with the cause.
+    PING.
     """
-    trip = RoundTrip(redis)
     names = (
         redis.key_on_each_primary(SIGN_OF_LIFE) if isinstance(redis, Cluster) else [SIGN_OF_LIFE]
     )
     for name in names:
         trip.ask("SET", name, 1, "EX", _SIGN_OF_LIFE_SECONDS)
-    trip.run()
 
 
 def delete_everything(client: Redis) -> None:

@@ -6,19 +6,19 @@ the ids of posts that a client has seen. The record in Redis still has them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from feedsvc.store.redis.keys import POST_IDS
 from feedsvc.store.redis.scripts import RAISE_POST_IDS
 
 if TYPE_CHECKING:
     from feedsvc.store.redis.cluster import Redis
-    from feedsvc.store.redis.round_trip import RoundTrip
+    from feedsvc.store.redis.round_trip import Answer, RoundTrip
 
 
-def highest(redis: Redis) -> int:
-    """Return the highest id on record; 0 if there is none."""
-    return int(cast("bytes | None", redis.hget(POST_IDS, "highest")) or 0)
+def ask_highest(trip: RoundTrip) -> Answer[int]:
+    """Ask for the highest id on record, in a round trip; 0 if there is none."""
+    return trip.ask("HGET", POST_IDS, "highest", parse=lambda found: int(found or 0))
 
 
 def add_post(trip: RoundTrip, post_id: int) -> None:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.expression import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 
 from feedsvc.store.sql.database import UtcDateTime
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from feedsvc.store.sql.database import Database
 
@@ -30,7 +29,7 @@ class _Clock(FunctionElement[dt.datetime]):
     type = UtcDateTime()
 
 
-class _Ms(ColumnElement[int]):
+class _Ms(FunctionElement[int]):
     inherit_cache = True
     type = sa.BigInteger()
 
