@@ -45,7 +45,7 @@ _LOOK_EVERY_SECONDS = 1.0
 # A process that knows nothing yet looks up to ten times within 50 ms. Most uploads end within that.
 _FIRST_LOOKS = 10
 _BETWEEN_FIRST_LOOKS_SECONDS = 0.005
-# A request waits for another request's look for this long. Then it goes on without.
+# A request that knows nothing yet waits for another request's look for this long.
 _WAIT_SECONDS = 0.1
 # The outbox rows of new posts: their kind, and the place of the post in their ids.
 NEW_POST = "posted"
@@ -86,7 +86,8 @@ class Watermark:
         Call it before reading anything else: a read after it finds every post at or below `value`.
         If a store is down, the watermark stays where it is.
         """
-        if not self._is_due() or not self._lock.acquire(timeout=_WAIT_SECONDS):
+        wait_seconds = _WAIT_SECONDS if self.value is None else 0
+        if not self._is_due() or not self._lock.acquire(timeout=wait_seconds):
             return False
         try:
             if not self._is_due():
