@@ -160,7 +160,7 @@ PROMISES = [
     ),
     Planted(
         "begin a change without a sign of life",
-        (Edit("feedsvc/outbox.py", "    show_sign_of_life(stores.redis)\n", ""),),
+        (Edit("feedsvc/outbox.py", "    add_sign_of_life(trip, stores.redis)\n", ""),),
         (f"{DOWN}::test_a_redis_that_refuses_writes_gets_no_change_and_answers_every_read",),
     ),
     Planted(

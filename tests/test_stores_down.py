@@ -172,7 +172,7 @@ def test_a_change_whose_effect_is_refused_says_that_it_is_stored(
     client, auth, operate, monkeypatch
 ):
     follow_and_post(client, auth)
-    monkeypatch.setattr("feedsvc.outbox.show_sign_of_life", lambda _: None)  # full after it
+    monkeypatch.setattr("feedsvc.outbox.add_sign_of_life", lambda *_: None)  # full after it
     refuse, accept = REFUSALS["full"]
     operate(*refuse)
     refused = upload(client, auth, **{"Idempotency-Key": "a"})
