@@ -1,4 +1,4 @@
-"""Post ids: ordered by time and small enough for a double. Pure.
+"""Post ids: ordered by time and small enough for a double.
 
 An id holds 41 bits of milliseconds since the epoch and 12 bits that differ within a millisecond. It
 stays below 2^53, so it is exact as a number in Lua and JavaScript and as a score in Redis.
@@ -12,14 +12,33 @@ from __future__ import annotations
 import itertools
 import secrets
 
+from feedsvc.forks import call_in_child
+
 # 2024-01-01T00:00:00Z, in milliseconds since 1970.
 EPOCH_MS = 1_704_067_200_000
 _BITS_BELOW_MS = 12
 _NUMBERS = (1 << _BITS_BELOW_MS) - 1
 
-# The ids that one process draws within a millisecond ascend. If two processes draw one id, the
-# insert of the second one finds the id taken, and the upload draws again.
-_sequence = itertools.count(secrets.randbelow(_NUMBERS))
+
+class _Sequence:
+    """The low bits of the ids that this process draws. A forked process starts at another number.
+
+    The ids that one process draws within a millisecond ascend. If two processes draw one id, the
+    insert of the second one finds the id taken, and the upload draws again.
+    """
+
+    def __init__(self) -> None:
+        self._start()
+        call_in_child(self._start)
+
+    def _start(self) -> None:
+        self._numbers = itertools.count(secrets.randbelow(_NUMBERS))
+
+    def next(self) -> int:
+        return next(self._numbers)
+
+
+_sequence = _Sequence()
 
 
 def draw(ms_since_1970: int, highest: int) -> int:
@@ -28,7 +47,7 @@ def draw(ms_since_1970: int, highest: int) -> int:
     Its millisecond is the later one of the clock's and the highest id's. If that id is not above
     the highest id, it is the millisecond after. Another process may have taken the id already.
     """
-    drawn = make(max(ms_since_1970, ms_of(highest)), next(_sequence))
+    drawn = make(max(ms_since_1970, ms_of(highest)), _sequence.next())
     return drawn if drawn > highest else drawn + (1 << _BITS_BELOW_MS)
 
 

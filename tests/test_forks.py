@@ -7,7 +7,7 @@ import os
 
 import sqlalchemy as sa
 
-from feedsvc import create_app
+from feedsvc import create_app, post_ids
 from feedsvc.fanout import broker
 from feedsvc.feed import reader
 
@@ -61,6 +61,11 @@ def test_a_child_begins_with_an_empty_near_cache_and_without_counts(world):
 
     assert in_child(begins) == ["", {}]
     assert in_child(lambda: len(reader.home_page(stores, 7, None, 10).items)) == 1
+
+
+def test_children_of_one_parent_draw_different_ids():
+    first = [in_child(lambda: post_ids.draw(0, 0)) for _ in range(4)]
+    assert len(set(first)) > 1, first  # equal by chance once in 70 billion runs
 
 
 def test_locks_that_a_thread_of_the_parent_held_are_free_in_the_child(stores):
