@@ -1,7 +1,7 @@
 """The public keys that verify tokens: a JWKS in a file, or the JWKS of a key server.
 
-A key server may be away, slow, or answer nonsense. So a thread of its own fetches the keys, one
-fetch at a time, with a limit on its whole duration. The last good keys serve while fetching fails.
+A key server may be down, slow or broken. So a background thread fetches the keys, one fetch at a
+time, with a limit on its total time. While fetches fail, the last valid keys stay in use.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from feedsvc.errors import StoreUnavailable
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
-# The whole of a fetch, from the connection to the last byte.
+# The limit of one fetch, from the connection to the last byte.
 _FETCH_SECONDS = 4.0
-# From the beginning of a fetch to the next one, however many unknown key ids are asked for.
+# The minimum time between the starts of two fetches. Unknown key ids do not shorten it.
 _PAUSE_SECONDS = 5.0
-# Requests wait for a fetch that began less than this ago. Later ones get a 503 immediately, so that
-# a slow key server cannot occupy the threads that answer requests.
+# Requests wait for a fetch until it has run this long. After that they get a 503 immediately, so
+# that a slow key server does not occupy the request threads.
 _WAIT_SECONDS = 0.7
-# Keys older than this are fetched again, so that a key that was withdrawn stops to count.
+# Fetch the keys again after this time, so that a withdrawn key is no longer accepted.
 _FRESH_SECONDS = 300.0
-_MOST_BYTES = 1_048_576
-_MOST_UNKNOWN_IDS = 1_000
+_MAX_BYTES = 1_048_576
+_MAX_UNKNOWN_IDS = 1_000
 
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class Key:
-    """A public key, its id, and the one algorithm that it is for."""
+    """A public key, its key id, and the only algorithm that it verifies."""
 
     kid: str | None
     key: Any
@@ -53,9 +53,9 @@ class KeySet:
     """The usable keys of a JWKS."""
 
     def __init__(self, text: str | bytes) -> None:
-        """Read a JWKS. A key that is not for signatures of `ALGORITHMS` is ignored.
+        """Read a JWKS. Ignore keys that verify no signature of `ALGORITHMS`.
 
-        Raises `ValueError` if the text is no JWKS, or has no usable key.
+        Raises `ValueError` if the text is not a JWKS, or has no usable key.
         """
         try:
             members = json.loads(text)["keys"]
@@ -69,32 +69,32 @@ class KeySet:
         """Return the number of usable keys."""
         return len(self._keys)
 
-    def fitting(self, kid: str | None) -> list[Key]:
-        """Return the keys with this id; every key for a token that names none."""
+    def matching(self, kid: str | None) -> list[Key]:
+        """Return the keys with this key id. Return every key if `kid` is None."""
         return [key for key in self._keys if kid in (None, key.kid)]
 
 
 class KeyServer:
-    """The keys of a server, fetched when they are asked for."""
+    """The keys of a key server, fetched on demand."""
 
     def __init__(self, url: str) -> None:
-        """Fetch nothing yet: a process that is forked after this makes a thread of its own."""
+        """Start no thread yet, so that each forked process starts its own."""
         self._url = url
         self._lock = threading.Lock()
         self._keys: KeySet | None = None
         self._fetched_at = self._next_at = -math.inf
         self._running: _Fetch | None = None
-        # Hashes of ids that were asked for since the last fetch began, and before it. An id comes
-        # from a token that nobody has verified, and may be long.
+        # Hashes of the unknown key ids in tokens: of those since the last fetch began, and of those
+        # before it. Hashes, because the id of an unverified token may be long.
         self._asked: set[int] = set()
         self._asked_before: frozenset[int] = frozenset()
 
-    def fitting(self, kid: str | None) -> list[Key]:
-        """Return the keys with this id; none if the server does not have it.
+    def matching(self, kid: str | None) -> list[Key]:
+        """Return the keys with this key id. Return no key if the server has none of this id.
 
-        Raises `StoreUnavailable` while that cannot be known.
+        Raises `StoreUnavailable` if no fetch has answered since a token first named the id.
         """
-        found = self._known(kid)
+        found = self._fetched(kid)
         if found:
             if time.monotonic() - self._fetched_at > _FRESH_SECONDS:
                 self._fetch_if_due()
@@ -102,20 +102,20 @@ class KeyServer:
         self._fetch_if_due(kid)
         if self._running is not None:
             self._running.wait()
-        found = self._known(kid)
+        found = self._fetched(kid)
         if found or (self._keys is not None and hash(kid) in self._asked_before):
             return found
         unavailable = StoreUnavailable("key server")
         unavailable.retry_after_seconds = max(1, math.ceil(self._next_at - time.monotonic()))
         raise unavailable
 
-    def _known(self, kid: str | None) -> list[Key]:
-        return [] if self._keys is None else self._keys.fitting(kid)
+    def _fetched(self, kid: str | None) -> list[Key]:
+        return [] if self._keys is None else self._keys.matching(kid)
 
     def _fetch_if_due(self, *unknown: str | None) -> None:
-        """Begin a fetch in a thread, unless one is running or the last one began just now."""
+        """Start a fetch in a thread, unless one is running or the last one started just now."""
         with self._lock:
-            if len(self._asked) < _MOST_UNKNOWN_IDS:
+            if len(self._asked) < _MAX_UNKNOWN_IDS:
                 self._asked.update(map(hash, unknown))
             now = time.monotonic()
             if now < self._next_at or (self._running is not None and self._running.is_alive()):
@@ -133,7 +133,7 @@ class KeyServer:
             _log.warning("jwks.fetch_failed", cause=f"{type(error).__name__}: {error}")
             return
         if self._keys is None:
-            # A token with another key may arrive right after the first one.
+            # Allow the next fetch at once: the next token may name another key.
             self._next_at = -math.inf
         self._asked_before = asked
         self._fetched_at = began
@@ -150,29 +150,29 @@ class _Fetch:
         self.thread.start()
 
     def is_alive(self) -> bool:
-        """Return whether the fetch is running in this process. After a fork it is not."""
+        """Return whether the fetch is running in this process. A forked process runs none."""
         return self.thread.is_alive()
 
     def wait(self) -> None:
-        """Wait for the end of the fetch, or until it has lasted `_WAIT_SECONDS`."""
+        """Wait until the fetch has ended, or has run for `_WAIT_SECONDS`."""
         remaining = self.began + _WAIT_SECONDS - time.monotonic()
         if remaining > 0:
             self.thread.join(remaining)
 
 
 def is_url(address: str) -> bool:
-    """Return whether the setting names a key server, and not a file."""
+    """Return whether the setting names a key server. Otherwise it names a file."""
     return "://" in address
 
 
 def check_address(address: str) -> None:
-    """Raise `ValueError` for a URL that cannot be fetched. A file is not looked at."""
+    """Raise `ValueError` for a URL that cannot be fetched. A file is not opened."""
     if not is_url(address):
         return
     url = urlsplit(address)  # raises ValueError
     if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc:
         raise ValueError("must be a file, or a URL like https://host/jwks.json without a password")
-    if url.port == 0:  # the property raises ValueError if the port is no number up to 65535
+    if url.port == 0:  # the property raises ValueError unless the port is a number up to 65535
         raise ValueError("must have a port from 1 to 65535")
 
 
@@ -188,30 +188,30 @@ def read(path: str) -> KeySet:
 def fetch(url: str) -> KeySet:
     """Fetch the keys from a server.
 
-    Raises `OSError`, `http.client.HTTPException`, or `ValueError` for an answer that is no JWKS.
+    Raises `OSError`, `http.client.HTTPException`, or `ValueError` if the answer is not a JWKS.
     """
     limit = _Limit(_FETCH_SECONDS)
     opener = urllib.request.build_opener(_HttpHandler(limit), _HttpsHandler(limit))
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
     try:
         with opener.open(request, timeout=_FETCH_SECONDS) as answer:
-            text = answer.read(_MOST_BYTES + 1)
+            text = answer.read(_MAX_BYTES + 1)
     except Exception:
         limit.check()
         raise
     finally:
         limit.cancel()
     limit.check()
-    if len(text) > _MOST_BYTES:
-        raise ValueError(f"is longer than {_MOST_BYTES} bytes")
+    if len(text) > _MAX_BYTES:
+        raise ValueError(f"is longer than {_MAX_BYTES} bytes")
     return KeySet(text)
 
 
 @dataclass
 class _Limit:
-    """A limit on the duration of a fetch. A time-out of a socket only limits each single wait.
+    """A limit on the total time of a fetch. A socket's timeout limits only each single read.
 
-    At its end the connection is shut down, so that a wait for its next byte ends, too.
+    At the limit the connections are shut down, which ends a pending read.
     """
 
     seconds: float
@@ -224,13 +224,13 @@ class _Limit:
         self._timer.start()
 
     def include(self, connection: socket.socket) -> None:
-        """Shut the connection down at the end."""
+        """Shut this connection down at the limit."""
         self._sockets.append(connection)
         if self.is_over:
             self._end()
 
     def check(self) -> None:
-        """Raise `TimeoutError` if the time was over."""
+        """Raise `TimeoutError` if the limit was reached."""
         if self.is_over:
             raise TimeoutError(f"no whole answer within {self.seconds:.0f} s")
 
@@ -241,7 +241,8 @@ class _Limit:
         self.is_over = True
         for connection in self._sockets:
             try:
-                # The method of the base class leaves the TLS state to the thread that reads.
+                # Call the base class's method. A TLS socket's own method would also change the TLS
+                # state, which the reading thread uses.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
             except OSError:  # closed already
                 continue
@@ -275,16 +276,16 @@ def _limited(kind: type[http.client.HTTPConnection], limit: _Limit) -> Any:
 
 
 def _usable(member: Any) -> Key | None:
-    """Return the key of a JWKS's member; None if it is not for signatures that are accepted."""
+    """Return the key of a member of a JWKS. Return None if it verifies no accepted signature."""
     try:
         read_key = jwt.PyJWK(member)
         is_for_signatures = member.get("use", "sig") == "sig" and "verify" in member.get(
             "key_ops", ["verify"]
         )
-    except Exception:  # noqa: BLE001 -- whatever is wrong with a key, the other ones count
+    except Exception:  # noqa: BLE001 -- a broken key must not hide the others
         return None
     if not is_for_signatures or read_key.algorithm_name not in ALGORITHMS:
         return None
-    # Somebody may have published the private half.
+    # A JWKS may contain private keys by mistake. Keep the public half.
     key = getattr(read_key.key, "public_key", lambda: read_key.key)()
     return Key(read_key.key_id, key, read_key.algorithm_name)

@@ -48,7 +48,7 @@ class Caller:
 class _CallerCache:
     """The callers of tokens that were verified within the last minute.
 
-    For this minute a token counts although its key was revoked.
+    Within this minute a token is accepted even if its key was revoked.
     """
 
     def __init__(self) -> None:
@@ -75,8 +75,8 @@ class Authenticator:
     """Turns an `Authorization` header into a caller."""
 
     def __init__(self, settings: Settings, secret: str | None) -> None:
-        """Use the JWKS of the settings, else the secret and the old secrets, as keys."""
-        self._fitting = _key_finder(settings, secret)
+        """Use the JWKS of the settings as keys, else the secret and the old secrets."""
+        self._find_keys = _key_finder(settings, secret)
         self._audience, self._issuer = settings.jwt_audience, settings.jwt_issuer
         required = ["sub", "scope", "exp"]
         required += ["aud"] * (self._audience is not None) + ["iss"] * (self._issuer is not None)
@@ -88,7 +88,10 @@ class Authenticator:
         self._cache = _CallerCache()
 
     def caller(self, authorization: Authorization | None) -> Caller:
-        """Return the caller. Raises `Unauthorized`, or `StoreUnavailable` without keys."""
+        """Return the caller.
+
+        Raises `Unauthorized`, or `StoreUnavailable` if the key cannot be fetched now.
+        """
         if authorization is None or authorization.type != "bearer" or not authorization.token:
             raise Unauthorized("A bearer token is needed: Authorization: Bearer <JWT>", given=False)
         token = authorization.token
@@ -108,9 +111,9 @@ class Authenticator:
         return Caller(account, frozenset(scope.split(" ")), int(claims["exp"]))
 
     def _claims(self, token: str) -> dict[str, Any]:
-        """Return the claims of a token that one of the fitting keys verifies."""
+        """Return the claims of a token that one of the matching keys verifies."""
         try:
-            for key in self._fitting(token):
+            for key in self._find_keys(token):
                 with suppress(jwt.InvalidSignatureError, jwt.InvalidAlgorithmError):
                     return jwt.decode(
                         token,
@@ -136,7 +139,7 @@ class Authenticator:
 
 
 def sign(settings: Settings, secret: str, account: int, scopes: Iterable[str], ttl: int) -> str:
-    """Return a token of the service's own secret that is good for `ttl` seconds."""
+    """Return a token that is signed with `secret` and valid for `ttl` seconds."""
     issued_at = int(time.time())
     claims = {
         "sub": str(account),
@@ -156,8 +159,9 @@ def _key_finder(settings: Settings, secret: str | None) -> Callable[[str], list[
         assert secret is not None, "without a JWKS the settings require a secret"
         keys = [Key(None, each, "HS256") for each in (secret, *settings.jwt_secrets_old)]
         return lambda _token: keys
-    source = (jwks.KeyServer if jwks.is_url(settings.jwt_jwks) else jwks.read)(settings.jwt_jwks)
-    return lambda token: source.fitting(jwt.get_unverified_header(token).get("kid"))
+    address = settings.jwt_jwks
+    source = jwks.KeyServer(address) if jwks.is_url(address) else jwks.read(address)
+    return lambda token: source.matching(jwt.get_unverified_header(token).get("kid"))
 
 
 def _digest(token: str) -> bytes:
