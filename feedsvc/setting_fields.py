@@ -1,6 +1,7 @@
-"""The kinds of settings: how each is read, and what is accepted.
+"""The types of settings. Each type parses and validates the value of one setting.
 
-A fault is a `ValidationError`, which says what is accepted and names no secret.
+A rejected value raises `ValidationError`. Its message says which values are accepted, and holds no
+secret.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from feedsvc.formats import is_host
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The shortest secret of HS256 tokens: as long as the digest.
+# The minimum length of an HS256 secret, in characters. RFC 7518, section 3.2, asks for at least the
+# size of the digest, which is 32 bytes.
 SHORTEST_SECRET = 32
 
-# The largest value of a number that has no other limit.
+# The largest accepted number, unless a setting has a limit of its own.
 _MOST = 2**31 - 1
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
@@ -28,7 +30,7 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class CommaSeparated(fields.Field[tuple[str, ...]]):
-    """Texts, separated by commas."""
+    """Texts that are separated by commas."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> tuple[str, ...]:
         parts = value.split(",") if isinstance(value, str) else value
@@ -38,7 +40,7 @@ class CommaSeparated(fields.Field[tuple[str, ...]]):
 
 
 def check_origins(origins: tuple[str, ...]) -> None:
-    """Raise `ValidationError` for a text that no browser sends as `Origin`: it never matches."""
+    """Raise `ValidationError` for an origin that no browser sends, and that would never match."""
     for origin in origins:
         if origin != "*" and not _is_origin(origin):
             raise ValidationError(
@@ -59,7 +61,7 @@ def _is_origin(text: str) -> bool:
 
 
 class PublicUrl(fields.Field[str]):
-    """An http(s) URL of a scheme, a host and a path. A slash at its end is left out."""
+    """An http(s) URL with a scheme, a host and a path prefix. A slash at its end is removed."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
         text = str(value).rstrip("/")
@@ -74,7 +76,7 @@ class PublicUrl(fields.Field[str]):
 
 
 class PathField(fields.Field[Path]):
-    """A path. `~` is the user's home."""
+    """A path. `~` stands for the user's home folder."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> Path:
         try:
@@ -84,7 +86,7 @@ class PathField(fields.Field[Path]):
 
 
 class Url(fields.String):
-    """A URL that `check` accepts. `check` raises `ValueError` for any other."""
+    """A URL that `check` accepts. `check` raises `ValueError` for every other URL."""
 
     def __init__(self, check: Callable[[str], object]) -> None:
         super().__init__(allow_none=True)
@@ -100,7 +102,7 @@ class Url(fields.String):
 
 
 def check_secrets(secrets: str | tuple[str, ...]) -> None:
-    """Raise `ValidationError` for a secret that can be guessed."""
+    """Raise `ValidationError` for a secret that is too short."""
     for secret in [secrets] if isinstance(secrets, str) else secrets:
         if len(secret) < SHORTEST_SECRET:
             raise ValidationError(f"must have at least {SHORTEST_SECRET} characters")

@@ -45,7 +45,7 @@ PREFIX = "FEEDSVC_"
 # Threads of one web process that call Flask. A store that hangs may hold at most half of them.
 REQUEST_THREADS = 8
 
-# With a database of several hosts a generated secret would differ from host to host.
+# Hosts that share a database must share the secret. A generated secret would differ on each host.
 _SECRET_REQUIRED = (
     f"is required with FEEDSVC_DATABASE_URL: at least {SHORTEST_SECRET} characters, the same for "
     "every process that signs or verifies tokens; or set FEEDSVC_JWT_JWKS"
@@ -56,7 +56,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of one process. None means the embedded part, or the key of the data folder."""
+    """The settings of one process. `docs/settings.md` says what None means for each."""
 
     data_dir: Path = Path(".feedsvc")
     database_url: str | None = None
@@ -155,9 +155,9 @@ def load_settings(
 ) -> Settings:
     """Return the settings of `environ`, by default the process's environment, and of `overrides`.
 
-    An override wins over a variable. An empty variable counts as unset. `for_tokens`: this process
-    signs or verifies tokens, and needs keys. An unknown variable of the process's environment is
-    logged. Raises `BadSettings`, which names every bad setting.
+    An override wins over a variable. An empty variable counts as unset. A process that signs or
+    verifies tokens sets `for_tokens`, so that missing keys are a fault. An unknown variable of the
+    process's environment is logged. Raises `BadSettings`, which names every bad setting.
     """
     if environ is None:
         environ = os.environ
@@ -176,16 +176,16 @@ def load_settings(
     except ValidationError as error:
         faults = error.messages_dict
     if for_tokens:
-        faults = {**_faults_of_keys(given), **faults}
+        faults = {**_token_key_faults(given), **faults}
     if faults or loaded is None:
         raise BadSettings(faults)
     return loaded
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables with our prefix that are no settings, and the nearest setting of each.
+    """Return each variable with our prefix that is not a setting, and the most similar setting.
 
-    An orchestrator may inject such variables: Kubernetes does for a service named `feedsvc`.
+    Kubernetes injects variables like `FEEDSVC_PORT` into pods if a service is named `feedsvc`.
     """
     known = [PREFIX + name.upper() for name in Settings.__dataclass_fields__]
     return {
@@ -200,8 +200,8 @@ def _warn_once(variable: str, nearest: str) -> None:
     _log.warning("settings.unknown_variable", variable=variable, nearest_setting=nearest)
 
 
-def _faults_of_keys(given: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return what is wrong with the keys of tokens, for a process that needs them."""
+def _token_key_faults(given: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the faults of the settings that hold the keys of tokens."""
     address = given.get("jwt_jwks")
     if given.get("database_url") and not given.get("jwt_secret") and not address:
         return {"jwt_secret": [_SECRET_REQUIRED]}
@@ -214,7 +214,7 @@ def _faults_of_keys(given: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _can_be_folder(path: Path) -> bool:
-    """Return whether the folder can be written, or made."""
+    """Return whether the folder is writable, or can be created."""
     path = path.absolute()
-    there = next(each for each in (path, *path.parents) if each.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    nearest = next(each for each in (path, *path.parents) if each.exists())
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
