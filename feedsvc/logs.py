@@ -1,7 +1,7 @@
 """Logging: one JSON object a line, on stderr. Events have fixed names and fields.
 
-Loggers write to the process's own stderr, also while a test runner has put another stream in the
-place of `sys.stderr`. Inside another program, they write where that program has sent its logs.
+Loggers write to the process's original stderr, even if a test runner has replaced `sys.stderr`.
+Inside a host application they write to Python's `logging`, which the host has configured.
 """
 
 from __future__ import annotations
@@ -10,24 +10,25 @@ import logging
 import os
 import sys
 from contextlib import suppress
+from functools import partialmethod
 
 import structlog
 
-# The name under which another program configures the logs of this service.
+# The logger through which a host application configures the logs of this service.
 _NAME = "feedsvc"
 
 
 class _Stderr:
-    """The process's own stderr. A line that it cannot take is lost, on a full disk for instance.
+    """The process's original stderr. A line that cannot be written is dropped.
 
-    A log must not fail the request that it tells of: the request may have been committed. The lines
-    pass no buffer, which would keep a part of a lost line for later. They take no lock, which a
-    forked process could inherit locked.
+    A full disk must not fail a request, because the request may have been committed. Lines are
+    written without a buffer, which could keep half of a dropped line. They are written without a
+    lock, which a fork could copy while it is held.
     """
 
     def msg(self, line: str) -> None:
-        """Write a line, or lose it."""
-        if sys.__stderr__ is not None:  # a process without any has no place for logs
+        """Write a line, or drop it."""
+        if sys.__stderr__ is not None:  # a process may run without a stderr
             with suppress(OSError, ValueError):
                 text = f"{line}\n".encode(errors="backslashreplace")
                 os.write(sys.__stderr__.fileno(), text)
@@ -36,25 +37,19 @@ class _Stderr:
 
 
 class _Host:
-    """The log of the program around the service: Python's `logging`, if it has a handler."""
+    """Python's `logging` as the host application has configured it, or stderr without a handler."""
 
-    def debug(self, line: str) -> None:
-        """Write a line of this level."""
-        _write(logging.DEBUG, line)
+    def _write(self, level: int, line: str) -> None:
+        logger = logging.getLogger(_NAME)
+        if logger.hasHandlers():
+            logger.log(level, "%s", line)
+        else:
+            _Stderr().msg(line)
 
-    def info(self, line: str) -> None:
-        """Write a line of this level."""
-        _write(logging.INFO, line)
-
-    def warning(self, line: str) -> None:
-        """Write a line of this level."""
-        _write(logging.WARNING, line)
-
-    def error(self, line: str) -> None:
-        """Write a line of this level."""
-        _write(logging.ERROR, line)
-
-    exception = critical = error
+    debug = partialmethod(_write, logging.DEBUG)
+    info = partialmethod(_write, logging.INFO)
+    warning = partialmethod(_write, logging.WARNING)
+    error = critical = exception = partialmethod(_write, logging.ERROR)
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -63,7 +58,7 @@ def configure(level: int = logging.INFO) -> None:
 
 
 def configure_inside_host() -> None:
-    """Set up logging inside another program, unless that program has set up structlog itself."""
+    """Set up logging inside a host application, unless the host has configured structlog."""
     _configure(logging.INFO, _Host())
 
 
@@ -82,11 +77,3 @@ def _configure(level: int, log: _Stderr | _Host) -> None:
         logger_factory=lambda *_: log,
         cache_logger_on_first_use=True,
     )
-
-
-def _write(level: int, line: str) -> None:
-    logger = logging.getLogger(_NAME)
-    if logger.hasHandlers():
-        logger.log(level, "%s", line)
-    else:
-        _Stderr().msg(line)
