@@ -1,7 +1,7 @@
-"""The Celery application that `celery -A feedsvc.celery` finds, with settings of the environment.
+"""The Celery application for `celery -A feedsvc.celery`, with the settings of the environment.
 
-The stores are opened by the first task that a process runs. So `celery inspect`, beat, Flower and
-the parent of a prefork pool hold no connection to them.
+The first task that a process runs opens the stores. So `celery inspect`, beat, Flower and the
+parent of a prefork pool hold no connection to the stores.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from feedsvc import logs
 from feedsvc.metrics import Metrics
-from feedsvc.services import located, stores_at
+from feedsvc.services import locate_stores, open_stores_at
 from feedsvc.settings import load_settings
 from feedsvc.tasks import make_celery
 
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 
 logs.configure_inside_host()
 _settings = load_settings()
-_valkey, _addresses = located(_settings)
+_valkey, _addresses = locate_stores(_settings)
 _opening = threading.Lock()
 
 
 def _stores() -> Stores:
+    # Without the lock `cache` would let two threads open the stores twice.
     with _opening:
         return _opened_stores()
 
 
 @cache
 def _opened_stores() -> Stores:
-    return stores_at(_settings, _addresses)
+    return open_stores_at(_settings, _addresses)
 
 
 app = make_celery(_addresses.broker, _stores, Metrics())

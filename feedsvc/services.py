@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class CannotSign(FeedsvcError):
-    """The service has no secret that its own tokens would be accepted with."""
+    """The service cannot sign tokens, because it accepts only those of the JWKS."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -54,8 +54,8 @@ class Addresses:
 class Services:
     """The opened services of one process.
 
-    `valkey` is None where a setting names the server. `jwt_secret` is None where the database is
-    named and no secret is.
+    `valkey` is None if `FEEDSVC_REDIS_URL` is set. `jwt_secret` is None if `FEEDSVC_DATABASE_URL`
+    is set and `FEEDSVC_JWT_SECRET` is not.
     """
 
     settings: Settings
@@ -67,7 +67,7 @@ class Services:
     valkey: EmbeddedValkey | None
 
     def __post_init__(self) -> None:
-        """Let a forked process connect to the broker anew. The stores do so themselves."""
+        """Let a forked process open new connections to the broker. The stores do so themselves."""
         call_in_child(self._forget_parent)
 
     def _forget_parent(self) -> None:
@@ -88,16 +88,19 @@ def open_services(settings: Settings, *, check_schema: bool = True) -> Services:
     revision, or at one of a newer release, unless `check_schema` is false. Raises `FeedsvcError`
     with a message for the operator.
     """
-    valkey, at = located(settings)
-    stores = stores_at(settings, at, check_schema=check_schema)
+    valkey, at = locate_stores(settings)
+    stores = open_stores_at(settings, at, check_schema=check_schema)
     metrics = Metrics()
     celery = make_celery(at.broker, lambda: stores, metrics)
     secret = signing_secret(settings)
     return Services(settings, stores, celery, enqueuer(celery, stores), metrics, secret, valkey)
 
 
-def located(settings: Settings) -> tuple[EmbeddedValkey | None, Addresses]:
-    """Return the addresses of the stores and the broker. Start the Valkey that no setting names."""
+def locate_stores(settings: Settings) -> tuple[EmbeddedValkey | None, Addresses]:
+    """Return the addresses of the stores and the broker.
+
+    Starts the embedded Valkey if no setting names a Redis and no other process runs the Valkey.
+    """
     folder = settings.data_dir
     if settings.database_url is None or settings.redis_url is None:
         folder = datadir.prepare(folder)
@@ -105,8 +108,8 @@ def located(settings: Settings) -> tuple[EmbeddedValkey | None, Addresses]:
     return valkey, addresses(settings, folder, valkey)
 
 
-def stores_at(settings: Settings, at: Addresses, *, check_schema: bool = True) -> Stores:
-    """Open the stores at these addresses, with a schema as `open_services` wants it."""
+def open_stores_at(settings: Settings, at: Addresses, *, check_schema: bool = True) -> Stores:
+    """Open the stores at these addresses. Migrate or check the schema like `open_services`."""
     if settings.redis_url is not None:
         commands.require(at.redis)
     with ExitStack() as opened:
@@ -116,19 +119,22 @@ def stores_at(settings: Settings, at: Addresses, *, check_schema: bool = True) -
             migrate.upgrade(stores.sql)
         elif check_schema:
             migrate.check(stores.sql)
-        opened.pop_all()  # nothing has failed: they stay open
+        opened.pop_all()  # nothing failed, so keep the stores open
         return stores
 
 
 def signing_secret(settings: Settings) -> str | None:
-    """Return the secret of the settings, else the one of an embedded database's folder."""
+    """Return the secret of the settings, else the one in the folder of the embedded database.
+
+    Return None if a setting names the database, and none names a secret.
+    """
     if settings.jwt_secret is None and settings.database_url is None:
         return datadir.secret(datadir.prepare(settings.data_dir))
     return settings.jwt_secret
 
 
 def own_secret(settings: Settings) -> str:
-    """Return the secret that the service signs tokens with. Raises `CannotSign` with a JWKS."""
+    """Return the secret that signs tokens. Raises `CannotSign` if the service uses a JWKS."""
     secret = None if settings.jwt_jwks is not None else signing_secret(settings)
     if secret is None:
         raise CannotSign
