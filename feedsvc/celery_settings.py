@@ -1,7 +1,7 @@
-"""How Celery runs for this service. `feedsvc.tasks` adds the address of the broker.
+"""The settings of Celery. `feedsvc.tasks` adds the URL of the broker.
 
 Every task may run twice and may be lost. The cursor in Redis makes a repeat harmless, and the sweep
-makes up for a loss.
+sends a lost task again.
 """
 
 from kombu import Exchange, Queue
@@ -18,7 +18,7 @@ task_ignore_result = True
 task_serializer = "json"
 accept_content = ["json"]
 # A small account's fan-out never waits behind a large one's. The sweep never waits behind a
-# fan-out. A worker without `-Q` takes every queue that stands here.
+# fan-out. A worker without `-Q` consumes all of these queues.
 task_queues = tuple(Queue(name, Exchange(name), routing_key=name) for name in QUEUES)
 worker_consumer = "feedsvc.fanout.consumer:Consumer"
 task_default_queue = FANOUT_QUEUE
@@ -32,8 +32,8 @@ task_routes = {
         "feedsvc.threshold.inputs",
     )
 }
-# No task expires, because that would compare the clocks of two hosts. The scheduler limits how many
-# wait.
+# Tasks have no `expires`, because workers would compare it with the clock of another host. Instead,
+# the scheduler limits the number of waiting messages.
 beat_scheduler = "feedsvc.fanout.beat:MonotonicScheduler"
 beat_schedule = {
     "sweep": {"task": "feedsvc.sweep", "schedule": 1.0},

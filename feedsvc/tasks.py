@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 # finds one of them within minutes. One audit was measured at 0.4 s (short feeds) to 2.5 s (full
 # feeds) of one worker's time.
 AUDITED_ACCOUNTS = 100
-_WAITING = "feedsvc.fanout.consumer:wait_and_run"
+# Celery calls the code that takes a message from the broker a strategy.
+_MICRO_BATCH_STRATEGY = "feedsvc.fanout.consumer:wait_and_run"
 
 _log = structlog.get_logger()
 
@@ -91,9 +92,7 @@ def make_celery(broker_url: str, stores: Callable[[], Stores], metrics: Metrics)
         metrics.sweeps.inc()
 
     register(queues.LINK_TASK, run_link)
-    register(
-        queues.MICRO_BATCH_TASK, run_micro_batch, Strategy="feedsvc.fanout.consumer:wait_and_run"
-    )
+    register(queues.MICRO_BATCH_TASK, run_micro_batch, Strategy=_MICRO_BATCH_STRATEGY)
     register("feedsvc.sweep", run_sweep)
     register("feedsvc.audit", partial(_audit, metrics))
     register("feedsvc.guard", _guard)
