@@ -1,8 +1,8 @@
-"""Share nothing with a process that this one was forked from.
+"""Drop the connections, copies and counts of the parent process after a fork.
 
-A server that loads the application before it forks (`gunicorn --preload`), and a prefork pool of
-Celery, copy everything that is open. Two processes on one connection could swap their answers. So
-each object with connections, copies or counts of its process forgets them in the child.
+`gunicorn --preload` and Celery's prefork pool fork a process that has open connections. If parent
+and child used the same connection, each could read the other's answers. So each object that belongs
+to one process registers a method here, which resets the object in the child.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ _forgetting: list[weakref.WeakMethod[Callable[[], None]]] = []
 
 
 def call_in_child(forget: Callable[[], None]) -> None:
-    """Call a bound method in each process that is forked from this one. Keeps its object not alive.
+    """Call a bound method in each process that is forked from this one.
 
-    In the child no other thread exists, so `forget` replaces locks and takes none. It must not
-    close what the parent uses.
+    The registration does not keep the object alive. `forget` must replace locks and acquire none: a
+    lock may have been held at the fork by a thread that the child does not have. `forget` must not
+    close a connection, because the parent uses it.
     """
     _forgetting.append(weakref.WeakMethod(forget, _forgetting.remove))
 
 
 def abandon(inherited: object) -> None:
-    """Keep an object of the parent until this process ends, and do not even end it then.
+    """Never destroy an object of the parent in this process.
 
-    The end of a connection object tells the server to close the connection, which the parent uses.
+    The destructor of a connection tells the server to close it, and the parent still uses it.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
