@@ -35,32 +35,32 @@ if TYPE_CHECKING:
 
 _DISCARDED_BYTES = 32 * 1_048_576
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-# The methods that are counted by name. Anybody can invent others.
+# Metrics name only these methods. A client may send any word as a method.
 _METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
 
 
 class _Request(Request):
-    """A request whose body ends where its `Content-Length` says, or is refused.
+    """A request that refuses a body shorter than its `Content-Length`.
 
-    Some servers say that they end the input. They also end it where a client has gone away, and
-    only the length tells the two apart. Werkzeug does not compare it if the server says so.
+    A server sets the mark `wsgi.input_terminated` if it ends the input itself. It also ends the
+    input when a client disconnects in the middle of the body. Werkzeug compares the length only
+    without the mark, so the mark is removed.
     """
 
     def __init__(self, environ: WSGIEnvironment, *more: Any, **options: Any) -> None:
         """Read the environment of a WSGI server."""
-        if environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ:
-            environ.pop("wsgi.input_terminated", None)
-        elif environ.get("SERVER_SOFTWARE") == "Granian":
-            # Granian ends a chunked body that is cut off like a whole one, and nothing tells the
-            # two apart. Without the mark Werkzeug reads no chunked body.
+        has_length = environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ
+        # Granian ends a truncated chunked body in the same way as a complete one. Without the mark
+        # Werkzeug reads no chunked body at all.
+        if has_length or environ.get("SERVER_SOFTWARE") == "Granian":
             environ.pop("wsgi.input_terminated", None)
         super().__init__(environ, *more, **options)
 
     def discard_body(self) -> None:
-        """Read what is left of a body that is too large, so that its client can read the answer.
+        """Read the rest of a body that is too large, up to 32 MiB.
 
-        A client sends its whole body before it reads. Servers close a connection on which something
-        is unread, and the client would see a broken pipe. Stops at 32 MiB.
+        Many clients send the whole body before they read the answer. If the server closed the
+        connection earlier, the client would see a broken pipe instead of the 413.
         """
         stream, left = self.environ["wsgi.input"], _DISCARDED_BYTES
         if self.content_length is not None:
@@ -73,10 +73,10 @@ class _Request(Request):
 
 
 class Application(Flask):
-    """The service's Flask application. It closes its services at the end of a `with` block.
+    """The service's Flask application. `close`, or the end of a `with` block, closes its services.
 
-    Without `close` it closes them when the process exits. A closed application answers no more
-    requests; `create_app` opens another one on the same settings.
+    Otherwise they are closed when the process exits. A closed application answers no more requests.
+    `create_app` opens another one on the same settings.
     """
 
     request_class = _Request
@@ -89,7 +89,7 @@ class Application(Flask):
         atexit.register(services.close)
 
     def make_default_options_response(self) -> Response:
-        """Return the methods of an address, without Flask's media type of a page."""
+        """Return the allowed methods of a path, without Flask's HTML media type."""
         answer = answer_nothing(200)
         answer.allow.update(super().make_default_options_response().allow)
         return answer
@@ -112,20 +112,20 @@ def create_app(**settings: Any) -> Application:
     """Create a Flask application with a whole service behind it.
 
     The keywords are the names of the settings, in lower case and without prefix. They override the
-    environment. A part that no setting names is embedded: with a `data_dir` of its own an
-    application needs nothing else, and shares nothing with another one. In a `with` statement it is
-    closed at the end of the block. Raises `FeedsvcError`.
+    environment. The database, Redis and the broker are embedded unless a setting names them. Two
+    applications with different values of `data_dir` share nothing. Use a `with` statement to close
+    the application at the end of the block. Raises `FeedsvcError`.
     """
     logs.configure_inside_host()
     loaded = load_settings(for_tokens=True, **settings)
     services = open_services(loaded)
     services.stores.sql.serve_requests()
     app = Application(services)
-    # Werkzeug cuts a chunked body at this length and does not refuse it. With one byte more than
-    # the limit a body that is too long can still be recognised.
+    # Werkzeug truncates a chunked body at this length without an error. The extra byte shows that
+    # the body was longer than the limit.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     app.url_map.strict_slashes = False
-    # A path with an empty part is no address of the service. Werkzeug would redirect with a page.
+    # Answer a path with `//` with a 404. By default Werkzeug redirects, with an HTML page.
     app.url_map.merge_slashes = False
     authenticator = Authenticator(loaded, services.jwt_secret)
     app.extensions["feedsvc.authenticator"] = authenticator
@@ -147,7 +147,7 @@ def _add_request_hooks(
     def identify() -> None:
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
-        # The program around the service may have a context of its own: bind and reset one key.
+        # A host application may have a log context of its own, so bind and reset only one key.
         g.log_context = structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
     @app.before_request
@@ -155,12 +155,12 @@ def _add_request_hooks(
         require_host()
         if not _is_api(request.path):
             return None
-        # A preflight carries no token. It is answered also where nothing is, so that the page can
-        # read the 404.
+        # A preflight carries no token. It succeeds on unknown paths too, so that the page can send
+        # its request and read the 404.
         if cors.is_preflight():
             return answer_nothing(200)
-        # The token is checked before the path: a caller without one learns nothing about the
-        # addresses under /v1.
+        # Check the token before the path, so that a caller without a token learns nothing about the
+        # paths under /v1.
         g.caller = authenticator.caller(request.authorization)
         return None
 
@@ -170,7 +170,7 @@ def _add_request_hooks(
 
     @app.after_request
     def finish(response: Response) -> Response:
-        # Werkzeug's `setdefault` raises and catches an exception for each header that is not there.
+        # Avoid Werkzeug's `setdefault`: it raises and catches an exception for each absent header.
         given = {name for name, _ in response.headers}
         response.headers.extend(
             [("X-Request-ID", g.get("request_id", ""))]
