@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from feedsvc.paging import Page
 
-# What every answer says to browsers: trust the media type, show it in no frame, name no address of
-# the service to other sites. A page that needs more sets its own policy.
+# Every answer tells browsers to trust the media type, to show the answer in no frame, and to send
+# no `Referer`. A page that needs more rights sets its own Content-Security-Policy.
 PROTECTION = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),

@@ -19,12 +19,12 @@ _MAX_AGE_SECONDS = "600"
 
 
 def is_preflight() -> bool:
-    """Return whether a browser asks what a page may send. The question carries no token."""
+    """Return whether the request is a preflight, by which a browser asks what a page may send."""
     return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
 
 
 def allow(response: Response, origins: tuple[str, ...]) -> None:
-    """Allow the page that sent the request to read the answer, if its origin is one of these."""
+    """Allow the page that sent the request to read the answer, if its origin is in `origins`."""
     response.vary.add("Origin")
     origin = request.headers.get("Origin")
     if origin is None or not {origin, "*"} & set(origins):

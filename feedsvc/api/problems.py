@@ -33,13 +33,13 @@ _TITLES = {
     500: "Internal error",
     503: "Service unavailable",
 }
-# The details of Werkzeug's errors, where its own say too little.
+# Details that replace Werkzeug's own, which say too little.
 _DETAILS = {
     404: "Nothing exists at this address. The document at /openapi.json lists every address.",
     413: "The body is larger than 1 MiB (1,048,576 bytes), which is the most that is accepted.",
 }
 _TRUNCATED = "The body is shorter than its Content-Length says. Nothing was changed. Send it again."
-# Headers of Werkzeug's errors. Their bodies are pages, which no client gets.
+# The headers that answers keep of Werkzeug's errors. The HTML bodies are dropped.
 _KEPT_HEADERS = ("Allow", "Content-Range", "Retry-After")
 
 

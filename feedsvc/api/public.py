@@ -1,4 +1,4 @@
-"""The addresses that need no token: health, readiness, metrics, the OpenAPI document, its page."""
+"""The paths that need no token: health, readiness, metrics, the OpenAPI document and its page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ blueprint = Blueprint("public", __name__, static_folder="static", static_url_pat
 # The server in front sets this in the environment of a request while the process drains.
 DRAINING = "feedsvc.draining"
 
-# The page runs only the scripts served with it. Swagger UI sets styles on elements.
+# The page runs only the service's own scripts. Swagger UI sets styles on elements.
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -32,7 +32,7 @@ _DOCS_POLICY = (
 
 @blueprint.get("/")
 def root() -> Response:
-    """Redirect a browser at the bare address to the documentation."""
+    """Redirect a browser from the root to the documentation."""
     answer = answer_nothing(302)
     answer.headers["Location"] = address("/docs")
     return answer
