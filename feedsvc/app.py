@@ -19,7 +19,7 @@ from feedsvc.api.answers import PROTECTION, answer_nothing
 from feedsvc.api.auth import Authenticator
 from feedsvc.api.openapi import GROUPS
 from feedsvc.api.operations import MAX_BODY_BYTES
-from feedsvc.api.readiness import Readings
+from feedsvc.api.readiness import ReadinessChecks
 from feedsvc.console.site import make_site
 from feedsvc.services import open_services
 from feedsvc.settings import load_settings
@@ -129,7 +129,7 @@ def create_app(**settings: Any) -> Application:
     app.url_map.merge_slashes = False
     authenticator = Authenticator(loaded, services.jwt_secret)
     app.extensions["feedsvc.authenticator"] = authenticator
-    app.extensions["feedsvc.readings"] = Readings(services)
+    app.extensions["feedsvc.readiness"] = ReadinessChecks(services)
     _add_request_hooks(app, authenticator, services.metrics, loaded.cors_origins)
     app.register_error_handler(Exception, problems.answer_to)
     app.register_blueprint(public.blueprint)

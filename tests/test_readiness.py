@@ -8,7 +8,7 @@ import time
 import pytest
 
 from feedsvc.api import readiness
-from feedsvc.api.readiness import _in_words, _Question
+from feedsvc.api.readiness import _Check, _in_words
 from feedsvc.errors import StoreUnavailable
 from feedsvc.fanout import sweep
 from tests.engines import free_port, wait_until
@@ -71,38 +71,38 @@ def test_clocks_more_than_a_second_apart_are_reported(client, monkeypatch, secon
 
 def test_many_probes_ask_once_a_second():
     asked = []
-    question = _Question(lambda: asked.append(1), 1000)
+    check = _Check(lambda: asked.append(1), 1000)
     for _ in range(50):
-        question.ask_if_old()
-        assert question.fault() is None
+        check.run_if_stale()
+        assert check.fault() is None
     assert len(asked) == 1
 
 
 def test_a_store_that_hangs_is_asked_by_one_thread_and_waited_for_once(monkeypatch):
     monkeypatch.setattr(readiness, "_FIRST_WAIT_SECONDS", 0.05)
     released = threading.Event()
-    question = _Question(lambda: released.wait(30) and None, 0)
+    check = _Check(lambda: released.wait(30) and None, 0)
     began = time.monotonic()
     for _ in range(50):
-        question.ask_if_old()
-        assert question.fault() == "it does not answer"
+        check.run_if_stale()
+        assert check.fault() == "it does not answer"
     assert time.monotonic() - began < 1
     released.set()
-    wait_until(lambda: not question._thread.is_alive())
-    assert question.fault() is None
+    wait_until(lambda: not check._thread.is_alive())
+    assert check.fault() is None
 
 
 def test_the_last_answer_serves_while_a_store_is_asked_again(monkeypatch):
     monkeypatch.setattr(readiness, "_WAIT_SECONDS", 0)
     released, hangs = threading.Event(), False
-    question = _Question(lambda: released.wait(30) and None if hangs else "it is read-only", 0)
-    question.ask_if_old()
-    question._thread.join()
+    check = _Check(lambda: released.wait(30) and None if hangs else "it is read-only", 0)
+    check.run_if_stale()
+    check._thread.join()
     hangs = True
-    question.ask_if_old()
-    assert question.fault() == "it is read-only"
+    check.run_if_stale()
+    assert check.fault() == "it is read-only"
     monkeypatch.setattr(readiness, "_SILENT_SECONDS", 0)
-    assert question.fault() == "it does not answer"
+    assert check.fault() == "it does not answer"
     released.set()
 
 

@@ -15,7 +15,7 @@ from feedsvc.api.problems import problem
 from feedsvc.version import __version__
 
 if TYPE_CHECKING:
-    from feedsvc.api.readiness import Readings
+    from feedsvc.api.readiness import ReadinessChecks
 
 blueprint = Blueprint("public", __name__, static_folder="static", static_url_path="/docs/static")
 
@@ -54,8 +54,8 @@ def readyz() -> Response:
         return _not_ready("This process is about to end. Send requests to another one.")
     if request.args.get("stores") == "no":
         return answer_json({"status": "ready", "version": __version__})
-    readings: Readings = current_app.extensions["feedsvc.readings"]
-    found = readings.read()
+    checks: ReadinessChecks = current_app.extensions["feedsvc.readiness"]
+    found = checks.read()
     if found.down:
         causes = "; ".join(f"{store} ({cause})" for store, cause in found.down.items())
         return _not_ready(f"Cannot write to: {causes}.", down=list(found.down))

@@ -1,8 +1,8 @@
-"""Whether the stores take writes, and whether anything else is wrong: asked outside the requests.
+"""Check in the background whether the stores accept writes, and whether the service is degraded.
 
-A thread asks each store, one at a time, and its answer is kept for a moment. So a store that hangs
-holds one thread of its own, a request waits for it once and briefly, and probes of many balancers
-cost one question a second.
+Each check runs in a thread of its own and stores its latest result. So a store that hangs blocks
+only the thread of its check, and a request waits briefly for the result. However many load
+balancers ask, a store is checked at most once a second.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
     from feedsvc.store import Stores
 
 _FRESH_SECONDS = 1.0
-# The broker logs each connection, and clocks drift slowly.
+# For checks that run less often: the broker logs each connection, and clocks drift slowly.
 _SELDOM_SECONDS = 5.0
-# A request waits this long for an answer. While there is an older answer it waits less.
+# How long a request waits for the first result of a check, and for a newer result.
 _FIRST_WAIT_SECONDS = 1.0
 _WAIT_SECONDS = 0.3
-# A store that has not answered after this time does not answer.
+# A check that has run this long has the result that its store does not answer.
 _SILENT_SECONDS = 2.0
 
 _SILENT = "it does not answer"
 _UNREACHABLE = "it cannot be reached"
-# What the drivers say without a code.
+# Patterns for the messages of errors that have no code.
 _PHRASES = {
     re.compile(r"auth|password|NOPERM", re.IGNORECASE): "it refuses the login",
     re.compile(r"certificate|tls|ssl", re.IGNORECASE): "its TLS certificate is not accepted",
     re.compile(r"time|no answer|waiting", re.IGNORECASE): _SILENT,
 }
 
-# How the codes of PostgreSQL and SQLite begin, in words for a client. The log has the driver's
-# words, which name hosts.
+# Words for clients, by the first characters of an error code of PostgreSQL or SQLite. The driver's
+# own words name hosts, so they go only to the log.
 _DATABASE_FAULTS = {
     "25006": "it is read-only",
     "28": "it refuses the login",
@@ -67,86 +67,86 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Readiness:
-    """What is wrong, by name, in words without hosts: `down` stops writes, `degraded` does not."""
+    """The causes by store or part, in words without hosts. Only a cause in `down` stops writes."""
 
     down: dict[str, str]
     degraded: dict[str, str]
 
 
-class Readings:
-    """The latest answers of every store of one process."""
+class ReadinessChecks:
+    """The checks of one process, with their latest results."""
 
     def __init__(self, services: Services) -> None:
-        """Ask nothing yet."""
+        """Start no thread yet: each forked process runs its own checks."""
         stores, celery, began = services.stores, services.celery, time.monotonic()
         self._down = {
-            "database": _Question(lambda: _refusal(stores.sql.check_writable), _FRESH_SECONDS),
-            "Redis": _Question(
-                lambda: _refusal(lambda: show_sign_of_life(stores.redis)), _FRESH_SECONDS
+            "database": _Check(lambda: _fault_of(stores.sql.check_writable), _FRESH_SECONDS),
+            "Redis": _Check(
+                lambda: _fault_of(lambda: show_sign_of_life(stores.redis)), _FRESH_SECONDS
             ),
         }
         self._degraded = {
-            "broker": _Question(lambda: _refusal(lambda: broker.check(celery)), _SELDOM_SECONDS),
-            "clocks": _Question(lambda: _differing_clock(stores), _SELDOM_SECONDS),
-            "sweep": _Question(lambda: _late_sweep(stores, began), _FRESH_SECONDS),
+            "broker": _Check(lambda: _fault_of(lambda: broker.check(celery)), _SELDOM_SECONDS),
+            "clocks": _Check(lambda: _differing_clock(stores), _SELDOM_SECONDS),
+            "sweep": _Check(lambda: _late_sweep(stores, began), _FRESH_SECONDS),
         }
 
     def read(self) -> Readiness:
-        """Return what is wrong now, or was a moment ago."""
-        for question in (*self._down.values(), *self._degraded.values()):
-            question.ask_if_old()
+        """Return the latest causes. They are at most a few seconds old."""
+        for check in (*self._down.values(), *self._degraded.values()):
+            check.run_if_stale()
         down = _faults(self._down)
         return Readiness(down, {} if down else _faults(self._degraded))
 
 
 @dataclass
-class _Question:
-    """A question whose answer is what is wrong, in words; None if nothing is.
+class _Check:
+    """A check that a thread runs. `find_fault` returns the cause in words, or None without a fault.
 
-    A thread asks. A forked process has no thread of its parent, so it asks anew.
+    A forked process has no threads of its parent, so it runs the check again.
     """
 
-    ask: Callable[[], str | None]
+    find_fault: Callable[[], str | None]
     fresh_seconds: float
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
     _began: float = -math.inf
-    _is_answered: bool = False
+    _has_result: bool = False
     _fault: str | None = None
 
-    def ask_if_old(self) -> None:
-        """Ask, unless a thread is asking or the last answer is fresh."""
+    def run_if_stale(self) -> None:
+        """Start the check, unless it is running or its last result is fresh."""
         with self._lock:
-            is_asking = self._thread is not None and self._thread.is_alive()
-            if is_asking or time.monotonic() - self._began < self.fresh_seconds:
+            is_running = self._thread is not None and self._thread.is_alive()
+            if is_running or time.monotonic() - self._began < self.fresh_seconds:
                 return
             self._began = time.monotonic()
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
 
     def fault(self) -> str | None:
-        """Return the latest answer. Waits briefly for a thread that is asking."""
+        """Return the latest result. Waits briefly for a check that is running."""
         thread = self._thread
-        assert thread is not None, "it was asked"
-        remaining = self._began + (_WAIT_SECONDS if self._is_answered else _FIRST_WAIT_SECONDS)
+        assert thread is not None, "the check was started"
+        remaining = self._began + (_WAIT_SECONDS if self._has_result else _FIRST_WAIT_SECONDS)
         thread.join(max(0.0, remaining - time.monotonic()))
         is_silent = time.monotonic() - self._began > _SILENT_SECONDS
-        if thread.is_alive() and (is_silent or not self._is_answered):
+        if thread.is_alive() and (is_silent or not self._has_result):
             return _SILENT
         return self._fault
 
     def _run(self) -> None:
-        self._fault = self.ask()
-        self._is_answered = True
+        self._fault = self.find_fault()
+        self._has_result = True
 
 
-def _faults(questions: dict[str, _Question]) -> dict[str, str]:
-    found = {name: question.fault() for name, question in questions.items()}
+def _faults(checks: dict[str, _Check]) -> dict[str, str]:
+    found = {name: check.fault() for name, check in checks.items()}
     return {name: fault for name, fault in found.items() if fault is not None}
 
 
-def _refusal(attempt: Callable[[], object]) -> str | None:
-    """Return why a store refuses the attempt; None if it does not."""
+def _fault_of(attempt: Callable[[], object]) -> str | None:
+    """Try to use a store. Return the cause in words if the store cannot be used, else None."""
     try:
         attempt()
     except StoreUnavailable as error:
@@ -156,7 +156,7 @@ def _refusal(attempt: Callable[[], object]) -> str | None:
 
 
 def _in_words(error: StoreUnavailable) -> str:
-    """Return the cause without the driver's words, which may name hosts and users."""
+    """Return the cause in our own words. The driver's words may name hosts and users."""
     original = getattr(error.__cause__, "orig", None)
     code = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None) or ""
     for beginning, words in _DATABASE_FAULTS.items():
@@ -169,10 +169,10 @@ def _in_words(error: StoreUnavailable) -> str:
 
 
 def _late_sweep(stores: Stores, began: float) -> str | None:
-    """Return a fault if no sweep has ended for 30 s, and this process is as old."""
+    """Return a fault if no sweep has ended for 30 s and this process has run for longer."""
     try:
         age = sweep.seconds_since(stores.redis)
-    except StoreUnavailable:  # another question says so
+    except StoreUnavailable:  # the check of Redis reports it
         return None
     if min(math.inf if age is None else age, time.monotonic() - began) <= sweep.LATE_SECONDS:
         return None
@@ -181,9 +181,10 @@ def _late_sweep(stores: Stores, began: float) -> str | None:
 
 
 def _differing_clock(stores: Stores) -> str | None:
+    """Return a fault if the clock of a store and this host's clock differ by more than a second."""
     try:
         differences = clocks.differences(stores)
-    except StoreUnavailable:  # the other questions say so
+    except StoreUnavailable:  # the checks of the stores report it
         return None
     found = [
         f"the clock of {name} is {abs(seconds):.1f} s {'ahead of' if seconds > 0 else 'behind'} "
