@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# A child that dies right after its start waits this long for the next one: a broken child must not
-# restart in a loop.
+# The minimum time between two starts of a child, so that a broken child does not restart in a tight
+# loop.
 _PAUSE_SECONDS = 1.0
 _POLL_SECONDS = 0.25
-# `up` hands its pid to its children. A child that asks for its parent may ask too late.
+# The variable in which `up` passes its pid to its children. If `up` has already ended, a child's
+# `os.getppid` gives another process.
 UP_PID = "_FEEDSVC_UP_PID"
 
 
@@ -64,7 +65,7 @@ class Child:
 
 
 def end_with_up() -> None:
-    """End this process with the `up` that started it. A process that was started alone lives on."""
+    """End this process when the `up` that started it ends. Do nothing if no `up` started it."""
     if UP_PID in os.environ:
         end_with_parent(int(os.environ[UP_PID]))
 

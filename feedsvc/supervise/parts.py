@@ -24,30 +24,30 @@ from feedsvc.supervise.web import serve
 if TYPE_CHECKING:
     from celery import Celery
 
-# Readers come first: a post is in every feed before it is pushed (docs/decisions/0013).
+# Workers yield the processor to web processes, because a post is in every feed before it is pushed
+# (docs/decisions/0013).
 _NICENESS = 10
 
 
 def run_web(host: str, port: int, processes: int) -> int:
     """Serve HTTP until a signal, and return the exit code.
 
-    Raises `FeedsvcError` if the service cannot start.
-
-    The services are opened here first, so that a fault is one line, and not one of each process.
-    An embedded Valkey that does not run yet belongs to this process.
+    This process opens the services before it starts the web processes, so that a fault is printed
+    once. It also starts the embedded Valkey if no other process runs it. Raises `FeedsvcError` if
+    the service cannot start.
     """
     end_with_up()
     port = free_port(host, port)
     with closing(open_services(load_settings(for_tokens=True))) as services:
-        services.stores.close()  # only the processes use them
+        services.stores.close()  # each web process opens its own
         return serve(host, port, processes)
 
 
 def run_worker(name: str | None, concurrency: int) -> int:
-    """Run a worker until a signal ends it, and return its exit code. Begun tasks are finished.
+    """Run a worker until a signal ends it, and return its exit code. Running tasks are finished.
 
-    A link of a chain is short, so one thread is enough for one processor. More concurrency is more
-    processes. Raises `FeedsvcError` if the settings are wrong or the broker refuses the login.
+    `concurrency` is the number of processes that run tasks. Raises `FeedsvcError` if the settings
+    are wrong or the broker refuses the login.
     """
     end_with_up()
     app = _checked_app()
@@ -73,8 +73,7 @@ def run_beat() -> None:
 
 
 def _checked_app() -> Celery:
-    # The module reads the settings when it is imported, so that `celery -A` can find its
-    # application.
+    # The import reads the settings, because `celery -A` needs an application in the module.
     from feedsvc.celery import app  # noqa: PLC0415 -- see above
 
     check_login(app)
@@ -82,5 +81,5 @@ def _checked_app() -> Celery:
 
 
 def _end_with_worker(**_: object) -> None:
-    """End a process of the pool with its worker, also if the worker is killed."""
+    """End a process of the pool when its worker ends, even if the worker is killed."""
     end_with_parent(os.getppid())

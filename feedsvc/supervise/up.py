@@ -23,7 +23,6 @@ from feedsvc.fanout.broker import UNREACHABLE, check_login
 from feedsvc.front.listening import free_port
 from feedsvc.services import addresses, open_services, signing_secret
 from feedsvc.settings import PREFIX, load_settings
-from feedsvc.store.redis import commands
 from feedsvc.store.sql import migrate
 from feedsvc.store.sql.database import Database
 from feedsvc.supervise.children import UP_PID, Child
@@ -73,7 +72,7 @@ def run_up(settings: Settings, plan: Plan) -> int:
         with datadir.lock_for_up(folder):
             _serve(settings, plan, folder, children)
     except KeyboardInterrupt:
-        with suppress(OSError):  # the reader of our output may be gone
+        with suppress(OSError):  # stderr may be a closed pipe
             click.echo("stopping: every process finishes its work", err=True)
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -83,7 +82,11 @@ def run_up(settings: Settings, plan: Plan) -> int:
 
 
 def _folder(settings: Settings) -> Path:
-    """Return the data folder. A temporary one takes the logs if nothing needs the data folder."""
+    """Return the data folder.
+
+    If the folder cannot be used, and no embedded part needs it, return a temporary folder for the
+    logs.
+    """
     try:
         return datadir.prepare(settings.data_dir)
     except datadir.DataDirUnusable:
@@ -122,8 +125,7 @@ def _start_stores(
 ) -> dict[str, str]:
     """Start and migrate the embedded stores, and return the environment of the other children.
 
-    A named database is checked. The environment names every address, so no child starts a server of
-    its own.
+    The environment names the URL of every store, so no child starts a server of its own.
     """
     server = None
     if settings.redis_url is None:
@@ -131,9 +133,9 @@ def _start_stores(
         server = valkey.EmbeddedValkey(valkey.socket_path(folder), None)
         _wait_until(lambda: valkey.answers(server.socket), children, logs)
     at = addresses(settings, folder, server)
-    commands.require(at.redis)
-    with closing(Database(at.database, settings)) as database:
-        (migrate.upgrade if settings.database_url is None else migrate.check)(database)
+    if settings.database_url is None:
+        with closing(Database(at.database, settings)) as database:
+            migrate.upgrade(database)
     secret = signing_secret(settings)
     metrics = folder / "metrics"
     shutil.rmtree(metrics, ignore_errors=True)
@@ -152,7 +154,7 @@ def _start_stores(
 
 
 def _processes(plan: Plan, port: int) -> list[tuple[str, list[str]]]:
-    """Return the name and the command of each process: the parts that run alone, too."""
+    """Return the name of each child process, and its arguments: a command like `web`."""
     processes = []
     if plan.web_workers:
         count = str(plan.web_workers)
@@ -174,7 +176,7 @@ def _workers(services: Services) -> int:
 
 
 def _is_alive(url: str) -> bool:
-    # The address is local. A proxy of the environment cannot reach it.
+    # The URL is local, so a proxy that the environment names cannot reach it.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(f"{url}/healthz", timeout=2) as answer:
