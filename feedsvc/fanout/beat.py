@@ -1,9 +1,9 @@
-"""Beat's schedule, by a clock that nobody can set.
+"""Schedule beat's tasks by the monotonic clock.
 
-Celery's own schedulers compare times of the host's clock. After the clock is set back they send
-nothing until it has caught up. And an `expires` is a time of beat's clock, by which a worker with
-another clock throws messages away. So no message of beat expires. Beat counts the messages that
-wait instead, and sends no more while a few do. So messages do not pile up while no worker runs.
+Celery's own schedulers compare times of the wall clock. If the clock is set back, they send nothing
+until it has caught up. Messages with `expires` depend on two wall clocks: a worker whose clock is
+ahead of beat's would discard them. So beat's messages do not expire. Instead, beat sends nothing
+while `MOST_WAITING` messages wait in the queue, so that messages do not pile up without a worker.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from celery.schedules import schedule
 
 from feedsvc.fanout.queues import SWEEP_QUEUE
 
-# All periodic tasks wait in one queue. A worker that comes back runs this many at most at once.
+# In messages of all periodic tasks, which share one queue. A worker that starts after a long pause
+# finds at most this many.
 MOST_WAITING = 10
 
 
 class MonotonicScheduler(Scheduler):
-    """Send each periodic task at its interval. Several of these may run at once without harm."""
+    """Send each periodic task at its interval. Several beats may run at once without harm."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         self._due: dict[str, float] = {}
         super().__init__(*args, **more)
 
     def setup_schedule(self) -> None:
-        """Take the tasks of the settings, and none of Celery's own."""
+        """Schedule the tasks of the settings, and none of Celery's own tasks."""
         self.merge_inplace(self.app.conf.beat_schedule)
 
     def tick(self, *_args: Any, **_more: Any) -> float:
-        """Send what is due. Returns the seconds until something is due again."""
+        """Send the due tasks. Returns the seconds until the next task is due."""
         for name, entry in self.schedule.items():
             if self._due.get(name, 0.0) <= time.monotonic():
                 self._due[name] = time.monotonic() + _interval(entry)
@@ -40,12 +41,12 @@ class MonotonicScheduler(Scheduler):
         return max(0.0, min(self._due.values()) - time.monotonic())
 
     def apply_async(self, entry: ScheduleEntry, *args: Any, **more: Any) -> Any:
-        """Send a task, unless enough messages wait already."""
+        """Send a task, unless `MOST_WAITING` messages wait already."""
         return super().apply_async(entry, *args, **more) if self._has_room() else None
 
     def _has_room(self) -> bool:
-        # Each count has a connection of its own. One that is kept would stay dead after the broker
-        # has restarted, because only a publisher connects anew.
+        # Open a connection for each count. A pooled connection would stay dead after a restart of
+        # the broker, because only publishers reconnect.
         with self.app.connection_for_write() as connection:
             try:
                 with connection.channel() as channel:

@@ -1,4 +1,4 @@
-"""Ask the broker whether it takes messages of this service, and say why not."""
+"""Check whether the broker accepts this service, and name the cause if it does not."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from feedsvc.forks import abandon
 if TYPE_CHECKING:
     from celery import Celery
 
-# Errors of the clients whose broker is away or refuses them.
+# Errors of the broker's client libraries if the broker is down or refuses the connection.
 UNREACHABLE = (kombu.OperationalError, OSError, amqp.AMQPError, redis.RedisError)
 
 _ANSWER_SECONDS = 2.0
-# The broker answers, and will refuse the next connection too. The more special error stands first.
+# Errors by which a broker answers and refuses. A subclass stands before its base class.
 _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
     (amqp.AccessRefused, "it refuses the login"),
     (amqp.NotAllowed, "it has no such virtual host, or the user may not use it"),
@@ -32,6 +32,7 @@ _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
     (redis.ResponseError, "it refuses the connection"),
     (ssl.SSLError, "its TLS certificate is not accepted"),
 )
+# The broker stops refusing by itself.
 _PASSING = (redis.ReadOnlyError, redis.BusyLoadingError)
 _ABSENCES: tuple[tuple[type[Exception], str], ...] = (
     (TimeoutError, "it does not answer"),
@@ -40,7 +41,7 @@ _ABSENCES: tuple[tuple[type[Exception], str], ...] = (
 
 
 class BrokerRefuses(FeedsvcError):
-    """The broker answers and does not let this service in."""
+    """The broker answers, and refuses the connection of this service."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(f"the broker cannot be used: {cause} (check FEEDSVC_BROKER_URL)")
@@ -54,7 +55,7 @@ def check(celery: Celery) -> None:
 
 
 def check_login(celery: Celery) -> None:
-    """Raise `BrokerRefuses` if the broker refuses the login. A broker that is away passes."""
+    """Raise `BrokerRefuses` if the broker refuses the login. A broker that is down is no error."""
     error = _error_of_login(celery)
     refusals = tuple(kind for kind, _ in _REFUSALS)
     if error is None or isinstance(error, _PASSING) or not isinstance(error, refusals):
@@ -63,7 +64,7 @@ def check_login(celery: Celery) -> None:
 
 
 def forget_connections(celery: Celery) -> None:
-    """Leave all connections to the parent of this process, which was forked. Open new ones."""
+    """After a fork, leave all inherited connections to the parent process, and open new ones."""
     for group in (pools.connections, pools.producers):
         abandon(list(group.values()))
         group.clear()
@@ -71,7 +72,7 @@ def forget_connections(celery: Celery) -> None:
 
 
 def _error_of_login(celery: Celery) -> BaseException | None:
-    """Return why there is no connection. Each node of the broker gets 2 s for each answer."""
+    """Log in, and return the error, or None. Each node of the broker gets 2 s for each answer."""
     connection = celery.connection_for_write(
         connect_timeout=_ANSWER_SECONDS,
         transport_options={
@@ -88,7 +89,7 @@ def _error_of_login(celery: Celery) -> BaseException | None:
             with connection.channel():
                 return None
     except Exception as error:  # noqa: BLE001 -- each transport has its own errors
-        # Kombu hides the error of its transport behind one of its own.
+        # Kombu wraps the error of its transport in an error of its own.
         return error.__cause__ if isinstance(error, kombu.OperationalError) else error
 
 

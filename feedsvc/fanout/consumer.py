@@ -1,4 +1,4 @@
-"""How a worker takes messages from the broker, where Celery's own way does not serve."""
+"""Adapt Celery's consumer: detect quorum queues, and delay micro-batches by the worker's timer."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 
 class Consumer(CelerysConsumer):
-    """Celery's consumer. It also finds the quorum queues of RabbitMQ.
+    """Celery's consumer. It also works with a virtual host whose default queues are quorum queues.
 
-    A quorum queue refuses a limit on unacknowledged messages that counts for the whole worker. It
-    takes one for each queue. Celery does so if the declaration of a queue says that it is a quorum
-    queue. RabbitMQ also makes one where the virtual host says so.
+    A quorum queue refuses a prefetch limit for the whole worker, and accepts one for each queue.
+    Celery sends the accepted kind only if the declaration of a queue names the type `quorum`. The
+    declarations here name no type, so that the virtual host decides. So this consumer detects the
+    type.
     """
 
     def connect(self) -> Any:
-        """Return a connection to the broker, and declare its quorum queues as such from now on."""
+        """Return a connection to the broker. Mark the quorum queues in their declarations."""
         connection = super().connect()
         if connection.transport.driver_type == "amqp":
             for queue in self.app.amqp.queues.consume_from.values():
@@ -35,10 +36,10 @@ class Consumer(CelerysConsumer):
 
 
 def wait_and_run(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """Return how a worker takes a message of a micro-batch: it waits if the message says so.
+    """Return the function that takes a message of a micro-batch, a strategy in Celery's terms.
 
-    Celery's own `countdown` sends a time of the sender's clock. This waits by the worker's. A
-    message that waits is not counted among those that the worker may hold.
+    A message with `WAIT_HEADER` is run after `GATHER_SECONDS`. Celery's own `countdown` would send
+    a time of the sender's wall clock. A waiting message does not count against the prefetch limit.
     """
     take = default_strategy(task, app, consumer, **options)
 
@@ -57,9 +58,10 @@ def wait_and_run(task: Any, app: Celery, consumer: Any, **options: Any) -> Calla
 
 
 def _is_quorum(app: Celery, queue: Any) -> bool:
-    """Begin to consume the queue, and stop at once. A message that came meanwhile goes back.
+    """Return whether the queue is a quorum queue: it refuses a prefetch limit for a whole worker.
 
-    A refusal ends the connection, so this is a connection of its own.
+    The broker must be asked to consume, so a message may arrive. It returns to the queue when the
+    connection closes. A refusal closes the connection, so the question has a connection of its own.
     """
     with app.connection_for_read() as connection:
         try:
