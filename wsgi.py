@@ -1,5 +1,5 @@
-"""What a WSGI server loads: `app`, with its settings from the environment."""
+"""What a WSGI server loads in a checkout: the application of `feedsvc.wsgi`."""
 
-from feedsvc import create_app
+from feedsvc.wsgi import app
 
-app = create_app()
+__all__ = ["app"]

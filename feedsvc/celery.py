@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from feedsvc import logs
+from feedsvc.errors import ends_process
 from feedsvc.metrics import Metrics
 from feedsvc.services import locate_stores, open_stores_at
 from feedsvc.settings import load_settings
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from feedsvc.store import Stores
 
 logs.configure_inside_host()
-_settings = load_settings()
-_valkey, _addresses = locate_stores(_settings)
+with ends_process(exit_code=1):
+    _settings = load_settings()
+    _valkey, _addresses = locate_stores(_settings)
 _opening = threading.Lock()
 
 

@@ -6,7 +6,12 @@ code.
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class FeedsvcError(Exception):
@@ -17,6 +22,11 @@ class FeedsvcError(Exception):
 
     status = 500
 
+    @property
+    def lines(self) -> list[str]:
+        """Return the message for an operator, with one line for each fault."""
+        return [_one_line(str(self))]
+
 
 class BadSettings(FeedsvcError):
     """Variables, or keywords of `create_app`, have values that cannot be used: one on each line.
@@ -26,10 +36,15 @@ class BadSettings(FeedsvcError):
 
     def __init__(self, messages: dict[str, list[str]]) -> None:
         self.messages = messages
-        self.lines = [
-            f"FEEDSVC_{name.upper()}: {' '.join(texts)}" for name, texts in sorted(messages.items())
-        ]
         super().__init__("\n".join(self.lines))
+
+    @property
+    def lines(self) -> list[str]:
+        """Return a line for each setting."""
+        return [
+            _one_line(f"FEEDSVC_{name.upper()}: {' '.join(texts)}")
+            for name, texts in sorted(self.messages.items())
+        ]
 
 
 class NotFound(FeedsvcError):
@@ -123,9 +138,11 @@ class StoreUnavailable(FeedsvcError):
         return self.store if self.store[0].isupper() else f"The {self.store}"
 
     @property
-    def for_operator(self) -> str:
-        """Return what went wrong, for the command line and the log."""
-        return f"{self.named} cannot be used: {self.cause}" if self.cause else str(self)
+    def lines(self) -> list[str]:
+        """Return what went wrong, in one line."""
+        if not self.cause:
+            return super().lines
+        return [_one_line(f"{self.named} cannot be used: {self.cause}")]
 
 
 class StoredNotFinished(StoreUnavailable):
@@ -142,3 +159,20 @@ class StoredNotFinished(StoreUnavailable):
             "A repeat is safe; repeat an upload with its Idempotency-Key to get the first answer."
         )
         self.args = (message,)
+
+
+@contextmanager
+def ends_process(exit_code: int) -> Iterator[None]:
+    """Print an error of the domain to stderr, in one line for each fault, and end the process.
+
+    For modules that the commands of other projects import. Those would print a traceback.
+    """
+    try:
+        yield
+    except FeedsvcError as error:
+        sys.stderr.writelines(f"error: {line}\n" for line in error.lines)
+        sys.exit(exit_code)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -137,7 +137,7 @@ def test_a_file_that_is_no_database_is_named_in_one_line(tmp_path, how):
         migrate.upgrade(database)
     assert refused.value.cause in ("file is not a database", "unable to open database file")
     assert str(path) not in str(refused.value)
-    assert refused.value.cause in refused.value.for_operator
+    assert refused.value.cause in refused.value.lines[0]
 
 
 def test_a_locked_sqlite_is_unavailable_and_works_again(tmp_path):

@@ -15,7 +15,7 @@ from feedsvc.cli.graph import graph
 from feedsvc.cli.parts import beat, up, web, worker
 from feedsvc.cli.serve import console, db, token
 from feedsvc.cli.threshold import threshold
-from feedsvc.errors import BadSettings, FeedsvcError, StoreUnavailable
+from feedsvc.errors import FeedsvcError
 from feedsvc.version import __version__
 
 
@@ -45,12 +45,8 @@ def main() -> None:
         _fail("interrupted", 130)
     except click.ClickException as error:
         _fail(error.format_message(), 1)
-    except BadSettings as error:
-        _fail_all(error.lines, 1)
-    except StoreUnavailable as error:
-        _fail(error.for_operator, 1)
     except FeedsvcError as error:
-        _fail(str(error), 1)
+        _fail_all(error.lines, 1)
     except BrokenPipeError:
         sys.exit(1)
 

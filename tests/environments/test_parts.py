@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import jwt
@@ -243,6 +243,28 @@ def test_a_broker_that_refuses_the_login_is_one_line_at_the_start(
     assert line.startswith("error: the broker cannot be used: ")
     assert cause in line
     assert "wrong" not in line
+
+
+def test_each_command_names_every_wrong_setting_in_a_line_and_prints_no_traceback(tmp_path):
+    wrong = {"feed_cap": 0, "promote_at": "many", "data_dir": tmp_path}
+    commands = {
+        ("feedsvc", "worker"): 1,
+        ("celery", "-A", "feedsvc.celery", "worker"): 1,
+        ("celery", "-A", "feedsvc.celery", "inspect", "ping"): 1,
+        ("gunicorn", "feedsvc.wsgi:app", "--bind", "127.0.0.1:0"): 3,
+        ("gunicorn", "wsgi:app", "--preload", "--bind", "127.0.0.1:0"): 3,
+        ("granian", "--interface", "wsgi", "wsgi:app", "--port", str(free_port())): 1,
+    }
+    with ExitStack() as running:
+        started = {each: running.enter_context(part(wrong, *each)) for each in commands}
+        for command, process in started.items():
+            assert process.process.wait(60) == commands[command], command
+            faults = [line for line in process.output().splitlines() if "FEEDSVC_" in line]
+            assert "Traceback" not in process.output()
+            assert [fault.partition(" must be")[0] for fault in faults] == [
+                "error: FEEDSVC_FEED_CAP:",
+                "error: FEEDSVC_PROMOTE_AT:",
+            ], command
 
 
 def test_celerys_own_worker_does_not_exit_with_success_if_it_cannot_log_in(settings):
