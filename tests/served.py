@@ -50,8 +50,12 @@ class Served:
         monkeypatch.setattr(newest_posts, "_WORTH", 2)
         self._draw, self._read_clock = post_ids.draw, highest_id.clock_and_highest
         monkeypatch.setattr(post_ids, "draw", self._draw_and_remember)
-        monkeypatch.setattr(post_ids, "_sequence", self._numbers())
+        numbers = types.SimpleNamespace(next=self._numbers().__next__)
+        monkeypatch.setattr(post_ids, "_sequence", numbers)
         monkeypatch.setattr(highest_id, "clock_and_highest", self._clock_and_highest)
+        # No call pauses inside a transaction, so none is open here. Transactions of other sessions
+        # on the same server would make runs differ. tests/test_open_transactions.py has open ones.
+        monkeypatch.setattr(watermark.Watermark, "_decided_by", lambda _, look: look.highest or 0)
         monkeypatch.setattr(
             watermark,
             "time",
