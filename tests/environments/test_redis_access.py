@@ -109,6 +109,31 @@ def test_a_server_that_comes_back_older_is_emptied_before_it_is_read(server, ope
         assert bool(operator.exists("of-another")) == ("+flushdb" not in more)
 
 
+@MANAGED
+def test_a_primary_that_is_promoted_again_with_older_data_is_emptied(server, open_world, more):
+    """No client connects while the server is a replica."""
+    world = open_world(allow(server, *more))
+    world.add_followers(9, FOLLOWERS)
+    world.post(9)
+    world.is_exact(*FOLLOWERS)
+    with closing(Redis()) as successor, closing(server.client()) as operator:
+        with closing(successor.client()) as other:
+            other.replicaof("127.0.0.1", server.port)
+            wait_until(lambda: other.info("replication")["master_link_status"] == "up")
+            other.replicaof("NO", "ONE")
+        elsewhere = open_world(allow(successor, *more))
+        elsewhere.oracle = world.oracle
+        elsewhere.is_exact(*FOLLOWERS)
+        operator.replicaof("127.0.0.1", successor.port)
+        operator.client_kill_filter(_type="normal", skipme=True)
+        wait_until(lambda: operator.info("replication")["master_link_status"] == "up")
+        operator.replicaof("NO", "ONE")
+        elsewhere.unfollow(2, 9)
+        elsewhere.mute(3, 9)
+        elsewhere.post(9)
+        assert world.is_exact(*FOLLOWERS, 9)
+
+
 @pytest.mark.parametrize("more", [(), ("+info",)], ids=["neither", "INFO"])
 def test_a_second_connection_deletes_nothing(server, open_world, more):
     url = allow(server, *more)

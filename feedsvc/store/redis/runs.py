@@ -9,13 +9,16 @@ a failover end every connection, so every process connects anew.
 A server may forbid `FLUSHDB`. The keys of the service are then deleted in steps. Until the last
 step the server has no run id, so no connection reads from it.
 
-A server may forbid `INFO`, which tells the run. The run is then known by a mark in the server's
-cache of scripts. Neither a snapshot nor a replica has that cache.
+A server may forbid `INFO`, which tells the run. The data then contain a random identity, and the
+server's cache of scripts contains a mark with the same identity. A snapshot has no cache of
+scripts, and a replica does not get the cache of its primary. So data with another identity than the
+cache's marks are old.
 """
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +33,16 @@ if TYPE_CHECKING:
 
 # A release that writes the views in another way has another layout.
 _LAYOUT = 2
-# How long a connection deletes keys before it gives up, and the next connection goes on.
+# A connection deletes keys for this long. Then it gives up, and the next connection goes on.
 _DELETE_SECONDS = 1.0
-_RUN_UNKNOWN = -2
+# Answers of `check_run.lua`.
+_NOTHING_DELETED, _RUN_UNKNOWN = -1, -2
 
 _log = structlog.get_logger()
 
 
 class BeingEmptied(redis.ConnectionError):
-    """The server has data of another run. They are not all deleted yet."""
+    """Some data of another run of the server are not deleted yet."""
 
     def __init__(self) -> None:
         super().__init__("data of an earlier run of the server are being deleted")
@@ -47,7 +51,7 @@ class BeingEmptied(redis.ConnectionError):
 def check(connection: Any, key: str, generation: str = "") -> None:
     """Delete all data if they were written under another run.
 
-    `key` has the run. `generation` changes when a node of a cluster is promoted.
+    `key` holds the id of the run. `generation` changes when a node of a cluster is promoted.
     """
     try:
         _check(connection, key, generation)
@@ -58,30 +62,38 @@ def check(connection: Any, key: str, generation: str = "") -> None:
 
 def empty(connection: Any, key: str) -> None:
     """Delete all data of this run."""
-    found = _call(connection, "flush", key)
+    found = _call(connection, key, "flush")
     if isinstance(found, bytes):
         _delete_in_steps(connection, key, b"", deadline=None)
 
 
 def _check(connection: Any, key: str, generation: str) -> None:
-    found = _call(connection, "check", key)
-    mark = ""
-    if found == _RUN_UNKNOWN:
-        mark = _mark(connection, generation)
-        if _is_marked(connection, mark):
-            return
-        found = _call(connection, "empty", key)
+    found = _call(connection, key, "check")
+    while found == _RUN_UNKNOWN:
+        found = _check_mark(connection, key, generation)
     if isinstance(found, bytes):
         _delete_in_steps(connection, key, found, time.monotonic() + _DELETE_SECONDS)
         _log.warning("redis.another_run", keys_dropped=None)
     elif found > 0:
         _log.warning("redis.another_run", keys_dropped=found)
-    if mark:
-        _ask(connection, "SCRIPT", "LOAD", mark)
 
 
-def _call(connection: Any, what: Literal["check", "empty", "flush"], key: str) -> Any:
-    return _ask(connection, "EVAL", CHECK_RUN.text, 1, key, what, _LAYOUT)
+def _check_mark(connection: Any, key: str, generation: str) -> Any:
+    """Check the run by its mark, where `INFO` is forbidden. Returns an answer of the script.
+
+    The mark is loaded before its identity is stored, so a stored identity of this run has its mark.
+    """
+    _refuse_replica(connection)
+    stored = (_ask(connection, "GET", key) or b"").decode()
+    if stored and _is_loaded(connection, _mark(generation, stored)):
+        return _NOTHING_DELETED
+    run = f"marked {secrets.token_hex(8)}"
+    _ask(connection, "SCRIPT", "LOAD", _mark(generation, run))
+    return _call(connection, key, "replace", run, stored)
+
+
+def _call(connection: Any, key: str, mode: Literal["check", "replace", "flush"], *runs: str) -> Any:
+    return _ask(connection, "EVAL", CHECK_RUN.text, 1, key, mode, _LAYOUT, *runs)
 
 
 def _delete_in_steps(connection: Any, key: str, run: bytes, deadline: float | None) -> None:
@@ -95,22 +107,24 @@ def _delete_in_steps(connection: Any, key: str, run: bytes, deadline: float | No
             raise BeingEmptied
 
 
-def _mark(connection: Any, generation: str) -> str:
-    """Return the text of the script that marks this run. Each database has a mark of its own.
+def _refuse_replica(connection: Any) -> None:
+    """Raise `redis.ReadOnlyError` if the server is a replica.
 
-    A server that is a replica loses its mark, because it may become a primary again with the data
-    of another one. Raises `redis.ReadOnlyError` then.
+    Its marks are removed too. It may become a primary again, with older data of its own.
     """
     about = _ask(connection, "HELLO")
     if b"replica" in about or b"slave" in about:
         _ask(connection, "SCRIPT", "FLUSH")
         raise redis.ReadOnlyError("the server is a replica")
-    database = getattr(connection, "db", 0) or 0
-    return f"return 'feedsvc {_LAYOUT} {database} {generation}'"
 
 
-def _is_marked(connection: Any, mark: str) -> bool:
-    digest = hashlib.sha1(mark.encode(), usedforsecurity=False).hexdigest()
+def _mark(generation: str, run: str) -> str:
+    """Return the text of the script that marks a run. The script is loaded and never called."""
+    return f"return 'feedsvc {_LAYOUT} {generation} {run}'"
+
+
+def _is_loaded(connection: Any, script: str) -> bool:
+    digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
     return bool(_ask(connection, "SCRIPT", "EXISTS", digest)[0])
 
 

@@ -1,13 +1,17 @@
 -- KEYS[1]   string run-id: the identity of the server run that wrote the data
--- ARGV[1]   'check' to empty the server if the data are of another run; 'empty' to empty a server
---           whose run the caller does not know; 'flush' to empty the server of this run
+-- ARGV[1]   'check': delete the data if they are of another run. 'replace': the same without INFO,
+--           if run-id still has the value ARGV[4]. 'flush': delete the data of this run.
 -- ARGV[2]   the layout of the views
--- Returns   an error if the server is a replica; how many keys were deleted; -1 if there is nothing to delete; -2 if 'check' cannot tell
---           the run, because INFO is forbidden; a text, the identity of this run, if FLUSHDB is
---           forbidden and the caller has to delete the keys in steps
--- Invariant the server is emptied before a client reads from it if (a) it restarted or failed over,
---           and may have older data, or (b) another release of this service wrote its views in
---           another layout. No client reads from a replica, which may lag. Until that is done the key is absent, so every connection does it.
+-- ARGV[3]   for 'replace': the identity of this run
+-- ARGV[4]   for 'replace': the identity that the caller found; empty for none
+-- Returns   an error if the server is a replica
+--           the number of deleted keys; -1 if there was nothing to delete
+--           -2 if the run is unknown: INFO is forbidden, or run-id has changed before a 'replace'
+--           the identity of this run if FLUSHDB is forbidden: the caller deletes the keys in steps
+-- Invariant no client reads the server before its old data are deleted. Data are old if (a) the
+--           server restarted or failed over since, or (b) another release wrote its views in
+--           another layout. Until the deletion ends run-id is absent, so every connection deletes.
+--           No client reads from a replica, which may lag.
 local function info(section, pattern)
   local answer = redis.pcall('INFO', section)
   return type(answer) == 'string' and string.match(answer, pattern)
@@ -15,20 +19,25 @@ end
 if info('replication', 'role:(%a+)') == 'slave' then
   return redis.error_reply('READONLY the server is a replica')
 end
+local stored = redis.call('GET', KEYS[1]) or ''
 local run = info('server', 'run_id:(%x+)')
 local replication = info('replication', 'master_replid:(%x+)')
-local this_run = 'marked ' .. ARGV[2]
+local this_run
 if run and replication then
   this_run = run .. ' ' .. replication .. ' ' .. ARGV[2]
-elseif ARGV[1] == 'check' then
+elseif ARGV[1] == 'flush' then
+  this_run = stored
+elseif ARGV[1] == 'replace' and stored == ARGV[4] then
+  this_run = ARGV[3]
+else
   return -2
 end
-if ARGV[1] == 'check' and redis.call('GET', KEYS[1]) == this_run then
+if ARGV[1] == 'check' and stored == this_run then
   return -1
 end
 local size = redis.call('DBSIZE')
 if size == 0 then
-  -- There is nothing old to read. A server that refuses writes may be read without the mark.
+  -- There is nothing old to read. A server that refuses writes may be read without the identity.
   redis.pcall('SET', KEYS[1], this_run)
   return -1
 end

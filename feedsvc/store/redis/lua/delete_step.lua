@@ -1,11 +1,11 @@
 -- KEYS[1]   string run-id: the identity of the server run that wrote the data
 -- ARGV[1]   the cursor of SCAN
 -- ARGV[2]   the identity of this run, which the last step stores; empty to store nothing
--- ARGV[3..] how the keys of the service begin
--- Returns   the next cursor; '0' if every key that was there at the first step is deleted
--- Invariant the identity is stored only after all keys of another run are deleted. A step after
---           that, of another connection, deletes nothing.
-if ARGV[2] ~= '' and redis.call('GET', KEYS[1]) == ARGV[2] then
+-- ARGV[3..] the beginnings of the keys of the service
+-- Returns   the next cursor; '0' if every key that existed at the first step is deleted
+-- Invariant the identity is stored only after all keys of another run are deleted. Once any
+--           connection has stored it, the steps of all others delete nothing.
+if ARGV[2] ~= '' and redis.call('EXISTS', KEYS[1]) == 1 then
   return '0'
 end
 local found = redis.call('SCAN', ARGV[1], 'COUNT', 1000)
