@@ -69,13 +69,9 @@ def test_children_of_one_parent_draw_different_ids():
 
 
 def test_locks_that_a_thread_of_the_parent_held_are_free_in_the_child(stores):
-    with stores.near_cache._lock, stores.usage._lock:
-        assert in_child(
-            lambda: [stores.near_cache._lock.locked(), stores.usage._lock.locked()]
-        ) == [
-            False,
-            False,
-        ]
+    parts = (stores.near_cache, stores.usage, stores.watermark)
+    with stores.near_cache._lock, stores.usage._lock, stores.watermark._lock:
+        assert in_child(lambda: [part._lock.locked() for part in parts]) == [False] * 3
 
 
 def test_a_child_sends_to_the_broker_on_a_connection_of_its_own(app):

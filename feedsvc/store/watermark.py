@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from feedsvc.errors import StoreUnavailable
+from feedsvc.forks import call_in_child
 from feedsvc.store.redis import post_ids
 from feedsvc.store.sql.tables import OutboxRow, Post
 
@@ -79,6 +80,13 @@ class Watermark:
     # The look whose highest id is not decided yet.
     _undecided: Row[*tuple[Any, ...]] | None = None
     _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        """Give a forked process a lock of its own. What the parent knows stays true."""
+        call_in_child(self._forget_parent)
+
+    def _forget_parent(self) -> None:
+        self._lock = Lock()
 
     def rise(self, sql: Database, redis: Redis) -> bool:
         """Look at the database, at most once a second. Returns whether it looked.

@@ -137,6 +137,7 @@ def delete_everything(client: Redis) -> None:
 def forget_connections(client: Redis) -> None:
     """Leave all connections to the parent of this process, which was forked. Open new ones."""
     if isinstance(client, Cluster):
+        client.reset_breaker()
         nodes = [node.redis_connection for node in client.get_nodes()]  # type: ignore[no-untyped-call]
     else:
         nodes = [client]

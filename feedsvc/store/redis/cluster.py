@@ -89,6 +89,10 @@ class Cluster(redis.RedisCluster):
         if self._breaker.is_open:
             self._breaker.answered()
 
+    def reset_breaker(self) -> None:
+        """Begin with a closed breaker, in a forked process. Its lock may be held by the parent."""
+        self._breaker = Breaker()
+
     def drop_connections(self) -> None:
         """Read the topology again. This also replaces every connection."""
         with contextlib.suppress(*CLIENT_ERRORS, AttributeError):
