@@ -12,8 +12,7 @@ import types
 import pytest
 import sqlalchemy as sa
 
-from feedsvc import formats
-from feedsvc.api.problems import Unauthorized
+from feedsvc import create_app, formats
 from feedsvc.console import accounts as console_accounts
 from feedsvc.console import record, session
 from feedsvc.console.session import one_time_link
@@ -23,6 +22,7 @@ from feedsvc.store.redis import keys
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import LoadSheddingLine
 from feedsvc.supervise import demo
+from tests.key_server import SigningKey
 
 WRITE = "admin:read admin:write"
 ORIGIN = {"Origin": "http://localhost"}
@@ -177,15 +177,26 @@ def test_a_revoked_account_is_signed_out_and_its_links_are_invalid(client, app, 
     assert spent.status_code == 401
 
 
-def test_a_session_ends_when_its_token_is_not_trusted_any_more(client, app, sign_in, monkeypatch):
-    sign_in()
-    assert client.get("/console/").status_code == 200
+def test_a_session_ends_when_the_key_of_its_token_is_removed(settings, tmp_path):
+    removed, other = SigningKey("removed"), SigningKey("other")
+    token = removed.token(1, scope=WRITE)
 
-    def refuse(_):
-        raise Unauthorized("The token is not valid", given=True)
+    def status(*keys, cookie=None):
+        """Start the service with a JWKS file, and return the console's status and the cookie."""
+        file = tmp_path / "jwks.json"
+        file.write_text(json.dumps({"keys": [key.public() for key in keys]}))
+        with create_app(**{**settings, "jwt_jwks": str(file)}) as app:
+            client = app.test_client()
+            if cookie is None:
+                form = {"token": token}
+                cookie = value_of(client.post("/console/sign-in", data=form, headers=ORIGIN))
+            client.set_cookie(session.COOKIE, cookie, path="/console")
+            return client.get("/console/").status_code, cookie
 
-    monkeypatch.setattr(app.extensions["feedsvc.authenticator"], "caller", refuse)
-    assert client.get("/console/").status_code == 303
+    answered, cookie = status(removed, other)
+    assert answered == 200
+    assert status(removed, other, cookie=cookie)[0] == 200, "a session outlives a restart"
+    assert status(other, cookie=cookie)[0] == 303
 
 
 def test_a_deleted_account_is_signed_out(client, auth, sign_in):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import sqlalchemy as sa
 
@@ -16,21 +18,21 @@ from feedsvc.store.sql.tables import Account, Follow, Post
 
 STEPS = ("_remove_posts", "_remove_edges", "_remove_row")
 PHOTO = {"photo_url": "https://img.example/1.jpg"}
-# Each write that concerns the account 9, as the account itself or as another one.
-WRITES = [
-    ("PUT", "/v1/accounts/9", 9, None),
-    ("POST", "/v1/posts", 9, PHOTO),
-    ("PATCH", "/v1/posts/{post}", 9, {"description": "x"}),
-    ("DELETE", "/v1/posts/{post}", 9, None),
-    ("PUT", "/v1/accounts/me/following/1", 9, None),
-    ("PUT", "/v1/accounts/me/following/9", 1, None),
-    ("DELETE", "/v1/accounts/me/following/9", 1, None),
-    ("DELETE", "/v1/accounts/me/followers/9", 1, None),
-    ("PUT", "/v1/accounts/me/mutes/9", 1, None),
-    ("DELETE", "/v1/accounts/me/mutes/9", 1, None),
-    ("PUT", "/v1/accounts/me/blocks/9", 1, None),
-    ("DELETE", "/v1/accounts/me/blocks/9", 1, None),
-]
+# What the writes send. A new write needs a line here, or the test gets another answer than 409.
+BODIES = {
+    "POST /v1/posts": PHOTO,
+    "POST /v1/accounts/{id}/posts": PHOTO,
+    "PATCH /v1/posts/{post_id}": {"description": "x"},
+    "PUT /v1/admin/accounts/{id}/route": {"route": "pull", "reason": "x"},
+}
+# The deletion itself may be repeated. A batch answers for each line. The others name no account.
+NO_CONFLICT = {
+    "DELETE /v1/accounts/{id}",
+    "POST /v1/follows/batch",
+    "PUT /v1/admin/threshold",
+    "POST /v1/admin/threshold/rollback",
+    "PUT /v1/admin/threshold/guardrails",
+}
 
 
 class Killed(BaseException):
@@ -184,13 +186,28 @@ def test_every_write_to_an_account_that_is_being_deleted_is_a_conflict(
     post = client.post("/v1/posts", json=PHOTO, headers=auth(9)).json["id"]
     stores = app.extensions["feedsvc"].stores
     delete_and_die(stores, dies, monkeypatch, "_remove_posts")
-    for method, path, account, body in WRITES:
-        more = {} if body is None else {"json": body}
-        answer = client.open(path.format(post=post), method=method, headers=auth(account), **more)
-        assert (answer.status_code, path) == (409, path)
-    pin = {"route": "pull", "reason": "x"}
-    path = "/v1/admin/accounts/9/route"
-    assert client.put(path, json=pin, headers=auth(1, "admin:write")).status_code == 409
+    document = client.get("/openapi.json").json["paths"]
+    writes = {
+        f"{method.upper()} {path}"
+        for path, methods in document.items()
+        for method in methods
+        if method in ("put", "post", "patch", "delete")
+    }
+    assert writes > NO_CONFLICT
+    for operation in writes - NO_CONFLICT:
+        method, path = operation.split()
+        assert "409" in document[path][method.lower()]["responses"], operation
+        scope = "admin:write" if "/admin/" in path else "feed"
+        names = re.findall(r"{(\w+)}", path)
+        for deleting in names or ["id"]:  # as each account that the path names, or as the caller
+            ids = {**dict.fromkeys(names, 1), deleting: 9, "post_id": post}
+            more = {"json": BODIES[operation]} if operation in BODIES else {}
+            caller = auth(ids.get("id", 9), scope)
+            answer = client.open(path.format(**ids), method=method, headers=caller, **more)
+            assert (answer.status_code, operation, ids) == (409, operation, ids)
+    line = {"follower": "1", "followee": "9", "action": "follow"}
+    batch = client.post("/v1/follows/batch", json=[line], headers=auth(1, "service"))
+    assert "is being deleted" in batch.json["data"][0]["detail"]
     stranger = client.delete(f"/v1/posts/{post}", headers=auth(1))
     assert stranger.status_code == 404, "hidden from others, also from their writes"
     for account in (1, 9):

@@ -31,7 +31,7 @@ _declare_change = partial(
     scopes=_FEED,
     own_account=True,
     answers={204: "Done, or done already"},
-    errors=(404,),
+    errors=(404, 409),
 )
 _declare_accounts = partial(operations.declare_list, of=AccountAnswer, scopes=_FEED, errors=(404,))
 

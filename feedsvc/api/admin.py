@@ -153,7 +153,7 @@ def get_route(call: Call) -> Response:
     scopes=_WRITE,
     body=PinBody(),
     answers={200: RouteAnswer},
-    errors=(404,),
+    errors=(404, 409),
 )
 def put_route(call: Call) -> Response:
     """Pin the route of an account."""
@@ -168,6 +168,7 @@ def put_route(call: Call) -> Response:
     "/admin/accounts/{id}/route",
     scopes=_WRITE,
     answers={204: "Unpinned, or never pinned"},
+    errors=(409,),
 )
 def delete_route(call: Call) -> None:
     """Remove the pin of an account, so that the threshold decides again."""

@@ -78,7 +78,7 @@ def get_post(call: Call) -> Response:
     scopes=_FEED,
     body=EditBody(),
     answers={200: PostSchema},
-    errors=(404,),
+    errors=(404, 409),
 )
 def patch_post(call: Call) -> Response:
     """Change the description of a post of the caller."""
@@ -87,7 +87,11 @@ def patch_post(call: Call) -> Response:
 
 
 @operations.declare(
-    "DELETE", "/posts/{post_id}", scopes=_FEED, answers={204: "Gone from every feed"}, errors=(404,)
+    "DELETE",
+    "/posts/{post_id}",
+    scopes=_FEED,
+    answers={204: "Gone from every feed"},
+    errors=(404, 409),
 )
 def delete_post(call: Call) -> None:
     """Delete a post of the caller."""

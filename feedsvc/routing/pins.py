@@ -17,6 +17,8 @@ from feedsvc.store.sql.tables import Account, Pin
 if TYPE_CHECKING:
     import datetime as dt
 
+    from sqlalchemy import Connection
+
     from feedsvc.routing.policy import Route
     from feedsvc.store import Stores
 
@@ -82,13 +84,9 @@ def pin(
 
     The pin ends at `expires_at`. If `expires_at` is None, it stands until it is removed.
     """
-    is_deleting = select(Account.deleting).where(Account.id == account).with_for_update()
     with stores.sql.writing() as connection:
-        match connection.scalar(is_deleting):
-            case None:
-                raise NotFound("account", account)
-            case True:
-                raise Conflict(f"Account {account} is being deleted. Try again when that is done.")
+        if not _lock(connection, account):
+            raise NotFound("account", account)
         connection.execute(delete(Pin).where(Pin.account_id == account))
         info = PinInfo(account, route, reason, expires_at, pinned_by, clock.read(connection))
         connection.execute(insert(Pin), vars(info))
@@ -96,8 +94,12 @@ def pin(
 
 
 def unpin(stores: Stores, account: int) -> None:
-    """Remove the account's pin, if it has one. The threshold decides again."""
+    """Remove the account's pin, if it has one. The threshold decides again.
+
+    Raises `Conflict` while the account is being deleted.
+    """
     with stores.sql.writing() as connection:
+        _lock(connection, account)
         connection.execute(delete(Pin).where(Pin.account_id == account))
 
 
@@ -107,3 +109,15 @@ def pins(stores: Stores, cursor: str | None, limit: int) -> Page[PinInfo]:
         page = key_page(connection, Kind.PINS, _PINS, Pin.account_id, cursor, limit)
     infos = [PinInfo(**row._asdict()) for row in page.items]
     return Page(infos, page.next_cursor, page.prev_cursor)
+
+
+def _lock(connection: Connection, account: int) -> bool:
+    """Lock the account until the transaction ends. Return whether it exists.
+
+    Raises `Conflict` while the account is being deleted.
+    """
+    is_deleting = select(Account.deleting).where(Account.id == account).with_for_update()
+    found = connection.scalar(is_deleting)
+    if found:
+        raise Conflict(f"Account {account} is being deleted. Try again when that is done.")
+    return found is not None
