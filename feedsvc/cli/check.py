@@ -1,4 +1,4 @@
-"""`check`: judge every setting and ask each store for what the service needs. Starts nothing."""
+"""`check` tells the operator which settings and stores the service cannot use. Starts nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TITLES = ("part", "state", "found, and what to do")
 @click.command()
 @json_option
 def check(as_json: bool) -> None:
-    """Judge every setting, and ask each store for what the service needs.
+    """Check every setting, and whether each store has what the service needs.
 
     Starts nothing and changes nothing. Exits 1 on any fault.
     """
@@ -41,8 +41,8 @@ def check(as_json: bool) -> None:
 
 
 def findings(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Judge the settings of an environment, and yield what is right and what is wrong."""
-    settings, faults = _judged(environ)
+    """Check the settings of an environment and their stores. Yield a finding for each part."""
+    settings, faults = _load_valid(environ)
     for line in faults.lines if faults else ():
         variable, _, text = line.partition(": ")
         yield Finding(variable, "fault", text, "correct the value")
@@ -56,19 +56,19 @@ def findings(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from _stores(settings, wrong)
 
 
-def _judged(environ: Mapping[str, str]) -> tuple[Settings, BadSettings | None]:
-    """Return the settings without the faulty ones, and what is wrong with those."""
+def _load_valid(environ: Mapping[str, str]) -> tuple[Settings, BadSettings | None]:
+    """Load the settings, with defaults for the bad ones. Also return the error that names these."""
     try:
         return load_settings(environ), None
     except BadSettings as faults:
         wrong = {PREFIX + name.upper() for name in faults.messages}
         rest = {name: value for name, value in environ.items() if name not in wrong}
-        # What a faulty setting makes faulty elsewhere is named already.
+        # Without the bad settings the others load. Rules between settings were checked above.
         return load_settings({**rest, **_stand_ins(faults)}), faults
 
 
 def _stand_ins(faults: BadSettings) -> dict[str, str]:
-    """Return values that keep the rules between settings, for settings that are not asked."""
+    """Return good values for bad settings that other settings require. Nothing connects to them."""
     stand_ins = {"broker_url": "amqp://", "data_dir": os.curdir}
     return {
         PREFIX + name.upper(): value for name, value in stand_ins.items() if name in faults.messages
@@ -76,7 +76,7 @@ def _stand_ins(faults: BadSettings) -> dict[str, str]:
 
 
 def _keys(settings: Settings, wrong: set[str]) -> Iterator[Finding]:
-    """Judge the keys of tokens."""
+    """Check the settings of the token keys, and fetch or read a JWKS."""
     if wrong & {"jwt_secret", "jwt_jwks", "database_url"}:
         return
     if settings.jwt_jwks is not None:
@@ -118,17 +118,17 @@ def _key_set(address: str) -> Finding:
 
 
 def _folder(settings: Settings, wrong: set[str]) -> Iterator[Finding]:
-    """Name the data folder, where it is needed."""
+    """Report the data folder, if the service embeds the database or Valkey."""
     embedded = [
         part
         for part, name in (("database", "database_url"), ("Valkey", "redis_url"))
         if getattr(settings, name) is None and name not in wrong
     ]
     if embedded and "data_dir" not in wrong:
-        there = "" if settings.data_dir.exists() else ", will be made"
+        creation = "" if settings.data_dir.exists() else ", will be made"
         parts = " and ".join(embedded)
         yield Finding(
-            "data folder", "ok", f"{settings.data_dir.absolute()}{there} (for the {parts})"
+            "data folder", "ok", f"{settings.data_dir.absolute()}{creation} (for the {parts})"
         )
 
 
@@ -167,7 +167,7 @@ def _broker(url: str) -> Finding:
 
 
 def _table(found: list[Finding]) -> list[str]:
-    """Return the findings in aligned columns. What to do stands below what was found."""
+    """Return the findings in aligned columns. The advice stands on a line below its finding."""
     given = [_TITLES, *((each.part, each.state, each.found) for each in found)]
     rows = [[" ".join(cell.split()) for cell in row] for row in given]
     part, state = (max(len(row[column]) for row in rows) for column in (0, 1))

@@ -1,4 +1,4 @@
-"""Ask the database and Redis for what the service needs of them. Changes nothing that is stored."""
+"""Check that the database and Redis have what the service needs. Changes no stored data."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "warning", "fault"]
 
-# The first PostgreSQL with transaction numbers of 64 bits, and the first Redis with functions that
-# the scripts use.
-_POSTGRESQL, _REDIS = (13, "13"), ((7, 0), "7.0")
+# The oldest versions that the service works with. PostgreSQL 13 is the first one with transaction
+# numbers of 64 bits (`xid8`). The Lua scripts use functions of Redis 7.0.
+_OLDEST_POSTGRESQL, _OLDEST_REDIS = 13, (7, 0)
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found in one part of the service, and what the operator has to do about it."""
+    """The state of one part of the service, and the advice to the operator in `to_do`."""
 
     part: str
     state: State
@@ -48,7 +48,7 @@ class Finding:
 
 
 def ask_database(url: str, settings: Settings) -> Iterator[Finding]:
-    """Connect to the database, and judge its version, encoding, schema, rights and clock."""
+    """Connect to the database. Check its version, encoding, schema, writes, rights and clock."""
     with closing(Database(url, settings)) as database:
         try:
             with database.reading() as connection:
@@ -79,9 +79,8 @@ def _server(database: Database, connection: Connection) -> Finding:
     version = str(_scalar(connection, "SHOW server_version"))
     number = int(str(_scalar(connection, "SHOW server_version_num"))) // 10_000
     found = f"PostgreSQL {version.split(maxsplit=1)[0]}"
-    least, text = _POSTGRESQL
-    if number < least:
-        return Finding("database", "fault", found, f"use PostgreSQL {text} or newer")
+    if number < _OLDEST_POSTGRESQL:
+        return Finding("database", "fault", found, f"use PostgreSQL {_OLDEST_POSTGRESQL} or newer")
     return Finding("database", "ok", found)
 
 
@@ -141,7 +140,7 @@ def _may_migrate(database: Database) -> Finding:
 
 
 def _rights(database: Database) -> Finding:
-    """Judge the user's rights on the tables that are there."""
+    """Check the user's rights on the tables that exist."""
     asked = " AND ".join(f"has_table_privilege(c.oid, '{right}')" for right in _RIGHTS)
     statement = sa.text(
         "SELECT c.relname FROM pg_class c "  # noqa: S608 -- our own words
@@ -161,7 +160,7 @@ def _rights(database: Database) -> Finding:
 
 
 def ask_redis(url: str) -> Iterator[Finding]:
-    """Connect to Redis, and judge its version, policy, writes, contents and clock."""
+    """Connect to Redis. Check its version, policy, rights, writes, contents, clock and sweep."""
     try:
         with closing(connect_plainly(url)) as client:
             with suppress(redis.exceptions.NoPermissionError):
@@ -183,7 +182,7 @@ def ask_redis(url: str) -> Iterator[Finding]:
 
 
 def _redis_server(client: Any) -> Iterator[Finding]:
-    """Judge what INFO says, where it is allowed."""
+    """Check the version and the eviction policy, if the user may use INFO."""
     try:
         about: dict[str, Any] = client.info()
     except redis.ResponseError:
@@ -191,9 +190,10 @@ def _redis_server(client: Any) -> Iterator[Finding]:
         return
     name, version = _name_and_version(about)
     numbers = tuple(int(part) for part in version.split(".")[:2])
-    least, text = _REDIS
-    if name == "Redis" and numbers < least:
-        yield Finding("Redis", "fault", f"Redis {version}", f"use Redis {text} or newer, or Valkey")
+    if name == "Redis" and numbers < _OLDEST_REDIS:
+        oldest = ".".join(map(str, _OLDEST_REDIS))
+        advice = f"use Redis {oldest} or newer, or Valkey"
+        yield Finding("Redis", "fault", f"Redis {version}", advice)
     else:
         yield Finding("Redis", "ok", f"{name} {version}")
     policy = str(about.get("maxmemory_policy", ""))
@@ -224,7 +224,7 @@ def _redis_writes(client: Any) -> Finding:
 
 
 def _redis_rights(url: str) -> Finding:
-    """Judge whether each server allows every command that the service needs."""
+    """Check that each server allows the user every command that the service needs."""
     names: set[str] = set()
     try:
         for node in plain_nodes(url):
@@ -243,7 +243,7 @@ def _redis_rights(url: str) -> Finding:
 
 
 def _redis_contents(client: Any) -> Iterator[Finding]:
-    """Warn of a database with keys that are not the service's: it would empty that database."""
+    """Report a database that holds the keys of another program, because the service empties it."""
     if isinstance(client, redis.RedisCluster):
         return
     with suppress(redis.ResponseError):

@@ -9,11 +9,12 @@ import sys
 import click
 
 from feedsvc import logs
+from feedsvc.cli.access import console, token
 from feedsvc.cli.check import check
+from feedsvc.cli.db import db
 from feedsvc.cli.feeds import fanout, feed
 from feedsvc.cli.graph import graph
-from feedsvc.cli.parts import beat, up, web, worker
-from feedsvc.cli.serve import console, db, token
+from feedsvc.cli.serve import beat, up, web, worker
 from feedsvc.cli.threshold import threshold
 from feedsvc.errors import FeedsvcError
 from feedsvc.version import __version__
@@ -32,7 +33,7 @@ def commands() -> None:
 def main() -> None:
     """Run the command line and exit: 0 for success, 1 for a failure, 2 for misuse.
 
-    Every failure is one line on stderr; bad settings are one line each.
+    Every failure is one line on stderr. Each bad setting has a line of its own.
     """
     try:
         sys.exit(commands.main(standalone_mode=False, prog_name="feedsvc") or 0)

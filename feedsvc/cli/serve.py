@@ -1,100 +1,83 @@
-"""`db` migrates the database, `token` prints a token, `console` a link that signs in to it."""
+"""`up` runs the whole service. `web`, `worker` and `beat` run one part of it each."""
 
 from __future__ import annotations
 
-from contextlib import closing
+import sys
 
 import click
 
-from feedsvc.api.auth import SCOPES, sign
-from feedsvc.cli.output import IdParameter, json_option, opened, show
-from feedsvc.console.session import one_time_link, revoke
-from feedsvc.embedded import datadir
-from feedsvc.services import database_url, own_secret
 from feedsvc.settings import load_settings
-from feedsvc.store.sql import migrate
-from feedsvc.store.sql.database import Database
+from feedsvc.supervise.parts import run_beat, run_web, run_worker
+from feedsvc.supervise.up import Plan, run_up
 
-
-@click.group()
-def db() -> None:
-    """Prepare the database."""
-
-
-@db.command()
-@json_option
-def upgrade(as_json: bool) -> None:
-    """Migrate the database to the newest revision."""
-    settings = load_settings()
-    folder = settings.data_dir
-    if settings.database_url is None:
-        folder = datadir.prepare(folder)
-    with closing(Database(database_url(settings, folder), settings)) as database:
-        found, reached = migrate.upgrade(database)
-    already = " already" if found == reached else ""
-    show(
-        {"found": found, "revision": reached}, as_json, lambda: [f"at revision {reached}{already}"]
-    )
+_host = click.option(
+    "--host", default="127.0.0.1", show_default=True, help="The address to listen on."
+)
+_port = click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="The port; 0 takes a free one.",
+)
 
 
 @click.command()
-@click.option("--account", required=True, type=IdParameter(), help="The token's account.")
-@click.option("--scope", default="feed", show_default=True, help="Scopes, separated by spaces.")
+@_host
+@_port
 @click.option(
-    "--ttl",
-    default=3600,
+    "--web-workers",
+    default=2,
     show_default=True,
-    type=click.IntRange(1, 10**9),
-    help="Seconds until it expires.",
+    type=click.IntRange(0, 64),
+    help="Web processes; 0 runs none.",
 )
-@json_option
-def token(account: int, scope: str, ttl: int, as_json: bool) -> None:
-    """Print a token signed with the service's key."""
-    scopes = scope.split()
-    if not scopes or not set(scopes) <= set(SCOPES):
+@click.option(
+    "--workers",
+    default=2,
+    show_default=True,
+    type=click.IntRange(0, 64),
+    help="Fan-out workers; 0 runs none.",
+)
+@click.option(
+    "--demo", is_flag=True, help="Load a demo graph, post into it, and print what to try."
+)
+def up(host: str, port: int, web_workers: int, workers: int, demo: bool) -> None:
+    """Run the whole service. Stores that no setting names are embedded."""
+    if web_workers == 0 and (demo or workers == 0):
         raise click.BadParameter(
-            f"must be one or more of {', '.join(SCOPES)}", param_hint="--scope"
+            "--demo needs a web process" if demo else "0 leaves nothing to run with --workers 0",
+            param_hint="--web-workers",
         )
-    settings = load_settings(for_tokens=True)
-    signed = sign(settings, own_secret(settings), account, scopes, ttl)
-    show({"token": signed}, as_json, lambda: [signed])
+    sys.exit(run_up(load_settings(for_tokens=True), Plan(host, port, web_workers, workers, demo)))
 
 
 @click.command()
+@_host
+@_port
 @click.option(
-    "--account",
-    default="1",
-    show_default=True,
-    type=IdParameter(),
-    help="The account that changes are recorded under.",
+    "--processes", default=2, show_default=True, type=click.IntRange(1, 64), help="Web processes."
 )
-@click.option("--read-only", is_flag=True, help="Allow reading only, no changes.")
-@click.option(
-    "--url",
-    help="The address of the running service.  [default: FEEDSVC_PUBLIC_URL, else "
-    "http://127.0.0.1:8000]",
-)
-@click.option(
-    "--revoke",
-    "is_revoked",
-    is_flag=True,
-    help="Print no link; end the account's sessions, and its links.",
-)
-@json_option
-def console(
-    account: int, read_only: bool, url: str | None, is_revoked: bool, as_json: bool
-) -> None:
-    """Print a sign-in link for the console.
+def web(host: str, port: int, processes: int) -> None:
+    """Run the web server alone, until a signal."""
+    sys.exit(run_web(host, port, processes))
 
-    It signs one person in, once, within an hour.
-    """
-    if is_revoked:
-        with opened() as services:
-            revoke(services.stores, account)
-        show({"revoked": str(account)}, as_json, lambda: [f"account {account} is signed out"])
-        return
-    scopes = ["admin:read"] if read_only else ["admin:read", "admin:write"]
-    with opened(for_tokens=True) as services:
-        root = url or services.settings.public_url or "http://127.0.0.1:8000"
-        link = one_time_link(services.stores, root.rstrip("/"), account, scopes)
-    show({"link": link}, as_json, lambda: [link])
+
+@click.command()
+@click.option("--name", help="The worker's name before @host; by default it has the process id.")
+@click.option(
+    "--concurrency",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes that run tasks.",
+)
+def worker(name: str | None, concurrency: int) -> None:
+    """Run a worker alone, until a signal. It takes every queue."""
+    sys.exit(run_worker(name, concurrency))
+
+
+@click.command()
+def beat() -> None:
+    """Run beat alone, until a signal. It schedules the sweep. Two beats at once are harmless."""
+    run_beat()
