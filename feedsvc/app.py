@@ -14,7 +14,7 @@ from flask import Flask, Request, g, request
 
 from feedsvc import logs
 from feedsvc.api import cors, problems, public
-from feedsvc.api.addresses import as_clients_see_it, require_host
+from feedsvc.api.addresses import require_host, with_client_urls
 from feedsvc.api.answers import PROTECTION, answer_nothing
 from feedsvc.api.auth import Authenticator
 from feedsvc.api.openapi import GROUPS
@@ -136,7 +136,7 @@ def create_app(**settings: Any) -> Application:
     app.register_blueprint(make_site())
     for group in GROUPS:
         group.register(app)
-    app.wsgi_app = as_clients_see_it(app.wsgi_app, loaded)  # type: ignore[assignment]
+    app.wsgi_app = with_client_urls(app.wsgi_app, loaded)  # type: ignore[assignment]
     return app
 
 

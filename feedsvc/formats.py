@@ -22,6 +22,7 @@ _RFC3339 = re.compile(
     re.ASCII,
 )
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,255})(:[0-9]{1,5})?")
+_PATH_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _LEAP_SECOND = 60
 _THOUSANDS = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"))
 _BYTES = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
@@ -39,6 +40,11 @@ def parse_id(text: Any) -> int | None:
 def is_host(text: str) -> bool:
     """Return whether the text is one host, with or without a port, as a `Host` header has it."""
     return _HOST.fullmatch(text) is not None
+
+
+def is_path_prefix(text: str) -> bool:
+    """Return whether the text is a path without a slash at its end, like `/feeds`, or empty."""
+    return _PATH_PREFIX.fullmatch(text) is not None
 
 
 def parse_rfc3339(text: Any) -> dt.datetime | None:

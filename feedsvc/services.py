@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from sqlalchemy import URL
 
 from feedsvc import redis_address
-from feedsvc.addresses import complete_database
 from feedsvc.embedded import datadir
 from feedsvc.embedded.valkey import EmbeddedValkey, attach_or_start
 from feedsvc.errors import FeedsvcError
@@ -20,6 +19,7 @@ from feedsvc.metrics import Metrics
 from feedsvc.store import Stores, open_stores
 from feedsvc.store.redis import commands
 from feedsvc.store.sql import migrate
+from feedsvc.store_urls import complete_database
 from feedsvc.tasks import make_celery
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from marshmallow import ValidationError, fields
 
-from feedsvc.formats import is_host
+from feedsvc.formats import is_host, is_path_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,6 @@ SHORTEST_SECRET = 32
 _MOST = 2**31 - 1
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -67,7 +66,8 @@ class PublicUrl(fields.Field[str]):
         text = str(value).rstrip("/")
         scheme, _separator, rest = text.partition("://")
         host, slash, path = rest.partition("/")
-        if scheme not in _DEFAULT_PORTS or not is_host(host) or not _PREFIX.fullmatch(slash + path):
+        is_url = scheme in _DEFAULT_PORTS and is_host(host) and is_path_prefix(slash + path)
+        if not is_url:
             raise ValidationError(
                 "must be an http or https URL of a host and a path prefix, like "
                 "https://app.example or https://app.example/feeds"

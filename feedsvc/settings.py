@@ -23,7 +23,7 @@ from marshmallow import (
     validates_schema,
 )
 
-from feedsvc import addresses, jwks, redis_address
+from feedsvc import jwks, redis_address, store_urls
 from feedsvc.errors import BadSettings
 from feedsvc.formats import MAX_ID
 from feedsvc.setting_fields import (
@@ -96,14 +96,14 @@ class _SettingsSchema(Schema):
     error_messages = {"unknown": "is no setting"}  # noqa: RUF012 -- as marshmallow declares it
 
     data_dir = PathField()
-    database_url = Url(addresses.complete_database)
+    database_url = Url(store_urls.complete_database)
     database_connect_seconds = WholeNumber(least=2, most=3600)
     database_pool_seconds = WholeNumber(most=86_400)
     database_statement_seconds = WholeNumber(most=86_400)
     database_work_seconds = WholeNumber(most=86_400)
     database_silence_seconds = WholeNumber(least=2, most=3600)
     redis_url = Url(redis_address.parse)
-    broker_url = Url(addresses.check_broker)
+    broker_url = Url(store_urls.check_broker)
     jwt_secret = fields.String(allow_none=True, validate=check_secrets)
     jwt_secrets_old = CommaSeparated(validate=check_secrets)
     jwt_jwks = Url(jwks.check_address)
@@ -127,7 +127,7 @@ class _SettingsSchema(Schema):
         demote_at = data.get("demote_at", min(Settings.demote_at, promote_at))
         if promote_at < demote_at:
             faults["demote_at"] = [f"must be at most FEEDSVC_PROMOTE_AT, which is {promote_at}"]
-        cluster = (data.get("redis_url") or "").startswith(addresses.CLUSTER_SCHEME)
+        cluster = (data.get("redis_url") or "").startswith(f"{redis_address.CLUSTER}://")
         if cluster and not given.get("broker_url"):
             faults["broker_url"] = ["is required with a redis+cluster:// URL"]
         is_embedded = not given.get("database_url") or not given.get("redis_url")

@@ -1,7 +1,7 @@
-"""Judge, complete and derive the URLs of the database, of Redis and of the broker.
+"""Check the URLs of the database and of the broker. `redis_address` reads the URL of Redis.
 
-Nothing here connects. A function that refuses a URL raises `ValueError`. The message says what is
-accepted and never repeats the URL, which may hold a password.
+No function here connects. A function raises `ValueError` for a URL that it refuses. The message
+says which URLs are accepted, and never repeats the URL, because it may hold a password.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from sqlalchemy.exc import ArgumentError
 
 from feedsvc import redis_address
 
-CLUSTER_SCHEME = "redis+cluster://"
-
 _DATABASE = "postgresql://user@host/name or sqlite:////path/to/file"
 _BROKER = (
     "amqp://user@host/vhost, amqps://host, redis://host:6379/1, rediss://host "
@@ -25,7 +23,7 @@ _REDIS_SCHEMES = ("redis", "rediss")
 
 
 def complete_database(text: str) -> str:
-    """Return the database URL, with psycopg if it is of PostgreSQL and names no driver."""
+    """Return the database URL. A PostgreSQL URL without a driver gets the driver psycopg."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -52,7 +50,7 @@ def _check_sqlite(url: URL) -> None:
 
 
 def _check_postgresql(url: URL) -> None:
-    """Refuse another driver, and options that psycopg does not take."""
+    """Refuse other drivers than psycopg, and options that psycopg does not accept."""
     if url.drivername != "postgresql+psycopg":
         raise ValueError(
             f"needs a driver that the service does not use: {url.drivername}; "
@@ -73,7 +71,7 @@ def _check_postgresql(url: URL) -> None:
 
 
 def check_broker(text: str) -> None:
-    """Refuse a URL of which Celery makes no connection. Several, separated by `;`, are allowed."""
+    """Refuse a URL that Celery cannot connect with. Several URLs are separated by `;`."""
     for part in text.split(";"):
         try:
             url = urlsplit(part)

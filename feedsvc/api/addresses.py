@@ -1,12 +1,11 @@
-"""The addresses of the service as clients see them: behind proxies, under a prefix, or mounted.
+"""Build the service's URLs as clients see them: behind proxies, under a prefix, or mounted.
 
-An address in an answer is relative to the root of the host, unless `FEEDSVC_PUBLIC_URL` or a
-trusted proxy names the host. Anybody can send any `Host`, so it never reaches an answer.
+A URL in an answer is relative to the root of the host, unless `FEEDSVC_PUBLIC_URL` or a trusted
+proxy names the host. A client can send any `Host`, so the header never reaches an answer.
 """
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -16,7 +15,7 @@ from werkzeug.http import parse_list_header
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from feedsvc.api.problems import BadRequest
-from feedsvc.formats import is_host
+from feedsvc.formats import is_host, is_path_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,22 +23,22 @@ if TYPE_CHECKING:
 
     from feedsvc.settings import Settings
 
+# Keys of the WSGI environment: the base URL, and the fault of a proxy's headers.
 _BASE = "feedsvc.base"
 _FAULT = "feedsvc.fault"
-_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
-# The first names of the service's own paths. A prefix that begins with one of them must be removed
-# by the proxy, because it cannot be told from a path.
+# The first segments of the service's own paths. The proxy must remove a prefix that begins with one
+# of them: `/v1/feed` could be the path of the feed, or a path under the prefix `/v1`.
 _OWN = frozenset(("v1", "console", "docs", "openapi.json", "healthz", "readyz", "metrics"))
 
 
 def address(path: str) -> str:
-    """Return the address of a path of the service for the client of this request."""
+    """Return the URL of a path of the service, as this request's client reaches it."""
     base = request.environ.get(_BASE)
     return (quote(request.root_path) if base is None else str(base)) + path
 
 
 def require_host() -> None:
-    """Refuse a request without one usable `Host`. Raises `BadRequest`."""
+    """Raise `BadRequest` unless the request has exactly one valid `Host`."""
     fault = request.environ.get(_FAULT)
     if fault is None and not is_host(request.environ.get("HTTP_HOST", "")):
         fault = "Send the header Host once, with a host and, if needed, a port."
@@ -47,8 +46,8 @@ def require_host() -> None:
         raise BadRequest(fault)
 
 
-def as_clients_see_it(app: WSGIApplication, settings: Settings) -> WSGIApplication:
-    """Return the application, wrapped so that each request has the address that its client used.
+def with_client_urls(app: WSGIApplication, settings: Settings) -> WSGIApplication:
+    """Wrap the application, so that each request has the scheme, host and prefix of its client.
 
     A proxy may send the path with the prefix or without it.
     """
@@ -78,12 +77,12 @@ def _by_public_url(
 def _by_proxies(
     app: WSGIApplication, trusted: int, environ: WSGIEnvironment, start_response: StartResponse
 ) -> Iterable[bytes]:
-    """Judge what `ProxyFix` has taken from the proxies' headers."""
+    """Check the values that `ProxyFix` took from the proxies' headers, and set the base URL."""
     sent = environ["werkzeug.proxy_fix.orig"]
-    prefix = _prefix(sent["SCRIPT_NAME"] or "", environ["SCRIPT_NAME"])
+    prefix = _whole_prefix(sent["SCRIPT_NAME"] or "", environ["SCRIPT_NAME"])
     if environ["wsgi.url_scheme"] not in ("http", "https"):
         environ[_FAULT] = "A proxy sent an X-Forwarded-Proto that is neither http nor https."
-    if not _PREFIX.fullmatch(prefix):
+    if not is_path_prefix(prefix):
         environ[_FAULT] = "A proxy sent an X-Forwarded-Prefix that is no path, like /feeds."
         prefix = ""
     if not is_host(sent["HTTP_HOST"] or ""):
@@ -95,10 +94,10 @@ def _by_proxies(
     return app(environ, start_response)
 
 
-def _prefix(mounted: str, forwarded: str) -> str:
-    """Return the whole prefix of an application that is mounted in another one behind a proxy.
+def _whole_prefix(mounted: str, forwarded: str) -> str:
+    """Join the prefix of a proxy with the prefix under which an outer application mounts this one.
 
-    Where the other application believes the proxy too, the mount has the proxy's prefix already.
+    If the outer application trusts the proxy too, `mounted` begins with the proxy's prefix already.
     """
     forwarded = forwarded.rstrip("/")
     if f"{mounted}/".startswith(f"{forwarded}/"):
@@ -107,9 +106,9 @@ def _prefix(mounted: str, forwarded: str) -> str:
 
 
 def _set_prefix(environ: WSGIEnvironment, prefix: str) -> None:
-    """Take the prefix off the path, unless a proxy or a mount has taken it off."""
+    """Remove the prefix from the path, unless a proxy or a mount has removed it."""
     environ["SCRIPT_NAME"] = prefix
     path = environ.get("PATH_INFO", "")
-    is_there = prefix and f"{path}/".startswith(f"{prefix}/")
-    if is_there and prefix.split("/")[1] not in _OWN:
+    has_prefix = prefix and f"{path}/".startswith(f"{prefix}/")
+    if has_prefix and prefix.split("/")[1] not in _OWN:
         environ["PATH_INFO"] = path[len(prefix) :]
