@@ -12,8 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from feedsvc import metrics
-from feedsvc.metrics import CountFile
+from feedsvc import count_file
+from feedsvc.count_file import CountFile
 
 
 def total(folder):
@@ -72,7 +72,7 @@ def test_a_file_has_no_hole_also_after_it_has_grown(tmp_path):
     for number in range(2_000):
         made.write_value(f"a key that is rather long, number {number:06}", float(number), 0.0)
     [path] = tmp_path.iterdir()
-    assert path.stat().st_size == 2 * metrics._FILE_BYTES
+    assert path.stat().st_size == 2 * count_file._FILE_BYTES
     assert path.stat().st_blocks * 512 >= path.stat().st_size
     again = CountFile(str(path))
     assert again.read_value("a key that is rather long, number 001999")[0] == 1999.0
@@ -80,7 +80,7 @@ def test_a_file_has_no_hole_also_after_it_has_grown(tmp_path):
     again.close()
 
 
-@pytest.mark.parametrize("space", [0, metrics._FILE_BYTES])
+@pytest.mark.parametrize("space", [0, count_file._FILE_BYTES])
 def test_counting_goes_on_in_memory_without_space(tmp_path, monkeypatch, space):
     left = space
 
@@ -93,7 +93,7 @@ def test_counting_goes_on_in_memory_without_space(tmp_path, monkeypatch, space):
         return written
 
     write_as_ever = os.write
-    monkeypatch.setattr(metrics.os, "write", write)
+    monkeypatch.setattr(count_file.os, "write", write)
     made = CountFile(str(tmp_path / f"counter_{os.getpid()}.db"))
     for number in range(3_000):
         made.write_value(f"a key that is rather long, number {number:06}", float(number), 0.0)
