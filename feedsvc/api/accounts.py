@@ -66,7 +66,7 @@ def get_account(call: Call) -> Response:
     scopes=_FEED,
     own_account=True,
     creates_account=False,
-    answers={202: "Out of every feed, for good. The rest follows"},
+    answers={202: "The posts are out of every feed. The removal continues in the background"},
     errors=(404,),
 )
 def delete_account(call: Call) -> None:
@@ -76,7 +76,7 @@ def delete_account(call: Call) -> None:
 
 @_declare_change("PUT", "/accounts/{id}/following/{followee}")
 def put_following(call: Call) -> None:
-    """Follow an account. One that blocks the caller does not exist for it."""
+    """Follow an account. The answer is 404 if that account blocks the caller."""
     follows.follow(call.stores, call.account, call.path["followee"])
 
 
@@ -184,7 +184,7 @@ def _list(
 
 
 def _require_visible(call: Call, account: int | None = None) -> None:
-    """Raise `NotFound` if the account blocks the viewer. It is the path's, unless it is given."""
+    """Raise `NotFound` if an account, by default the account of the path, blocks the viewer."""
     account, viewer = account or call.account, call.viewer
     if viewer in {None, account}:
         return

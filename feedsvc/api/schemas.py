@@ -170,7 +170,7 @@ class PinBody(Strict):
 
 
 class AccountAnswer(Schema):
-    """An account. Counts and route are null in a list if one blocks the other."""
+    """An account. In a list, counts and route are null if it blocks the viewer or is blocked."""
 
     id = Id()
     follower_count = fields.Integer(allow_none=True)

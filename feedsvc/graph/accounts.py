@@ -33,8 +33,8 @@ _LOCK = (
 class AccountInfo:
     """An account, with the route that its next post would take.
 
-    Only the id is known of an account that is hidden from the viewer, because one blocks the other.
-    An account that is being deleted is `deleting`.
+    If the account blocks the viewer, or the viewer blocks the account, only `id` is set. `deleting`
+    is true while the account is being deleted.
     """
 
     id: int
@@ -57,7 +57,7 @@ def create(stores: Stores, account: int) -> bool:
 
 
 def ensure(stores: Stores, account: int) -> None:
-    """Create the account unless it exists, without a write if it does.
+    """Create the account unless it exists. Write nothing if it exists.
 
     An account that is being deleted still exists.
     """

@@ -1,8 +1,8 @@
-"""Delete an account, with its posts and edges.
+"""Delete an account with its posts and edges.
 
-The account is marked first. From the mark on its posts are hidden, and no row is added to it. Then
-its rows are removed in steps, its own row last. A request takes the first steps, and the sweep
-takes the others, also those of a request that died.
+First the account is marked. A marked account's posts are hidden, and it gets no new rows. Then its
+rows are removed in steps, and its own row last. A request takes the first steps. The sweep takes
+the other steps, also if the process of the request died.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ _CLAIM = (
 
 
 def delete(stores: Stores, account: int) -> None:
-    """Hide the account's posts from everybody, and remove the account, or as much as steps allow.
+    """Mark the account, which hides its posts, and take up to 20 steps of its removal.
 
-    A deletion that has begun may be requested again. Raises `NotFound`.
+    A repeated request continues the removal. Raises `NotFound`.
     """
     with outbox.transaction(stores) as transaction:
-        # This waits for an upload of the account, and for an import that names it.
+        # The lock waits for an upload by the account, and for an import that names it.
         lock_existing(transaction.connection, [account])
         mark = sa.update(Account).where(Account.id == account).values(deleting=True)
-        is_there = transaction.connection.execute(mark).rowcount > 0
-        if is_there:
+        exists = transaction.connection.execute(mark).rowcount > 0
+        if exists:
             transaction.add(AccountDeleted(account))
-    if not is_there:
+    if not exists:
         outbox.apply_pending(stores, account)
         raise NotFound("account", account)
     _remove(stores, account, _STEPS)
 
 
 def sweep(stores: Stores) -> None:
-    """Go on with the deletions that have begun."""
+    """Continue the removal of marked accounts, by up to 20 steps in all."""
     with stores.sql.reading() as connection:
         marked = list(connection.scalars(_MARKED))
     left = _STEPS
@@ -65,11 +65,11 @@ def sweep(stores: Stores) -> None:
 
 
 def _remove(stores: Stores, account: int, steps: int) -> int:
-    """Take up to so many steps. Return how many are left."""
+    """Take up to `steps` steps of the removal. Return the number of unused steps."""
     while steps:
         steps -= 1
         if not (_remove_posts(stores, account) or _remove_edges(stores, account)):
-            # An earlier try may have died between a commit and its effects.
+            # A process may have died between the commit of a step and its effects.
             outbox.apply_pending(stores, account)
             _remove_row(stores, account)
             break
@@ -77,10 +77,11 @@ def _remove(stores: Stores, account: int, steps: int) -> int:
 
 
 def _claim(connection: Connection, account: int) -> bool:
-    """Lock the account until the transaction ends. Return whether its deletion is still going on.
+    """Lock the account until the transaction ends. Return whether the account is still marked.
 
-    Another process may have ended it, and a new account may have the id. Nobody who waits for this
-    lock holds another one, because all others skip accounts that are being deleted.
+    Another process may have finished the deletion, and a new account may have taken the id. The
+    lock causes no deadlock: other transactions skip marked accounts, so a transaction that waits
+    for this lock holds no other one.
     """
     return connection.scalar(_CLAIM, {"account": account}) is not None
 
@@ -92,7 +93,7 @@ def _remove_posts(stores: Stores, account: int) -> int:
         connection = transaction.connection
         if not _claim(connection, account):
             return 0
-        # A transaction that changes both locks a post before its fan-out.
+        # Every transaction that changes a post and its fan-out locks the post first.
         post_ids = list(connection.scalars(query.with_for_update()))
         if post_ids:
             connection.execute(sa.delete(Fanout).where(Fanout.post_id.in_(post_ids)))
@@ -102,9 +103,9 @@ def _remove_posts(stores: Stores, account: int) -> int:
 
 
 def _remove_edges(stores: Stores, account: int) -> int:
-    """Delete up to a thousand follows of one direction, and count them off at their other ends.
+    """Delete up to a thousand follows of one direction. Returns their number.
 
-    Returns their number.
+    The counts of the accounts at the other end go down by one.
     """
     ends = (
         (Follow.followee_id, Follow.follower_id, Account.following_count),
@@ -120,13 +121,13 @@ def _remove_edges(stores: Stores, account: int) -> int:
             if others:
                 edges = sa.delete(Follow).where(mine == account, theirs.in_(others))
                 removed = list(connection.scalars(edges.returning(theirs)))
-                _count_off(connection, removed, count)
+                _decrement(connection, removed, count)
                 transaction.add(RelationsChanged([account, *others]))
                 return len(others)
     return 0
 
 
-def _count_off(
+def _decrement(
     connection: Connection, accounts: list[int], count: InstrumentedAttribute[int]
 ) -> None:
     lock_existing(connection, accounts)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 _VIEWER, _AUTHOR = (sa.bindparam(name, type_=sa.BigInteger) for name in ("viewer", "author"))
 _IS_BLOCKED = sa.select(sa.exists().where(Block.account_id == _AUTHOR, Block.blocked_id == _VIEWER))
-_UNDELETED = sa.select(Account.id).where(
+_NOT_DELETING = sa.select(Account.id).where(
     Account.id.in_(sa.bindparam("authors", expanding=True)), ~Account.deleting
 )
-_VISIBLE = _UNDELETED.where(
+_VISIBLE = _NOT_DELETING.where(
     ~sa.exists().where(Block.account_id == Account.id, Block.blocked_id == _VIEWER)
 )
 
@@ -110,12 +110,12 @@ def is_blocked_by(connection: Connection, viewer: int, author: int) -> bool:
 
 
 def visible_among(connection: Connection, viewer: int | None, authors: list[int]) -> set[int]:
-    """Return the authors whose posts the viewer may see: not being deleted, and not blocking it.
+    """Return the authors who are not being deleted and do not block the viewer.
 
-    Nobody blocks the backend of the app (None).
+    `viewer=None` means the backend of the app, which no account blocks.
     """
     if viewer is None:
-        return set(connection.scalars(_UNDELETED, {"authors": authors}))
+        return set(connection.scalars(_NOT_DELETING, {"authors": authors}))
     return set(connection.scalars(_VISIBLE, {"viewer": viewer, "authors": authors}))
 
 
