@@ -1,16 +1,19 @@
 """Sign in with an admin token or with a one-time link, keep the session, and sign out.
 
-The cookie names a session that Redis has. It lasts an hour at most. Signing out removes the
-session, so that no copy of the cookie works any more. `revoke` removes all sessions and links of an
-account.
-A session that began with a token ends with it: each request verifies the token again. The token is
-encrypted under the session's id, which only the cookie has.
+Redis stores each session for at most an hour. The cookie holds the session's id. Signing out
+removes the session, so that copies of the cookie stop working. `revoke` removes all sessions and
+links of an account.
+
+A session that began with a token ends with the token: each request verifies the token again. Redis
+stores the token encrypted with a key that is derived from the session's id. Only the cookie holds
+the id.
 
 The cookie is signed. The key of its signature is derived from the service's secret and a salt of
 its own, so the cookie is not accepted as a token, nor a token as the cookie.
 
-A link carries its code after the `#`, so that the code reaches no server's log and no other site.
-Redis stores only digests of ids and codes. A flushed Redis ends all sessions.
+A link carries its code after the `#`. Browsers do not send that part, so the code reaches no log
+and no other site. Redis stores only the digests of ids and codes. A flushed Redis ends all
+sessions.
 """
 
 from __future__ import annotations
@@ -56,9 +59,9 @@ _SCOPES = {"admin:read", "admin:write"}
 
 @dataclass(frozen=True)
 class Session:
-    """An account, its admin scopes, and the secret that its forms carry.
+    """A session of the console. `expires_at` is in seconds since 1970.
 
-    `ident` is the secret that the cookie carries. `expires_at` is in seconds since 1970.
+    The cookie carries the secret `ident`. Forms carry the secret `csrf_token`.
     """
 
     account: int
@@ -74,7 +77,7 @@ class Session:
 
 
 def one_time_link(stores: Stores, url: str, account: int, scopes: Iterable[str]) -> str:
-    """Return a link to the console at `url` that signs in its first user, within an hour."""
+    """Return a link to the console at `url`. It signs in one user, once, within an hour."""
     code = secrets.token_urlsafe(24)
     link = {"scopes": sorted(scopes), "expires_at": int(time.time()) + _LINK_SECONDS}
     _store(stores, account, f"link:{_digest(code)}", link)
@@ -129,20 +132,20 @@ def secret() -> str:
 def read(request: Request, secret: str) -> Session | None:
     """Return the request's session.
 
-    Returns None if its cookie is missing or forged, and if the session or its token has ended.
+    Return None if the cookie is missing or forged, or if the session or its token has ended.
     """
     try:
         account, ident = _serializer(secret).loads(request.cookies.get(COOKIE, ""))
     except (BadData, ValueError):
         return None
     found = _stored(services().stores, account, _digest(ident))
-    if found is None or (found["token"] and not _still_counts(found["token"], ident)):
+    if found is None or (found["token"] and not _is_still_valid(found["token"], ident)):
         return None
     return Session(account, ident, tuple(found["scopes"]), found["csrf"], found["expires_at"])
 
 
 def _caller() -> tuple[Caller, str | None]:
-    """Return the caller that the form's code or token stands for, and the token.
+    """Return the caller for the code or the token in the form, and the token if there is one.
 
     Raises `Unauthorized`.
     """
@@ -158,8 +161,8 @@ def _verify(token: str) -> Caller:
     return authenticator.caller(Authorization("bearer", token=token))
 
 
-def _still_counts(encrypted: str, ident: str) -> bool:
-    """Return whether the token is neither expired nor signed with a key that was taken away."""
+def _is_still_valid(encrypted: str, ident: str) -> bool:
+    """Return whether the token has not expired and its key is still accepted."""
     try:
         _verify(_cipher(ident).decrypt(encrypted).decode())
     except Unauthorized:
@@ -168,7 +171,7 @@ def _still_counts(encrypted: str, ident: str) -> bool:
 
 
 def _spend(stores: Stores, code: str) -> Caller:
-    """Return the caller that a link's code stands for, and make the code invalid."""
+    """Return the caller for the code of a link, and invalidate the code."""
     account_text, _, secret_part = code.partition(".")
     account, field = parse_id(account_text), f"link:{_digest(secret_part)}"
     found = None if account is None else _stored(stores, account, field)
@@ -182,7 +185,7 @@ def _spend(stores: Stores, code: str) -> Caller:
 
 
 def _store(stores: Stores, account: int, field: str, value: dict[str, Any]) -> None:
-    """Store a session or a link of the account, and remove those that have expired."""
+    """Store a session or a link of the account. Remove its expired sessions and links."""
     key, now = keys.console(account), time.time()
     entries = cast("dict[bytes, bytes]", stores.redis.hgetall(key))
     expired = [name for name, each in entries.items() if json.loads(each)["expires_at"] <= now]
