@@ -254,12 +254,12 @@ def _guardrails(call: Call, info: GuardrailsInfo) -> Response:
 def _if_match(current: Callable[[Stores], PolicyInfo | GuardrailsInfo]) -> int | None:
     """Return the version that the caller has read. None for `*`, which accepts any version.
 
-    If the header lists several ETags, the version is the current one if it is among them. Versions
-    count from 1, so a header without a version of ours gives 0, which is always stale.
+    If the header lists several ETags, return the current version if it is in the list. Return 0 if
+    the header has no version of ours. Versions count from 1, so 0 is always stale.
 
-    RFC 9110 compares strongly here: a weak ETag never matches, because two representations may
-    share it. A weak ETag of ours matches all the same. Proxies that compress an answer, like nginx,
-    make its ETag weak, so that their clients have no other. It still names one version exactly.
+    By RFC 9110, section 13.1.1, a weak ETag never matches here. The service accepts its own weak
+    ETags all the same. Proxies that compress an answer, like nginx, make its ETag weak, so their
+    clients have no strong one. A weak ETag of the service still names one version exactly.
     """
     given = request.headers.get("If-Match")
     if given is None:
