@@ -76,7 +76,11 @@ TOKENS = [
     ),
     Planted(
         "ask a store in every probe",
-        (Edit(READINESS, "if is_running or time.monotonic()", "if is_asking and time.monotonic()"),),
+        (
+            Edit(
+                READINESS, "if is_running or time.monotonic()", "if is_running and time.monotonic()"
+            ),
+        ),
         ("tests/test_readiness.py::test_many_probes_ask_once_a_second",),
     ),
 ]
