@@ -13,7 +13,7 @@ from celery import Celery
 
 from feedsvc import celery_settings
 from feedsvc.errors import StoreUnavailable
-from feedsvc.fanout import chain, micro_batches, queues
+from feedsvc.fanout import broker, chain, micro_batches, queues
 from feedsvc.fanout.sweep import sweep
 from feedsvc.graph import deletion
 from feedsvc.inspection.audit import audit
@@ -119,10 +119,5 @@ def _queued(app: Celery) -> int:
 
     Raises the error of the broker's client if the broker is down.
     """
-    with app.connection_for_write() as connection, connection.channel() as channel:
-        # Kombu's types lack `queue_declare`, but the channel of every transport has it.
-        declare: Any = channel.queue_declare  # type: ignore[attr-defined]
-        return sum(
-            declare(queue, durable=True, auto_delete=False).message_count
-            for queue in queues.FANOUT_QUEUES
-        )
+    with app.connection_for_write() as connection:
+        return sum(broker.count_waiting(connection, queue) for queue in queues.FANOUT_QUEUES)

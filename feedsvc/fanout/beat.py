@@ -14,6 +14,7 @@ from typing import Any
 from celery.beat import ScheduleEntry, Scheduler
 from celery.schedules import schedule
 
+from feedsvc.fanout.broker import count_waiting
 from feedsvc.fanout.queues import SWEEP_QUEUE
 
 # In messages of all periodic tasks, which share one queue. A worker that starts after a long pause
@@ -48,14 +49,7 @@ class MonotonicScheduler(Scheduler):
         # Open a connection for each count. A pooled connection would stay dead after a restart of
         # the broker, because only publishers reconnect.
         with self.app.connection_for_write() as connection:
-            try:
-                with connection.channel() as channel:
-                    # Kombu's types lack `queue_declare`, but each transport's channel has it.
-                    declare: Any = channel.queue_declare  # type: ignore[attr-defined]
-                    declared = declare(SWEEP_QUEUE, passive=True)
-            except connection.channel_errors:
-                return True  # no queue yet
-        return int(declared.message_count) < MOST_WAITING
+            return count_waiting(connection, SWEEP_QUEUE) < MOST_WAITING
 
 
 def _interval(entry: ScheduleEntry) -> float:

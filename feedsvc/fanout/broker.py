@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amqp import exceptions as amqp
 from kombu import exceptions as kombu
@@ -15,6 +15,7 @@ from feedsvc.forks import abandon
 
 if TYPE_CHECKING:
     from celery import Celery
+    from kombu import Connection
 
 # Errors of the broker's client libraries if the broker is down or refuses the connection.
 UNREACHABLE = (kombu.OperationalError, OSError, amqp.AMQPError, redis.RedisError)
@@ -61,6 +62,20 @@ def check_login(celery: Celery) -> None:
     if error is None or isinstance(error, _PASSING) or not isinstance(error, refusals):
         return
     raise BrokerRefuses(f"{_words(error)}: {error}")
+
+
+def count_waiting(connection: Connection, queue: str) -> int:
+    """Return how many messages wait in a queue. A queue that does not exist yet has none.
+
+    Raises the error of the broker's client if the broker is down.
+    """
+    try:
+        with connection.channel() as channel:
+            # Kombu's types lack `queue_declare`, but the channel of every transport has it.
+            declare: Any = channel.queue_declare  # type: ignore[attr-defined]
+            return int(declare(queue, passive=True).message_count)
+    except connection.channel_errors:
+        return 0
 
 
 def forget_connections(celery: Celery) -> None:
