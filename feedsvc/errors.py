@@ -68,6 +68,13 @@ class Conflict(FeedsvcError):
     status = 409
 
 
+class BeingDeleted(Conflict):
+    """The account is being deleted, so it takes no change."""
+
+    def __init__(self, account: int) -> None:
+        super().__init__(f"Account {account} is being deleted. Try again when that is done.")
+
+
 class Refused(Conflict):
     """Guardrails forbid this change. `broken` lists each broken limit with its numbers."""
 

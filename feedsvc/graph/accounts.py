@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from feedsvc.errors import Conflict, NotFound
+from feedsvc.errors import BeingDeleted, NotFound
 from feedsvc.paging import Kind, Page
 from feedsvc.routing import next_route
 from feedsvc.store.sql.keyset import key_page
@@ -47,7 +47,7 @@ class AccountInfo:
 def create(stores: Stores, account: int) -> bool:
     """Create the account unless it exists. Returns whether it is new.
 
-    Raises `Conflict` while the account is being deleted.
+    Raises `BeingDeleted` while the account is being deleted.
     """
     with stores.sql.writing() as connection:
         is_new = stores.sql.insert_if_absent(connection, Account, {"id": account})
@@ -96,7 +96,7 @@ def lock_existing(connection: Connection, accounts: Iterable[int]) -> set[int]:
 def lock(connection: Connection, *accounts: int) -> None:
     """Lock accounts until the transaction ends.
 
-    Raises `NotFound` if one of them is absent, and `Conflict` if one is being deleted.
+    Raises `NotFound` if one of them is absent, and `BeingDeleted` if one is being deleted.
     """
     existing = lock_existing(connection, accounts)
     refuse_deleting(connection, accounts)
@@ -106,10 +106,10 @@ def lock(connection: Connection, *accounts: int) -> None:
 
 
 def refuse_deleting(connection: Connection, accounts: Sequence[int]) -> None:
-    """Raise `Conflict` if one of the accounts is being deleted."""
+    """Raise `BeingDeleted` if one of the accounts is being deleted."""
     query = sa.select(Account.id).where(Account.id.in_(accounts), Account.deleting)
     for account in connection.scalars(query):
-        raise Conflict(f"Account {account} is being deleted. Try again when that is done.")
+        raise BeingDeleted(account)
 
 
 def infos(

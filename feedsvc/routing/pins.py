@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select
 
-from feedsvc.errors import Conflict, NotFound
+from feedsvc.errors import BeingDeleted, NotFound
 from feedsvc.paging import Kind, Page
 from feedsvc.routing.next_route import NOT_EXPIRED, decider
 from feedsvc.store.sql import clock
@@ -80,7 +80,7 @@ def pin(
 ) -> RouteInfo:
     """Pin the account to a route, in place of an earlier pin.
 
-    Raises `NotFound`, and `Conflict` while the account is being deleted.
+    Raises `NotFound`, and `BeingDeleted` while the account is being deleted.
 
     The pin ends at `expires_at`. If `expires_at` is None, it stands until it is removed.
     """
@@ -96,7 +96,7 @@ def pin(
 def unpin(stores: Stores, account: int) -> None:
     """Remove the account's pin, if it has one. The threshold decides again.
 
-    Raises `Conflict` while the account is being deleted.
+    Raises `BeingDeleted` while the account is being deleted.
     """
     with stores.sql.writing() as connection:
         _lock(connection, account)
@@ -114,10 +114,10 @@ def pins(stores: Stores, cursor: str | None, limit: int) -> Page[PinInfo]:
 def _lock(connection: Connection, account: int) -> bool:
     """Lock the account until the transaction ends. Return whether it exists.
 
-    Raises `Conflict` while the account is being deleted.
+    Raises `BeingDeleted` while the account is being deleted.
     """
     is_deleting = select(Account.deleting).where(Account.id == account).with_for_update()
     found = connection.scalar(is_deleting)
     if found:
-        raise Conflict(f"Account {account} is being deleted. Try again when that is done.")
+        raise BeingDeleted(account)
     return found is not None
