@@ -7,6 +7,7 @@ parent of a prefork pool hold no connection to the stores.
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from feedsvc.errors import ends_process
 from feedsvc.metrics import Metrics
 from feedsvc.services import locate_stores, open_stores_at
 from feedsvc.settings import load_settings
+from feedsvc.store.redis.client import show_sign_of_life
 from feedsvc.tasks import make_celery
 
 if TYPE_CHECKING:
@@ -36,6 +38,12 @@ def _stores() -> Stores:
 @cache
 def _opened_stores() -> Stores:
     return open_stores_at(_settings, _addresses)
+
+
+def check_stores() -> None:
+    """Open the stores, write to Redis, and close them. Raises `FeedsvcError`."""
+    with closing(open_stores_at(_settings, _addresses)) as stores:
+        show_sign_of_life(stores.redis)
 
 
 app = make_celery(_addresses.broker, _stores, Metrics())

@@ -55,7 +55,9 @@ task_publish_retry_policy = {
     "interval_max": 0,
 }
 broker_connection_timeout = 2
+# Workers and beat connect again until the broker is back, however long that takes.
 broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
 broker_transport_options = {
     "socket_timeout": 5,
     "socket_connect_timeout": 2,

@@ -7,17 +7,23 @@ a running `up`.
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import sys
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import structlog
 from celery.signals import worker_process_init
 from celery.utils.nodenames import nodename
 
+from feedsvc.errors import StoreUnavailable
 from feedsvc.fanout.broker import check_login
 from feedsvc.front.listening import free_port
 from feedsvc.services import open_services
 from feedsvc.settings import load_settings
+from feedsvc.store.sql.faults import is_refusal
 from feedsvc.supervise.children import end_with_parent, end_with_up
 from feedsvc.supervise.web import serve
 
@@ -27,6 +33,9 @@ if TYPE_CHECKING:
 # Workers yield the processor to web processes, because a post is in every feed before it is pushed
 # (docs/decisions/0013).
 _NICENESS = 10
+_PAUSE_SECONDS = 1.0
+
+_log = structlog.get_logger()
 
 
 def run_web(host: str, port: int, processes: int) -> int:
@@ -47,10 +56,12 @@ def run_worker(name: str | None, concurrency: int) -> int:
     """Run a worker until a signal ends it, and return its exit code. Running tasks are finished.
 
     `concurrency` is the number of processes that run tasks. Raises `FeedsvcError` if the settings
-    are wrong or the broker refuses the login.
+    are wrong, or if the broker or a store refuses the service. It waits for a store that is away.
     """
     end_with_up()
+    signal.signal(signal.SIGTERM, _exit)  # until Celery handles it
     app = _checked_app()
+    _wait_for_stores()
     os.nice(_NICENESS)
     worker_process_init.connect(_end_with_worker)
     worker = app.Worker(
@@ -78,6 +89,26 @@ def _checked_app() -> Celery:
 
     check_login(app)
     return app
+
+
+def _wait_for_stores() -> None:
+    """Return when both stores answer. Raises `FeedsvcError` if one of them will not."""
+    from feedsvc.celery import check_stores  # noqa: PLC0415 -- see `_checked_app`
+
+    while True:
+        try:
+            check_stores()
+        except StoreUnavailable as error:
+            if error.store == "database" and is_refusal(error.cause):
+                raise
+            _log.warning("worker.waits_for_store", store=error.store, cause=error.cause)
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
+
+
+def _exit(*_: object) -> None:
+    sys.exit(0)
 
 
 def _end_with_worker(**_: object) -> None:

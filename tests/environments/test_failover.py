@@ -15,6 +15,7 @@ import pytest
 
 from feedsvc.cli.main import main
 from feedsvc.errors import StoreUnavailable
+from feedsvc.store.sql.faults import is_refusal
 from tests.engines import free_port, wait_until
 from tests.environments.calls import are_unavailable, call, migrated, together, upload
 from tests.environments.servers import PostgreSQL, _postgresql
@@ -232,6 +233,7 @@ def test_each_cause_is_named_in_one_line_without_a_secret(primary, run, words):
         code, err = run(url, *words)
         assert code == 1
         assert_one_line(err, cause)
+        assert is_refusal(err) == (cause != "Connection refused")
         assert "hunter2" not in err
         assert "Idempotency-Key" not in err
 

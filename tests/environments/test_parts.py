@@ -16,8 +16,9 @@ import pytest
 
 from feedsvc import create_app
 from feedsvc.store.redis import keys
+from feedsvc.tasks import celery_on
 from tests.engines import free_port, wait_until
-from tests.environments.servers import Part, Redis
+from tests.environments.servers import Part, PgBouncer, Redis
 from tests.rabbitmq import RabbitMQ
 
 ROOT = Path(__file__).parents[2]
@@ -265,6 +266,50 @@ def test_each_command_names_every_wrong_setting_in_a_line_and_prints_no_tracebac
                 "error: FEEDSVC_FEED_CAP:",
                 "error: FEEDSVC_PROMOTE_AT:",
             ], command
+
+
+def test_a_worker_waits_for_stores_that_are_away_and_then_runs(settings, postgresql, tmp_path):
+    with closing(PgBouncer(postgresql)) as bouncer, closing(Redis()) as redis_server:
+        away = {
+            **settings,
+            "database_url": postgresql.url("parts", bouncer.port),
+            "redis_url": f"redis://127.0.0.1:{redis_server.port}/0",
+        }
+        redis_server.kill()
+        bouncer.kill()
+        with part(away, "feedsvc", "worker") as worker:
+            worker.wait_for_text('"store": "database"')
+            bouncer.start()
+            worker.wait_for_text('"store": "Redis"')
+            redis_server.start()
+            celery = celery_on(settings["broker_url"])
+            wait_until(lambda: celery.control.ping(timeout=0.5), 20)
+            celery.close()
+            assert worker.stop() == 0
+            assert "Traceback" not in worker.output()
+        bouncer.kill()
+        with part(away, "feedsvc", "worker") as worker:
+            worker.wait_for_text('"store": "database"')
+            assert worker.stop() == 0, "a worker that waits ends at SIGTERM"
+
+
+@pytest.mark.parametrize(
+    ("user", "database", "cause"),
+    [
+        ("root", "missing", 'database "missing" does not exist'),
+        ("nobody", "parts", 'role "nobody" does not exist'),
+        ("root", "postgres", "run feedsvc db upgrade"),
+    ],
+    ids=["database", "user", "schema"],
+)
+def test_a_worker_ends_in_one_line_if_the_database_refuses_it(
+    settings, postgresql, user, database, cause
+):
+    url = postgresql.url(database).replace("root", user)
+    with part({**settings, "database_url": url}, "feedsvc", "worker") as worker:
+        assert worker.process.wait(60) == 1
+        [line] = worker.output().splitlines()
+    assert cause in line
 
 
 def test_celerys_own_worker_does_not_exit_with_success_if_it_cannot_log_in(settings):

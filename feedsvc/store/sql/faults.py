@@ -31,6 +31,21 @@ _DROPPING = ("08", "25006", "25P", "57P", "58")
 # PostgreSQL sends these classes too, and a shorter prefix above has them.
 _WRONG_STATEMENT = ("25P01", "25P02")
 
+# libpq gives no code for an error while it connects. A server in another language is not
+# recognised: then its refusal counts as an absence.
+_REFUSALS = (
+    "authentication failed",
+    "does not exist",
+    "does not support SSL",
+    "file is not a database",
+    "no pg_hba.conf entry",
+    "no such database",  # PgBouncer
+    "no such user",
+    "not permitted to log in",
+    "permission denied",
+    "unable to open database file",
+)
+
 _SQLITE_UNAVAILABLE = frozenset(
     {"BUSY", "CANTOPEN", "CORRUPT", "FULL", "IOERR", "LOCKED", "NOMEM", "NOTADB"}
     | {"PERM", "PROTOCOL", "READONLY"}
@@ -48,6 +63,11 @@ def cause_of(error: SQLAlchemyError, secrets: Iterable[str] = ()) -> str | None:
     if not isinstance(error, DBAPIError) or not _is_unavailable(error):
         return None
     return one_line(error, secrets)
+
+
+def is_refusal(cause: str) -> bool:
+    """Return whether the database will go on refusing, as far as its `cause_of` an error tells."""
+    return any(words in cause for words in _REFUSALS)
 
 
 def one_line(error: SQLAlchemyError, secrets: Iterable[str] = ()) -> str:
