@@ -52,7 +52,7 @@ def connect(url: str) -> Server | Cluster:
 
 
 def connect_plainly(url: str) -> redis.Redis | redis.RedisCluster:
-    """Return a client of the library. It does not check the run, so it never empties a server."""
+    """Return a client of redis-py. It does not check the run, so it never empties a server."""
     address = redis_address.parse(url)
     options = _login(address)
     retry = Retry(NoBackoff(), 0)
@@ -77,7 +77,7 @@ def plain_nodes(url: str) -> list[redis.Redis]:
 
 
 def _login(address: Address) -> dict[str, Any]:
-    """Return the keywords of each connection, without the place."""
+    """Return the keywords that all connections share: time limits, login and TLS."""
     return {
         "socket_timeout": TIMEOUT_SECONDS,
         "socket_connect_timeout": TIMEOUT_SECONDS,
@@ -89,7 +89,7 @@ def _login(address: Address) -> dict[str, Any]:
 
 
 def _place(address: Address, node: tuple[str, int] | None) -> dict[str, Any]:
-    """Return the keywords that say where a server is: the node, or the only one."""
+    """Return the keywords for the location of a server: of the node, or of the only server."""
     if address.socket:
         place = {"connection_class": redis.UnixDomainSocketConnection, "path": address.socket}
     else:
@@ -109,7 +109,7 @@ def show_sign_of_life(redis: Redis) -> None:
 def add_sign_of_life(trip: RoundTrip, redis: Redis) -> None:
     """Write a small value to Redis in a round trip, on a cluster to each primary.
 
-    A full or read-only server, or one without its replicas, refuses the write and would answer a
+    A server that is full, read-only or without its replicas refuses this write. It would answer a
     PING.
     """
     names = (
@@ -135,7 +135,7 @@ def delete_everything(client: Redis) -> None:
 
 
 def forget_connections(client: Redis) -> None:
-    """Leave all connections to the parent of this process, which was forked. Open new ones."""
+    """Leave all connections to the parent of this forked process. The next command opens one."""
     if isinstance(client, Cluster):
         client.reset_breaker()
         nodes = [node.redis_connection for node in client.get_nodes()]  # type: ignore[no-untyped-call]

@@ -70,9 +70,9 @@ class Cluster(redis.RedisCluster):
 
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
-        """Run commands in the block within 2 s.
+        """Limit all waits in the block together to 2 s.
 
-        While no node answers, one thread at a time does so. Raises `NoAnswer` in the others.
+        While no node answers, one thread at a time may enter. The other threads get `NoAnswer`.
         """
         if self._breaker.is_open:
             self._breaker.enter()
@@ -80,6 +80,7 @@ class Cluster(redis.RedisCluster):
             with limited():
                 yield
         except CLIENT_ERRORS as error:
+            # One silent node does not open the breaker, because the others may answer.
             is_away = isinstance(error, (redis.ConnectionError, redis.TimeoutError))
             if isinstance(error, redis.RedisClusterException) or (
                 is_away and self._breaker.is_open
@@ -147,11 +148,10 @@ def connected(node: redis.Redis) -> Iterator[Any]:
 
 
 def run_id_of(connection: Any) -> tuple[str, str]:
-    """Return the key of the stored run of the node behind this connection, and its epoch.
+    """Return the key of the stored run of this connection's node, and the epoch of the node.
 
-    A node gets another epoch when it is promoted.
-
-    Raises `redis.ConnectionError` if the node is no primary, or has no slot.
+    A node gets another epoch when it is promoted. Raises `redis.ConnectionError` if the node is no
+    primary, or has no slot.
     """
     connection.send_command("CLUSTER", "NODES")
     lines = [line.split() for line in connection.read_response().decode().splitlines()]

@@ -1,4 +1,4 @@
-"""The commands that a server has to allow, and which of them it forbids.
+"""List the commands that a server has to allow, and find the commands that it forbids.
 
 docs/operations.md has the same list as a line for the server's access list.
 """
@@ -17,9 +17,9 @@ from feedsvc.store.redis.cluster import connected
 from feedsvc.store.redis.faults import CLIENT_ERRORS, code_of
 from feedsvc.store.redis.keys import SIGN_OF_LIFE
 
-# A call of each command that changes nothing. The key has a string, so that a command for another
-# type is an error, but none about rights. The order matters: the key is made first and deleted
-# last.
+# One harmless call of each command. The key holds a string. So a command for another type fails
+# because of the type, and not because of missing rights. The order matters: the first call makes
+# the key, and the last calls delete it.
 _KEY = SIGN_OF_LIFE
 _NO_SCRIPT = "0" * 40
 NEEDED: tuple[tuple[Any, ...], ...] = (
@@ -75,9 +75,9 @@ class RedisRefuses(FeedsvcError):
 
 
 def require(url: str) -> None:
-    """Raise `RedisRefuses` if a named server refuses what the service needs of it.
+    """Raise `RedisRefuses` if a server of the URL refuses the login or a needed command.
 
-    A server that is away, or that refuses everything for a moment, passes.
+    A server that is away, or that refuses every command for a moment, passes.
     """
     names: dict[str, None] = {}
     for node in plain_nodes(url):
@@ -91,7 +91,7 @@ def require(url: str) -> None:
 
 
 def forbidden(node: redis.Redis, *, is_cluster: bool) -> list[str]:
-    """Return the needed commands that a server forbids; none if it is away.
+    """Return the needed commands that a server forbids, or no command if the server is away.
 
     Raises `RedisRefuses` if it refuses the login or the database.
     """

@@ -1,7 +1,7 @@
-"""Which errors of the Redis client mean that Redis is down or refuses to work.
+"""Tell a Redis that is down or refuses commands from a mistake of this service.
 
-They leave this folder as one kind of error, `StoreUnavailable("Redis", cause)`. Every other error
-of the client is a mistake of this service, and stays as it is.
+The client's error decides. A fault of Redis leaves this folder as `StoreUnavailable("Redis",
+cause)`. A mistake of this service keeps the client's error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # The base classes of all errors of the client.
 CLIENT_ERRORS = (redis.RedisError, exceptions.RedisClusterException)
 
-# Errors of the client without an answer of a server, or of a cluster that misses a node.
+# Errors of a client that got no answer from a server, or whose cluster lacks a node.
 _NO_ANSWER = (
     redis.ConnectionError,
     redis.TimeoutError,
@@ -28,7 +28,7 @@ _NO_ANSWER = (
     exceptions.RedisClusterException,
 )
 
-# The codes of a server that refuses writes, and still reads.
+# The codes of a server that refuses writes, and may still answer reads.
 _REFUSE_WRITES = {
     "OOM": "its memory is full",
     "MISCONF": "it cannot save its data to its disk",
@@ -47,21 +47,21 @@ _REFUSE_ALL = {
 # A code stands first, or inside the message of an older server about an error in a script or a
 # transaction.
 _CODE = re.compile(rf"(?:^|[-:] ?)({'|'.join({**_REFUSE_WRITES, **_REFUSE_ALL})})\b")
-# How servers say without a code that a script may not run a command, or that it was renamed.
+# Messages without a code: a script may not run a command, or the command was renamed.
 _FORBIDDEN = re.compile(
     r"user executing the script can't|ACL failure|unknown (redis )?command", re.IGNORECASE
 )
 
 
 class WriteRefused(StoreUnavailable):
-    """Redis refuses a write, and may still answer reads. Nothing was written."""
+    """Redis refuses a command, and may still answer reads. The command wrote nothing."""
 
     def __init__(self, cause: str) -> None:
         super().__init__("Redis", cause)
 
 
 def fault_of(error: Exception) -> StoreUnavailable | None:
-    """Return the error that features see; None if the error is a mistake of this service."""
+    """Return the `StoreUnavailable` for a fault of Redis; None for a mistake of this service."""
     code = code_of(error)
     if code in _REFUSE_WRITES:
         named = f": {error}" if code == "NOPERM" else ""
@@ -85,7 +85,7 @@ def code_of(error: Exception) -> str:
 
 
 def raise_fault(error: Exception, drop_connections: Callable[[], None]) -> NoReturn:
-    """Raise the error that features see, or the error itself if it is a mistake of this service.
+    """Raise the `StoreUnavailable` for a fault of Redis, or the error itself for a mistake.
 
     A server that became a replica keeps its connections. They are dropped here, so that the next
     command reaches the new primary, or is checked on a new connection (`runs`).

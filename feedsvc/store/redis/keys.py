@@ -42,16 +42,16 @@ POST_IDS = "post-ids"
 # Expires an hour after it.
 LAST_SWEEP = "last-sweep"
 
-# String: the sign of life, which a server that refuses writes refuses. Written before each
-# transaction; a cluster has one on each primary. Expires after 10 s.
+# String: the sign of life. A server that refuses writes refuses it too. Written before each
+# transaction. A cluster has one on each primary. Expires after 10 s.
 SIGN_OF_LIFE = "sign-of-life"
 
 # String: when a calibration began in this database, which is not the database of the service. All
 # of its data may be deleted. Written by a calibration; never expires.
 CALIBRATION = "calibration"
 
-# How the keys of the service begin, except the run id and keys of other databases. They are deleted
-# one by one on a server that forbids FLUSHDB.
+# The beginnings of all keys of the service, without the run id and keys of other databases. On a
+# server that forbids FLUSHDB the keys are deleted one by one.
 BEGINNINGS = (
     SMALL_FANOUTS,
     CELEBRITIES,
@@ -164,10 +164,10 @@ def post(post_id: int) -> str:
 def console(account: int) -> str:
     """Hash: the sessions of an account in the console, and its one-time links, by their digests.
 
-    A value has scopes and an expiry; a session's also has its form secret and its encrypted token.
-    Written by a sign-in and by `feedsvc console`; a field is deleted by signing out and by the use
-    of a link, the key by `feedsvc console --revoke` and by the account's deletion. Bound: sign-ins
-    and links of an hour. Expires an hour after the latest.
+    A value has scopes and an expiry. The value of a session also has its form secret and its
+    encrypted token. Written by a sign-in and by `feedsvc console`. A sign-out, or the use of a
+    link, deletes its field. `feedsvc console --revoke` and the account's deletion delete the key.
+    Bound: sign-ins and links of an hour. Expires an hour after the latest.
     """
     return f"console:{account}"
 
@@ -193,7 +193,7 @@ def run_id(owns: Callable[[int], bool] | None = None) -> str:
 
 
 def keys_over_slots(name: str) -> Iterator[tuple[int, str]]:
-    """Yield ever more keys of this name, each with its slot. Their hash tags are 0, 1, 2 …."""
+    """Yield each key of this name with its slot, without end. The hash tags are 0, 1, 2 …."""
     for number in count():
         yield _slot(str(number)), f"{name}:{{{number}}}"
 

@@ -46,7 +46,7 @@ def read_or_build(
     """Return the values of views, and store those that had to be built.
 
     `build` gets the indexes of the views that are not valid. It returns their values, read from SQL
-    in a new transaction. None means that SQL knows nothing of the view. Redis then keeps nothing,
+    in a new transaction. None means that SQL has nothing for the view. Redis then stores nothing,
     so that invented ids cannot fill it.
     """
     found = _read_or_lease(redis, keys)
@@ -69,7 +69,7 @@ def read_or_build(
 def _read_or_lease(redis: Redis, keys: Sequence[str]) -> list[bytes | None]:
     """Return for each view its value or its lease: a new lease if the view was absent.
 
-    None is an absent view to which Redis gives no lease.
+    None means that the view is absent and Redis refuses the lease.
     """
     lease = _BUILDING + fresh_token().encode()
     trip = RoundTrip(redis)

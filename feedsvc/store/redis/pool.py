@@ -1,12 +1,14 @@
 """A connection pool with a circuit breaker, for a server that accepts packets and never answers.
 
-A command waits at most 0.8 s for an answer. It is then sent once more, on a new connection. The
-server is suspected from the first command without an answer until the next answer. While it is
-suspected one thread at a time tries it. Every other thread fails at once, so a server that hangs
-holds one thread of a process.
+A command waits at most 0.8 s for an answer. It is then sent once more, on a new connection. A
+command without an answer opens the breaker, and the next answer closes it. While the breaker is
+open, one thread at a time tries the server. Every other thread fails at once, so a server that
+hangs holds one thread of a process.
 
-A command of a cluster may ask several nodes in turn, and read the topology from others when one
-does not answer. `limited` keeps all of that below 2 s.
+A command of a cluster may ask several nodes in turn. If a node does not answer, the library also
+reads the topology from the others. `limited` keeps all these waits together below 2 s.
+
+PostgreSQL has a bulkhead instead (`store/bulkhead.py`). docs/decisions/0021 compares the two.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ if TYPE_CHECKING:
 
 # Two tries of a command, with their connections, take less than 2 s.
 TIMEOUT_SECONDS = 0.8
-# How long a suspected server is left alone after it did not answer.
+# The pause after each try without an answer.
 _PAUSE_SECONDS = 0.3
-# How long other threads wait for the outcome of a try. Longer than a try can take.
+# A try that has lasted this long is over: another thread may try.
 _TRY_SECONDS = 2.0
-# A command of a cluster that has waited this long in vain asks no other node, and waits for none.
+# After 1.1 s without an answer a command of a cluster asks no further node. After 1.8 s it fails.
 _ASK_SECONDS, _WAIT_SECONDS = 1.1, 1.8
 
 _limit = threading.local()
@@ -41,7 +43,7 @@ class NoAnswer(redis.ConnectionError):
 
 
 class Breaker:
-    """Decides which thread may use a server. Threads share it."""
+    """Decide which thread may use a server. All threads of a process share one breaker."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,7 +51,7 @@ class Breaker:
         self._next_try_at = 0.0
 
     def enter(self) -> None:
-        """Take the next try of a suspected server. Raises `NoAnswer` if another thread has it."""
+        """Take the next try while the breaker is open. Raises `NoAnswer` if it is not due."""
         with self._lock:
             at = time.monotonic()
             if not self.is_open:
@@ -59,13 +61,13 @@ class Breaker:
             self._next_try_at = at + _TRY_SECONDS
 
     def timed_out(self) -> None:
-        """Suspect the server. The thread that finds this out may try again at once."""
+        """Open the breaker. The first try after that may begin at once."""
         with self._lock:
             pause = _PAUSE_SECONDS if self.is_open else 0.0
             self.is_open, self._next_try_at = True, time.monotonic() + pause
 
     def answered(self) -> None:
-        """Trust the server again."""
+        """Close the breaker."""
         with self._lock:
             self.is_open = False
 
@@ -89,20 +91,20 @@ class Pool(redis.ConnectionPool):
             raise
 
     def release(self, connection: Any) -> None:
-        """Take a connection back. If it was not closed, the server has answered on it."""
+        """Take a connection back. If it is still open, the server has answered on it."""
         super().release(connection)
         if self.breaker.is_open and connection.is_connected:
             self.breaker.answered()
 
     def timed_out(self) -> None:
-        """Suspect the server, and close the idle connections: they may be dead without a sign."""
+        """Open the breaker, and close the idle connections, because they may be dead too."""
         self.breaker.timed_out()
         self.disconnect(inuse_connections=False)
 
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """Keep the waits in the block below 2 s: those of a command, and of what the library adds."""
+    """Keep all waits in the block together below 2 s, also the library's for the topology."""
     if getattr(_limit, "waited", None) is not None:
         yield
         return
@@ -114,11 +116,11 @@ def limited() -> Iterator[None]:
 
 
 def _waited() -> float:
-    """Return how long the command of this thread has waited in vain."""
+    """Return for how many seconds this thread's command has waited without an answer."""
     return getattr(_limit, "waited", None) or 0.0
 
 
-def _waited_in_vain(seconds: float) -> None:
+def _add_wait(seconds: float) -> None:
     if getattr(_limit, "waited", None) is not None:
         _limit.waited += seconds
 
@@ -127,17 +129,17 @@ class _Node(redis.Connection):
     """A connection to a node of a cluster."""
 
     def read_response(self, *args: Any, **options: Any) -> Any:
-        """Read one answer. Wait for it no longer than the command may wait."""
+        """Read one answer, within the time that the command has left."""
         seconds = max(0.0, min(float(self.socket_timeout or 0), _WAIT_SECONDS - _waited()))
         if not self._parser.can_read(seconds):
-            _waited_in_vain(seconds)
+            _add_wait(seconds)
             self.disconnect()  # type: ignore[no-untyped-call]
             raise redis.TimeoutError("Timeout reading from a node of the cluster")
         return super().read_response(*args, **options)
 
 
 class _TlsNode(_Node, redis.SSLConnection):
-    """The same with TLS."""
+    """A connection with TLS to a node of a cluster."""
 
 
 class NodePool(Pool):
@@ -156,5 +158,5 @@ class NodePool(Pool):
             return super().get_connection()
         except redis.TimeoutError:
             if _waited() == before:  # it did not even connect
-                _waited_in_vain(TIMEOUT_SECONDS)
+                _add_wait(TIMEOUT_SECONDS)
             raise

@@ -59,8 +59,8 @@ class RoundTrip:
     connection fails, every command is sent once more on a new connection. So every command may run
     twice.
 
-    Notes come after all stages. They are writes that a read only wants made, such as an expiry. A
-    server that refuses writes may refuse a note, and the trip succeeds.
+    Notes run after all stages. A note is a write that a read can do without, for example a new
+    expiry. If the server refuses a note, the trip succeeds all the same.
     """
 
     def __init__(self, redis: Redis, *, stop_on_error: bool = False) -> None:
@@ -104,7 +104,7 @@ class RoundTrip:
         self._stages.append([])
 
     def note(self, *command: Any) -> None:
-        """Add a write that may be refused. It has no answer."""
+        """Add a write that the server may refuse. It has no answer."""
         self._notes.append(Answer(command, {}, None))
 
     def run(self) -> None:
@@ -215,9 +215,10 @@ def _run_on_one(
     *,
     stop_on_error: bool,
 ) -> None:
-    """Do what the library's `Pipeline.execute` does, without its overhead.
+    """Send all commands to a single server and take their answers.
 
-    With the overhead a page takes 13 % more processor time (docs/decisions/0016).
+    With the library's `Pipeline.execute` a page takes 13 % more processor time
+    (docs/decisions/0016).
     """
     commands = [answer.command for answer in answers]
     if stop_on_error:

@@ -1,4 +1,4 @@
-"""A client of one server of Redis or Valkey. All its commands take one way, `Server.exchange`."""
+"""A client of one server of Redis or Valkey. Every command goes through `Server.exchange`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Server(redis.Redis):
     def execute_command(self, *command: Any, **options: Any) -> Any:
         """Run one command of the library. It may have a name of several words."""
         name = command[0]
-        options.pop("keys", None)  # for a cache of the library that is not used
+        options.pop("keys", None)  # only the library's own cache needs them
         message = pack_command((*str(name).split(), *command[1:]))
         try:
             [raw] = self.exchange(message, 1)
@@ -34,10 +34,11 @@ class Server(redis.Redis):
         return raw if convert is None else convert(raw, **options)
 
     def exchange(self, message: bytes, count: int, notes: int = 0) -> list[Any]:
-        """Send packed commands and return their `count` answers, without those of the notes behind.
+        """Send packed commands and return the first `count` answers.
 
-        After a lost connection or a silent server everything is sent once more. Raises the first
-        error among the answers.
+        The last `notes` commands may be refused, and their answers are dropped. After a lost
+        connection or a silent server all commands are sent once more. Raises the first error among
+        the answers.
         """
         try:
             return self._exchange(message, count, notes)
@@ -52,7 +53,7 @@ class Server(redis.Redis):
     def _exchange(
         self, message: bytes, count: int, notes: int, *, is_repeat: bool = False
     ) -> list[Any]:
-        """Do what `cluster.connected` does, without a context manager's cost."""
+        """Exchange once. A context manager, as `cluster.connected` is one, would cost more."""
         pool = cast("Pool", self.connection_pool)
         connection = pool.get_connection()
         unread = iter(range(count + notes))
@@ -74,10 +75,10 @@ class Server(redis.Redis):
         return found
 
     def _read_note(self, connection: Any, *, is_repeat: bool) -> None:
-        """Read the answer to a note. Do not mind that the server refuses writes.
+        """Read the answer to a note, which the server may refuse.
 
-        A server that became a replica may have older data than the new primary. So everything is
-        read again on a new connection, whose check refuses a replica.
+        A server that became a replica may have older data than the new primary. So all commands are
+        sent again on a new connection, and the check of that connection refuses a replica.
         """
         try:
             connection.read_response()
@@ -90,7 +91,7 @@ class Server(redis.Redis):
 
 
 def _skip(connection: Any, unread: Iterator[int]) -> None:
-    """Read the answers that are left, so that the connection can be used again."""
+    """Read the other answers, so that the connection can be used again."""
     try:
         for _ in unread:
             with suppress(exceptions.ResponseError):

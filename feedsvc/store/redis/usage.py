@@ -167,9 +167,9 @@ def add_read(stores: Stores, trip: RoundTrip, viewer: int) -> None:
 
 
 def remove_reads(stores: Stores, viewer: int) -> None:
-    """Remove the counts of a viewer that is no account, or not any more.
+    """Remove the counts of a viewer that has no account, or whose account is deleted.
 
-    So invented ids do not add up, and a deleted account leaves nothing.
+    So invented ids do not fill Redis, and a deleted account leaves no counts.
     """
     if is_in_sample(viewer):
         trip, bucket = RoundTrip(stores.redis), stores.keys.bucket(viewer)

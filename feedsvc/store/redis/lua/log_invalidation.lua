@@ -1,10 +1,10 @@
 -- KEYS[1]   sorted set recent-celebrity-posts: the invalidation log. An entry 'number:author:post'
 --           has its number as score. The member 'puts' has the latest number as score. The member
 --           that is the marker has the score 'inf'.
--- ARGV[1]   the author whose list changed; 0 if posts were edited or deleted; -1 if all posts of an
---           account are hidden from now on, -2 if they are not any more
--- ARGV[2]   the post. 0 with an author: the author's whole list was rebuilt. 0 without an author:
---           more posts were edited or deleted than the log names. The account, after -1 or -2.
+-- ARGV[1]   the kind of the entry: an author, if a post was put on its list; 0 if posts were edited
+--           or deleted; -1 if an account is hidden with all its posts; -2 if it is not any more
+-- ARGV[2]   the post; the account, for the kinds -1 and -2. The post 0 with an author: its whole
+--           list was rebuilt. The post 0 with the kind 0: more posts changed than the log names.
 -- ARGV[3]   a fresh marker, used if the log is absent
 -- ARGV[4]   how many entries the log has at most
 -- Returns   nothing
