@@ -1,8 +1,8 @@
 """The clock of the database, as an SQL expression.
 
-Each time that is stored, or compared with a stored time, comes from this clock. So a host whose own
-clock is wrong changes nothing. The clock of the database may be set back, too. So whoever waits for
-a stored time also takes one that lies further ahead than any process stores.
+Each time that is stored, or compared with a stored time, comes from this clock. So a wrong clock of
+a host has no effect. The clock of the database may be set back, too. A stored time may then lie
+further ahead than any process stores. Each query for due rows takes rows with such a time as due.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ class _Clock(FunctionElement[dt.datetime]):
 
 
 class _Ms(FunctionElement[int]):
+    """The time now, in milliseconds since 1970."""
+
     inherit_cache = True
     type = sa.BigInteger()
 
 
-# The time now, in milliseconds since 1970.
 CLOCK_MS = _Ms()
 
 

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 _BUSY_SECONDS = 15
 _CHECK_BUSY_SECONDS = 0.5
-# A text is out of the files a minute after its deletion. A try that is in the way of others fails.
-_LOG_SECONDS = 20
+# A deleted text must leave the files within a minute, so the log is emptied this often.
+_EMPTY_LOG_EVERY_SECONDS = 20
 _WRITING = {"feedsvc_writing": True}
 
-# A write of a row that every database has. A migration locks the row for minutes, and is a sign of
-# life itself.
+# Writes the row of the schema's revision, which every database has. A running migration may lock
+# this row for minutes. A locked row is skipped: the migration shows that writes are accepted.
 _WRITE = sa.text(
     "UPDATE alembic_version SET version_num = version_num "
     "WHERE ctid = ANY (ARRAY(SELECT ctid FROM alembic_version FOR UPDATE SKIP LOCKED))"
@@ -86,16 +86,16 @@ class Database:
         call_in_child(self._forget_parent)
 
     def serve_requests(self) -> None:
-        """From now on wait for a statement as long as a request may, with at most half the threads.
+        """Limit each wait for a statement to that of a request, and begin to use a bulkhead.
 
-        Commands and workers do not call this, and wait longer. SQLite is a file, and does not hang.
+        Commands and workers do not call this, and wait longer. SQLite is a file and does not hang.
         """
         if not self.is_sqlite:
             self._patience.seconds = self._settings.database_statement_seconds
             self._patience.bulkhead = Bulkhead("database", REQUEST_THREADS)
 
     def check_writable(self) -> None:
-        """Write what is there already. Raises `StoreUnavailable` if the database refuses it."""
+        """Write an unchanged value. Raises `StoreUnavailable` if the database refuses the write."""
         with self.reading() as connection:
             if self.is_sqlite:
                 _write_on_sqlite(connection)
@@ -122,10 +122,10 @@ class Database:
             yield connection
 
     def empty_log(self) -> bool:
-        """Move SQLite's write-ahead log into the database file, over what was deleted there.
+        """Write SQLite's write-ahead log into the database file, and empty the log.
 
-        Does it at most every 20 s. Returns False if it has to be repeated, because another
-        connection is in the way.
+        Deleted texts then are in neither file. Does nothing if the last time is less than 20 s ago.
+        Returns False if another connection prevents it, and the call has to be repeated.
         """
         if not self.is_sqlite or time.monotonic() < self._log_is_due_at:
             return True
@@ -141,7 +141,7 @@ class Database:
         finally:
             pooled.close()
         if not is_busy:
-            self._log_is_due_at = time.monotonic() + _LOG_SECONDS
+            self._log_is_due_at = time.monotonic() + _EMPTY_LOG_EVERY_SECONDS
         return not is_busy
 
     def one_at_a_time(self, connection: Connection, lock: int) -> None:
@@ -168,7 +168,7 @@ class Database:
 
     @contextmanager
     def _used(self) -> Iterator[None]:
-        """Turn the driver's errors into `StoreUnavailable` where the database is to blame."""
+        """Turn an error of the driver into `StoreUnavailable` if the database caused it."""
         bulkhead = self._patience.bulkhead
         with bulkhead.entered() if bulkhead else nullcontext():
             try:
@@ -235,7 +235,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _write_on_sqlite(connection: Connection) -> None:
-    """Write what is there already, and do not wait long for another writer."""
+    """Write an unchanged value, and do not wait long for another writer."""
     connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(_CHECK_BUSY_SECONDS * 1000)}")
     try:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")

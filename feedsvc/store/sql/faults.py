@@ -1,6 +1,7 @@
 """Tell a database that cannot answer from a statement that is wrong. Pure, for both engines.
 
-SQLSTATE codes are those of PostgreSQL's manual, appendix A. Result codes are those of SQLite.
+The SQLSTATE codes are in appendix A of PostgreSQL's manual. The result codes of SQLite are at
+sqlite.org/rescode.html.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# The same request works later, or once an operator has acted.
+# A repeated request succeeds later, perhaps after an operator has acted.
 _UNAVAILABLE = (
     "08",  # connection exceptions; PgBouncer reports its own faults as 08P01
     "25006",  # read-only: a standby, or a primary before or after a failover
@@ -25,10 +26,10 @@ _UNAVAILABLE = (
     "57",  # shut down, starting up, query cancelled, statement time-out
     "58",  # input or output error
 )
-# The server may be another one now, or about to go. Every connection of the pool is replaced,
-# because the idle ones lead to the same server.
+# The server has changed its role or is shutting down. Every connection of the pool is replaced,
+# because the idle connections lead to this server too.
 _DROPPING = ("08", "25006", "25P", "57P", "58")
-# PostgreSQL sends these classes too, and a shorter prefix above has them.
+# Mistakes of this service in class 25P: no transaction, or a statement after a failed one.
 _WRONG_STATEMENT = ("25P01", "25P02")
 
 # libpq gives no code for an error while it connects. A server in another language is not
@@ -71,7 +72,7 @@ def is_refusal(cause: str) -> bool:
 
 
 def one_line(error: SQLAlchemyError, secrets: Iterable[str] = ()) -> str:
-    """Return what the driver says, in one line, without the statement and the secrets."""
+    """Return the driver's message in one line, without the statement and the secrets."""
     original = error.orig if isinstance(error, DBAPIError) else error
     text = " ".join(str(original).split())
     for secret in filter(None, secrets):

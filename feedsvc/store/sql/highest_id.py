@@ -1,4 +1,4 @@
-"""The highest id of a post that SQL has had, and the clock that the next id is drawn from."""
+"""Read the two values that an id is drawn from: the database's clock, and the highest id in SQL."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _RAISE = (
 def clock_and_highest(connection: Connection) -> tuple[int, int]:
     """Return the database's clock in milliseconds since 1970, and the highest committed id.
 
-    Both come from one statement. The caller's transaction must have a number by then: see
-    `store/watermark.py`.
+    Both come from one statement. The caller's transaction must already have a transaction number
+    (`store/watermark.py` says why).
     """
     clock_ms, post, removed = connection.execute(_CLOCK_AND_HIGHEST).one()
     return int(clock_ms), max(post or 0, removed or 0)

@@ -1,6 +1,6 @@
-"""Migrating a database to the newest revision of `migrations/`.
+"""Migrate a database to the newest revision of `migrations/`.
 
-A command does it for a named database. An embedded database is migrated when it is opened.
+`feedsvc db upgrade` migrates a named database. An embedded database is migrated when it is opened.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# A wheel carries the folder inside the package. A checkout has it beside the package.
+# A wheel has the folder inside the package. A checkout has it next to the package.
 _PACKAGE = Path(__file__).parents[2]
 _CARRIED = _PACKAGE / "migrations"
 _MIGRATIONS = _CARRIED if _CARRIED.is_dir() else _PACKAGE.parent / "migrations"
@@ -55,7 +55,7 @@ class SchemaNewer(FeedsvcError):
 
 
 class WrongEncoding(FeedsvcError):
-    """A database that cannot hold every text."""
+    """The database's encoding cannot represent every text."""
 
     def __init__(self, encoding: str) -> None:
         super().__init__(
@@ -74,7 +74,7 @@ class MigrationFailed(FeedsvcError):
 def upgrade(database: Database) -> tuple[str | None, str]:
     """Migrate to the newest revision. Returns the revision before and the newest one.
 
-    A database that is at the newest revision already is left as it is. Raises `SchemaNewer`,
+    Changes nothing if the database is at the newest revision already. Raises `SchemaNewer`,
     `WrongEncoding` and `MigrationFailed`.
     """
     try:

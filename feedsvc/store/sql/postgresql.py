@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that never wait for ever, also through PgBouncer in transaction mode.
+"""Connect to PostgreSQL with a limit on every wait, also through PgBouncer in transaction mode.
 
 PgBouncer gives each transaction another server connection. So no session is set up: there is no
 `SET` outside a transaction and no start-up parameter `options`. Statements are prepared only on a
@@ -27,31 +27,30 @@ if TYPE_CHECKING:
     from feedsvc.settings import Settings
     from feedsvc.store.bulkhead import Patience
 
-# The empty statement that tests a pooled connection, and BEGIN, need no work of the server.
-_GREETING_SECONDS = 2.0
+# Outside a transaction the service sends BEGIN, which needs no work of the server.
+_BEGIN_SECONDS = 2.0
 _CANCEL_SECONDS = 0.5
 _PREPARE = "prepare_threshold"
 
-# Compilation (jit) takes 200 ms for a query that runs for 5 ms. PostgreSQL compiles it because the
-# estimated cost is that of reading the posts of every followee. The isolation level is named,
-# because a database may have another default. Neither makes a read-only database writable. The
-# driver reads a time in the session's time zone: in Tokyo the last hours of the year 9999 lie in
-# the year 10000, which Python has not.
+# jit: PostgreSQL overestimates the cost of a feed's query, and would compile it. Compilation takes
+# 200 ms, and the query 5 ms. Isolation level: a database may have another default. TimeZone: the
+# driver reads times in the session's time zone. In Tokyo the last hours of the year 9999 lie in the
+# year 10000, which Python cannot represent. None of these makes a read-only database writable.
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL jit = off; SET LOCAL TimeZone = 'UTC'"
 
 
-class NoAnswer(psycopg.OperationalError):
-    """The server has left a thread without an answer for too long."""
+class AnswerTimeout(psycopg.OperationalError):
+    """The server has not answered within the limit."""
 
     def __init__(self, waited: float) -> None:
         super().__init__(f"no answer from the server for {waited:.1f} s")
 
 
 class PatientConnection(psycopg.Connection[Any]):
-    """A connection that is closed when the server leaves a statement without an answer too long.
+    """A connection that is closed if the server does not answer in time.
 
-    The kernel's limits do not see a server that hangs, because its kernel acknowledges packets.
-    Each engine has a subclass with its patience.
+    The limits of TCP do not detect a server that hangs, because the server's kernel acknowledges
+    packets. Each engine has a subclass with its own `patience`.
     """
 
     patience: Patience
@@ -62,12 +61,12 @@ class PatientConnection(psycopg.Connection[Any]):
         return _within(cls.patience, super()._connect_gen(conninfo), math.inf)
 
     def wait(self, gen: PQGen[RV], *how: Any, **more: Any) -> RV:
-        """Wait for an answer. Raises `NoAnswer`, and closes, when it takes too long."""
+        """Wait for an answer. Closes the connection and raises `AnswerTimeout` if it is late."""
         is_working = self.pgconn.transaction_status != TransactionStatus.IDLE
-        limit = self.patience.seconds if is_working else _GREETING_SECONDS
+        limit = self.patience.seconds if is_working else _BEGIN_SECONDS
         try:
             answer = super().wait(_within(self.patience, gen, limit), *how, **more)
-        except NoAnswer:
+        except AnswerTimeout:
             if is_working:
                 self._cancel()
             self.close()
@@ -76,7 +75,7 @@ class PatientConnection(psycopg.Connection[Any]):
         return answer
 
     def _cancel(self) -> None:
-        """Ask the server to end the statement, but not for long."""
+        """Ask the server to end the statement. Give up after 0.5 s."""
         if capabilities.has_cancel_safe():
             with suppress(psycopg.Error):
                 self.cancel_safe(timeout=_CANCEL_SECONDS)
@@ -92,14 +91,14 @@ def _within(
         while True:
             ready = yield wanted
             if not ready and patience.is_over(began, limit):
-                raise NoAnswer(time.monotonic() - began)
+                raise AnswerTimeout(time.monotonic() - began)
             wanted = gen.send(ready)
     except StopIteration as result:
         return cast("RV", result.value)
 
 
 def prepare(engine: Engine, settings: Settings, patience: Patience) -> None:
-    """Make the engine's connections patient ones."""
+    """Let the engine open connections of the class `PatientConnection`."""
     arguments = _arguments(settings)
     kind = type("PatientConnection", (PatientConnection,), {"patience": patience})
 
@@ -111,7 +110,7 @@ def prepare(engine: Engine, settings: Settings, patience: Patience) -> None:
 
 
 def _arguments(settings: Settings) -> dict[str, Any]:
-    """Return the driver's arguments. What the URL names wins over them."""
+    """Return the driver's arguments. An argument in the URL takes precedence."""
     silence = settings.database_silence_seconds
     return {
         "autocommit": True,  # the driver adds no BEGIN: SQLAlchemy sends the only one
@@ -127,11 +126,12 @@ def _arguments(settings: Settings) -> dict[str, Any]:
 def _connect(
     kind: type[PatientConnection], positional: Any, named: dict[str, Any]
 ) -> PatientConnection:
-    if _PREPARE in named:  # the URL has it, as text
+    if _PREPARE in named:  # from the URL, as text
         named = {**named, _PREPARE: int(named[_PREPARE])}
     connection = kind.connect(*positional, **named)
     try:
-        # A pooler shows its clients a process of its own making, and passes the statement on.
+        # A pooler gives its clients a process number of its own, and passes this statement on to a
+        # server. So two different numbers show a pooler, and nothing is prepared through it.
         pid = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
     except psycopg.Error:
         connection.close()

@@ -321,7 +321,7 @@ class Calibration(Base):
 
 
 class IdempotencyKey(Base):
-    """The post of an upload with an idempotency key. It is remembered for 24 hours."""
+    """The post of an upload with an idempotency key. The row is kept for 24 hours."""
 
     __tablename__ = "idempotency_keys"
 
@@ -331,7 +331,7 @@ class IdempotencyKey(Base):
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     body_digest: Mapped[str] = mapped_column(String(64))
     post_id: Mapped[int]
-    # Always empty. The column goes in a later release, because the one before writes it.
+    # Always empty. The release before this one writes it, so a later release removes the column.
     answer: Mapped[str] = mapped_column(default="")
     made_at: Mapped[dt.datetime]
 
