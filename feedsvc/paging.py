@@ -44,9 +44,9 @@ _CHECKSUM_BYTES = 4
 _MAX_LENGTH = 512
 # The most ids that fit into a cursor, if each takes one byte. Usual ones take two to four.
 MAX_SHOWN = _MAX_LENGTH * 3 // 4
-# An id takes at most nine bytes. This many always fit.
+# An id takes at most nine bytes, so this many ids always fit.
 _ALWAYS_FIT = 40
-# Cursors of clients may be longer: they were made before there was this limit.
+# Clients may have stored longer cursors, from before the limit of 512 characters.
 _MAX_READ_LENGTH = 8_192
 
 
@@ -85,7 +85,7 @@ Cursor = Older | Newer
 class Page(Generic[T]):
     """One page of a list, newest first. `next_cursor` is None exactly if nothing older is left.
 
-    `is_young`: a higher watermark would make `prev_cursor` better.
+    `is_young`: a higher watermark would shorten `prev_cursor`.
     """
 
     items: list[T]
@@ -116,7 +116,7 @@ class Posts(Protocol):
     def ids_above(self, position: int) -> list[int]:
         """Return the lowest `MAX_SHOWN` ids above a position, visible or not.
 
-        To find out which posts are visible, every post would have to be read.
+        A query for the visible ids alone would have to read every post.
         """
 
 
@@ -175,8 +175,8 @@ def _page_down(
     ids = [item.id for item in items]
     older = Older(ids[-1]) if len(found) > limit else None
     if watermark is None:
-        # This process knows no watermark yet. A post that becomes visible below this page is found
-        # by walking, but not by polling.
+        # This process has no watermark yet. If a post becomes visible below this page later, a walk
+        # finds it, and a poll does not.
         watermark = ids[-1] - 1 if ids else 0
     top = ids[0] if ids else min(watermark, at.position - 1)
     position = min(watermark, top)
@@ -187,7 +187,7 @@ def _page_down(
     newer = Newer(position, (*walked, *shown))
     if not _fits(newer):
         # Polls show posts again that the next pages show, but none of this page.
-        newer = Newer(position, _that_fit(position, shown))
+        newer = Newer(position, _longest_fitting(position, shown))
     return _page(kind, items, older, newer)
 
 
@@ -201,10 +201,10 @@ def _page_up(posts: Posts, kind: Kind, at: Newer, limit: int, watermark: int | N
 
 
 def _end(at: Newer, ids: list[int], limit: int, watermark: int | None) -> tuple[int, Newer]:
-    """Return how many of the posts above a cursor to show, and the cursor after them.
+    """Return how many of the posts above a cursor to show, and the cursor after these posts.
 
-    It is the highest number after which the cursor fits. The cursor after no post does, because it
-    lists no other ids than the cursor before it.
+    The number is the highest one whose cursor fits. The cursor after 0 posts always fits, because
+    it lists only ids of the cursor before it.
     """
     count, is_all = len(ids), len(ids) < limit
     while True:
@@ -225,11 +225,11 @@ def _fits(cursor: Newer) -> bool:
     return len(cursor.shown) <= _ALWAYS_FIT or len(encode(Kind.FEED, cursor)) <= _MAX_LENGTH
 
 
-def _that_fit(position: int, shown: list[int]) -> tuple[int, ...]:
+def _longest_fitting(position: int, shown: list[int]) -> tuple[int, ...]:
     """Return the longest run of first ids that fit into a cursor.
 
-    The others of the page are shown again. It takes a page of more than 40 posts, and a watermark
-    that has stood still for an hour.
+    Polls show the other posts of the page again. This happens only to a page of more than 40 posts,
+    when the watermark has not moved for an hour.
     """
     count = len(shown)
     while not _fits(Newer(position, tuple(shown[:count]))):

@@ -3,8 +3,9 @@
 An id holds 41 bits of milliseconds since the epoch and 12 bits that differ within a millisecond. It
 stays below 2^53, so it is exact as a number in Lua and JavaScript and as a score in Redis.
 
-An id is drawn from the clock of the database, but always above the highest id so far. So a clock
-that is set back changes no order. `store/highest_id.py` reads what an id is drawn from.
+An id is drawn from the clock of the database, and is always above the highest id of any post. So
+a clock that is set back does not change the order of posts. `store/sql/highest_id.py` reads the
+clock and the highest id.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _NUMBERS = (1 << _BITS_BELOW_MS) - 1
 class _Sequence:
     """The low bits of the ids that this process draws. A forked process starts at another number.
 
-    The ids that one process draws within a millisecond ascend. If two processes draw one id, the
-    insert of the second one finds the id taken, and the upload draws again.
+    The numbers ascend, and begin again at 0 after 4,095. If two processes draw the same id, the
+    insert of the second process finds the id taken, and the upload draws again.
     """
 
     def __init__(self) -> None:
@@ -44,8 +45,9 @@ _sequence = _Sequence()
 def draw(ms_since_1970: int, highest: int) -> int:
     """Return an id above the highest id, with the next number of this process.
 
-    Its millisecond is the later one of the clock's and the highest id's. If that id is not above
-    the highest id, it is the millisecond after. Another process may have taken the id already.
+    The millisecond of the id is the later one of two: the clock's, and the highest id's. If the
+    result is not above the highest id, it moves to the next millisecond. Another process may have
+    taken the id already, so the caller has to check.
     """
     drawn = make(max(ms_since_1970, ms_of(highest)), _sequence.next())
     return drawn if drawn > highest else drawn + (1 << _BITS_BELOW_MS)

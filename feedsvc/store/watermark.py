@@ -1,23 +1,28 @@
-"""The watermark: every post at or below it is committed and on its list, or will never be.
+"""The watermark: the id at or below which no post becomes visible any more.
 
-Ids are drawn in ascending order, but uploads commit in any order, and a committed post may get onto
-its list late. So a post may become visible below a post that a client has been shown. It becomes
-visible above the watermark. The watermark is not a time: a clock says nothing about a commit.
+Ids are drawn in ascending order, but uploads commit in any order. A committed post may also reach
+its list late. So a post may become visible below a post that a client has seen, but never at or
+below the watermark. The watermark is not a time, because a clock says nothing about a commit.
 
-A look reads the highest committed id *H* in one snapshot. Then it takes a transaction number. An
-upload locks its author's row before it draws its id, so it has a transaction number by then. An
-upload that draws after the look draws above *H*. An upload that drew before has a lower number than
-the look. A later look, or this one, may find that all transactions with lower numbers have ended.
-Then everything at or below *H* is decided.
+An id is decided once its upload has committed or was rolled back. A process looks at the database
+to find decided ids. A look reads the highest committed id *H* in one snapshot, and then takes a
+transaction number. An upload has a transaction number before it draws its id, because it locks its
+author's row first.
 
-The snapshot's own upper bound does not do for the look's number. It is one above the highest number
-of a transaction that has *ended*, so open transactions may have that number or higher ones.
+- An upload that draws its id after the snapshot draws an id above *H*.
+- An upload that drew its id before the snapshot has a lower transaction number than the look.
 
-Decided posts that wait in the outbox are committed, but not on their list. The watermark stays
-below the lowest of them. SQLite has one writer at a time, so there everything is decided.
+So all ids up to *H* are decided once all transactions with lower numbers than the look's have
+ended. The look itself may show that they have, or a later look.
 
-A watermark once true stays true. Each process keeps its own, and takes a higher one of another
-process from Redis.
+The upper bound of the snapshot cannot replace the look's number. It is one above the highest number
+of a transaction that has *ended*. Open transactions may have this number or higher ones.
+
+A decided post may wait in the outbox: it is committed, and not on its list yet. The watermark stays
+below every such post. SQLite has one writer at a time, so every look decides all ids up to *H*.
+
+A watermark that was true stays true. Each process has its own watermark. It takes over a higher
+watermark of another process from Redis.
 """
 
 from __future__ import annotations
@@ -41,14 +46,14 @@ if TYPE_CHECKING:
     from feedsvc.store.redis.cluster import Redis
     from feedsvc.store.sql.database import Database
 
-# A process looks at most once a second. So a poll carries the ids of the last two seconds.
+# A process looks at most once a second. So a cursor lists the ids of the last two seconds.
 _LOOK_EVERY_SECONDS = 1.0
-# A process that knows nothing yet looks up to ten times within 50 ms. Most uploads end within that.
+# A process without a watermark looks up to ten times within 50 ms. Most uploads end within 50 ms.
 _FIRST_LOOKS = 10
 _BETWEEN_FIRST_LOOKS_SECONDS = 0.005
-# A request that knows nothing yet waits for another request's look for this long.
+# In a process without a watermark, a request waits this long for the look of another request.
 _WAIT_SECONDS = 0.1
-# The outbox rows of new posts: their kind, and the place of the post in their ids.
+# The kind of the outbox rows of new posts, and the index of the post in their ids.
 NEW_POST = "posted"
 _POST = 1
 
@@ -59,9 +64,9 @@ _UNAPPLIED = (
     .scalar_subquery()
 )
 _ON_SQLITE = sa.select(_HIGHEST.label("highest"), _UNAPPLIED.label("unapplied"))
-# The lowest number of an open transaction, the number of the look, and the run of the server.
-# PostgreSQL takes the snapshot of a statement before it calls a function. A server in recovery
-# gives no numbers.
+# Adds the lowest number of an open transaction, the number of the look, and the run of the server.
+# PostgreSQL takes the snapshot of a statement before it calls a function, so the number is taken
+# after the snapshot. A server in recovery gives no numbers.
 _ON_POSTGRESQL = _ON_SQLITE.add_columns(
     sa.literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint").label("oldest"),
     sa.literal_column(
@@ -73,7 +78,7 @@ _ON_POSTGRESQL = _ON_SQLITE.add_columns(
 
 @dataclass
 class Watermark:
-    """The watermark of one process. It never falls. `value` is None until something is known."""
+    """The watermark of one process. It never falls. `value` is None before the first result."""
 
     value: int | None = None
     _looked_at: float | None = None
@@ -91,8 +96,8 @@ class Watermark:
     def rise(self, sql: Database, redis: Redis) -> bool:
         """Look at the database, at most once a second. Returns whether it looked.
 
-        Call it before reading anything else: a read after it finds every post at or below `value`.
-        If a store is down, the watermark stays where it is.
+        Call this before the read of a page. Then the page has every visible post up to `value`. If
+        a store is down, the watermark does not change.
         """
         wait_seconds = _WAIT_SECONDS if self.value is None else 0
         if not self._is_due() or not self._lock.acquire(timeout=wait_seconds):
@@ -120,14 +125,11 @@ class Watermark:
             self._raise_to(decided if look.unapplied is None else min(decided, look.unapplied - 1))
 
     def _decided_by(self, look: Row[*tuple[Any, ...]]) -> int | None:
-        """Return the id at or below which a look at PostgreSQL shows everything decided.
-
-        Returns None if it shows nothing.
-        """
+        """Return the id up to which a look at PostgreSQL shows all ids decided, or None."""
         if look.number is None:
             return None
         before = self._undecided
-        # Another run of the server numbers transactions anew, and may have lost commits.
+        # A restarted server, or its successor, may number transactions anew and have lost commits.
         if before is not None and (before.run != look.run or before.number >= look.number):
             before = None
         for each in (look, before):
@@ -139,7 +141,7 @@ class Watermark:
 
     def _share(self, redis: Redis) -> None:
         """Record the watermark in Redis, and take a higher one of another process."""
-        # A page needs no write, so a server that refuses it is no error.
+        # A page needs no write, so a refused write is no error.
         with suppress(StoreUnavailable):
             shared = post_ids.raise_watermark(redis, self.value or 0)
             if shared:
