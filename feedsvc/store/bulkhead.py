@@ -1,9 +1,12 @@
 """A bulkhead: a store that hangs holds at most half of the threads that answer requests.
 
-A use of a store is slow when its last answer is older than `PATIENCE_SECONDS`. As long as fewer
-than half of the threads are in slow uses, every thread may use the store. From then on the store is
-suspected: a thread that would be one too many gets `StoreUnavailable` at once. While a store is
-suspected, at most half of the threads may use it. A use that succeeds ends the suspicion.
+A thread that uses a store is slow when the last answer is more than `PATIENCE_SECONDS` old. The
+store is suspected once half of the threads are slow, or once a use has failed. While the store is
+suspected, at most half of the threads may use it. Every other thread gets `StoreUnavailable` at
+once. A use that succeeds ends the suspicion.
+
+Only PostgreSQL has a bulkhead. Redis has a circuit breaker (`store/redis/pool.py`), because its
+commands never take seconds. docs/decisions/0021 compares the two.
 """
 
 from __future__ import annotations
@@ -24,14 +27,14 @@ PATIENCE_SECONDS = 1.0
 
 
 class Bulkhead:
-    """The uses of one store by the threads of a process that answer requests."""
+    """Count the threads of a process that use one store to answer requests."""
 
     def __init__(
         self, store: str, threads: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Limit the uses of the store to half of `threads`, at least one, while it is suspected."""
         self._store, self._most, self._clock = store, max(1, threads // 2), clock
-        # For each thread inside: when it began its use, or when it got its last answer.
+        # The time of each thread's last answer, or of the beginning of its use.
         self._since: dict[int, float] = {}
         self._lock = threading.Lock()
         self.is_suspected = False
@@ -41,7 +44,7 @@ class Bulkhead:
     def entered(self) -> Iterator[None]:
         """Use the store in the block. Raises `StoreUnavailable` at once if it seems to hang.
 
-        A use inside another one of the same thread is part of that use.
+        If the thread uses the store already, the block is a part of that use.
         """
         thread = threading.get_ident()
         if thread in self._since:
@@ -68,8 +71,8 @@ class Bulkhead:
     def may_go_on(self) -> bool:
         """Return whether this thread may go on waiting for the store.
 
-        A thread that waits asks again and again. It has to give up its use when its use is slow
-        and half of the threads have waited longer.
+        A waiting thread asks again and again. It has to give up once it is slow and half of the
+        threads have waited longer.
         """
         thread = threading.get_ident()
         mine = (self._since.get(thread, self._clock()), thread)
@@ -104,13 +107,13 @@ class Bulkhead:
 
 @dataclass
 class Patience:
-    """How long a thread waits for one answer of a store: a time, and what the bulkhead allows."""
+    """Limit the wait for one answer of a store, by a time and by the bulkhead."""
 
     seconds: float
     bulkhead: Bulkhead | None = None
 
     def is_over(self, began: float, limit: float) -> bool:
-        """Return whether a wait that began then, by the monotonic clock, has to end."""
+        """Return whether a wait has to end. `began` is a time of the monotonic clock."""
         if time.monotonic() - began > limit:
             return True
         return self.bulkhead is not None and not self.bulkhead.may_go_on()

@@ -1,4 +1,4 @@
-"""How far the clocks of the stores are from this host's."""
+"""Compare the clocks of the stores with this host's clock."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
-# Differences up to this are usual, and change nothing.
+# Differences up to this are usual and have no effect.
 TOLERATED_SECONDS = 1.0
 
 
 def differences(stores: Stores) -> dict[str, float]:
     """Return by how many seconds each store's clock is ahead of this host's.
 
-    An SQLite has the host's own clock. On a cluster one node is asked. Raises the errors of the
-    stores.
+    SQLite uses the host's own clock, so it is left out. On a cluster one node is asked. Raises
+    `StoreUnavailable`.
     """
     node = node_of(stores.redis, CELEBRITIES)
     try:
@@ -40,7 +40,7 @@ def differences(stores: Stores) -> dict[str, float]:
 def ahead(read: Callable[[], float]) -> float:
     """Return by how many seconds a clock is ahead of this host's; negative if it is behind.
 
-    `read` reads it, in seconds since 1970. What the reading takes is not counted.
+    `read` returns the clock in seconds since 1970. The duration of the call is not counted.
     """
     before = time.time()
     there = read()
