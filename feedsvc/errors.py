@@ -1,4 +1,4 @@
-"""The errors of the domain. Each carries its data, and its message says what to do next.
+"""The errors of the domain. Each error carries its data, and its message names the next step.
 
 `feedsvc.api.problems` turns them into RFC 9457 answers, `feedsvc.cli` into one line and an exit
 code.
@@ -29,9 +29,9 @@ class FeedsvcError(Exception):
 
 
 class BadSettings(FeedsvcError):
-    """Variables, or keywords of `create_app`, have values that cannot be used: one on each line.
+    """Settings have values that cannot be used. The message has one line for each setting.
 
-    `messages` has a list of messages for the name of each setting.
+    `messages` maps the name of a setting to its messages.
     """
 
     def __init__(self, messages: dict[str, list[str]]) -> None:
@@ -121,7 +121,7 @@ class BadCursor(FeedsvcError):
 
 
 class StoreUnavailable(FeedsvcError):
-    """A store that the answer needs is down, or too slow. The same request works once it is back.
+    """A store that the answer needs is down or too slow. A repeat succeeds once the store is back.
 
     A store that went down during the request may have committed the change, so the message must not
     say that the change failed. `cause` is for the log and the command line. It may name hosts, so
@@ -153,16 +153,16 @@ class StoreUnavailable(FeedsvcError):
 
 
 class StoredNotFinished(StoreUnavailable):
-    """The change is committed, and Redis or the database failed before it was finished.
+    """The change is committed, and a store failed before the effects were applied.
 
-    A sweep finishes the change within seconds after the store is back.
+    A sweep applies the effects within seconds after the store is back.
     """
 
     def __init__(self, error: StoreUnavailable) -> None:
         super().__init__(error.store, error.cause)
         message = (
-            f"The change is stored. {error.named} failed before it was finished, and it will be "
-            "finished within seconds. "
+            f"The change is stored. {error.named} failed before the change was finished. "
+            "The service finishes it within seconds after that store is back. "
             "A repeat is safe; repeat an upload with its Idempotency-Key to get the first answer."
         )
         self.args = (message,)

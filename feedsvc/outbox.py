@@ -179,7 +179,7 @@ class AccountDeleted(Effect):
     account: int
 
     def apply(self, stores: Stores) -> None:
-        """Delete what Redis holds of the account, then log whether its posts are hidden."""
+        """Delete the account's keys in Redis, then log whether its posts are hidden."""
         stores.redis.delete(
             stores.keys.homefeed(self.account),
             stores.keys.relations(self.account),

@@ -8,14 +8,14 @@
 Options stand behind `?`: `db`, `username`, `password`, and the options of TLS. In a part of a URL
 the characters `# ? @ : / %` and spaces are written in percent-encoding.
 
-Celery's client reads only text from a URL, and would take a TLS URL without options as leave to
-trust every certificate. So the TLS options of a broker go into Celery's setting `broker_use_ssl`,
-read by the same rules as those of Redis.
+Celery's client reads options in a URL as text, and trusts every certificate if a TLS URL has no
+options. So the TLS options of a broker go into Celery's setting `broker_use_ssl`. They are read by
+the rules for Redis.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
@@ -40,7 +40,7 @@ _TLS_OPTIONS = (
     "ssl_min_version",
     "ssl_password",
 )
-# The client library ignores these for a cluster.
+# The client library ignores these options for a cluster.
 _NOT_OF_CLUSTERS = ("ssl_ciphers", "ssl_min_version")
 _CERT_REQS = ("none", "optional", "required")
 _FORMS = (
@@ -67,7 +67,7 @@ class Address:
     database: int = 0
     username: str = ""
     password: str = ""
-    tls: Mapping[str, str] | None = field(default=None)
+    tls: Mapping[str, str] | None = None
 
     @property
     def is_cluster(self) -> bool:
@@ -81,7 +81,7 @@ class Address:
     def broker_url(self) -> str:
         """Return the URL of the next database of this server, as Celery's client reads it.
 
-        It keeps every option. `celery_broker` takes it apart.
+        The URL keeps every option. `celery_broker` takes the TLS options out again.
         """
         return self.celery_url(self.database + 1)
 
@@ -97,7 +97,7 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Return what a URL says. Raises `BadAddress`."""
+    """Parse a URL. Raises `BadAddress`."""
     if "#" in url:
         raise BadAddress("has a #; write it as %23")
     rest, _, query = url.partition("?")

@@ -1,7 +1,7 @@
-"""The accounts that are being deleted. Their posts are hidden from everybody.
+"""Hide the posts of the accounts that are being deleted, from all viewers.
 
-SQL has the mark. Each near cache holds the marked accounts, and learns every change of them from
-the invalidation log. So a feed hides their posts without a query.
+SQL has the mark `deleting`. Each near cache has the set of marked accounts, and learns each change
+of the set from the invalidation log. So a feed hides the posts without a query.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def read(stores: Stores) -> frozenset[int]:
 def log(stores: Stores, account: int) -> None:
     """Log whether the account is being deleted now.
 
-    Call it after each commit that changes this. The calls read SQL and write the log one at a time,
-    so the last entry of an account is right, also if an effect is applied late or twice.
+    Call this after each commit that changes the mark. One call at a time reads SQL and writes the
+    log. So the last entry about an account is right, even if an effect is applied late or twice.
     """
     with stores.sql.writing() as connection:
         stores.sql.one_at_a_time(connection, _LOCK)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Order = Literal["newest first", "oldest first"]
 
-# A post of the author that a statement reads.
+# A post of the author whose posts a statement reads.
 NEWEST = aliased(Post, name="newest")
 # The number of posts to select, and one less.
 COUNT, OFFSET = (bindparam(name, type_=BigInteger) for name in ("count", "offset"))
@@ -35,7 +35,7 @@ COUNT, OFFSET = (bindparam(name, type_=BigInteger) for name in ("count", "offset
 _PASSES = (1, 4, 32)
 _WORTH = 8
 
-# These settings prevent a sort of all posts of an author.
+# Kinds of plans that would read all posts of an author, and sort them.
 _OFF = ("enable_bitmapscan", "enable_seqscan", "enable_sort")
 _WALK_INDEXES = select(*(func.set_config(name, "off", true()) for name in _OFF))
 
@@ -61,9 +61,10 @@ class Form(NamedTuple):
 def walk_indexes(stores: Stores, connection: Connection) -> None:
     """Let PostgreSQL walk indexes in their order, until the end of the transaction.
 
-    A statement of this module stops after a few posts of each author. PostgreSQL takes every author
-    for an average one. If it expects fewer posts than the limit, it fetches all posts of the author
-    and sorts them. For an author with 500,000 posts that takes a second (docs/decisions/0010).
+    A statement of this module stops after a few posts of each author. PostgreSQL assumes that each
+    author has an average number of posts. If it expects fewer posts than the limit, it fetches all
+    posts of the author and sorts them. For an author with 500,000 posts that takes a second
+    (docs/decisions/0010).
     """
     if not stores.sql.is_sqlite:
         connection.execute(_WALK_INDEXES)

@@ -34,7 +34,7 @@ _log = structlog.get_logger()
 
 _ROWS = 1_000
 _REMEMBERED_SECONDS = 3_600
-# Sweeps come every second. After this long without one, somebody should look.
+# Sweeps run every second. `/readyz` and `feedsvc check` report a sweep that is older than this.
 LATE_SECONDS = 30.0
 
 # A sweep sends fan-outs again only while fewer messages than this wait in the queues. It fills up
@@ -85,7 +85,7 @@ class Swept:
 def sweep(stores: Stores, enqueue: Enqueue, queued: Callable[[], int] = lambda: 0) -> Swept:
     """Sweep once. `queued` returns the number of fan-out messages that no worker has taken yet."""
     applied = outbox.sweep(stores)
-    _bring_back(stores)
+    _make_far_checks_due(stores)
     stalled = _due(stores, _STALLED, QUEUED)
     room = max(0, QUEUED - queued()) if stalled else 0
     sent_again = sum(_send_again(stores, enqueue, row) for row in stalled[:room])
@@ -97,10 +97,10 @@ def sweep(stores: Stores, enqueue: Enqueue, queued: Callable[[], int] = lambda: 
 
 
 def seconds_since(redis: Any) -> float | None:
-    """Return how long ago any worker's latest sweep ended; None if that is above an hour.
+    """Return the seconds since the latest sweep of any worker; None after more than an hour.
 
-    `redis` is any client. Only the server's clock measures it. If that clock is set back, the sweep
-    seems younger.
+    The expiry of a key tells them, so only the clock of Redis counts. If that clock is set back,
+    the sweep seems younger. `redis` is any client.
     """
     left = redis.ttl(LAST_SWEEP)
     return None if left < 0 else float(max(0, _REMEMBERED_SECONDS - left))
@@ -113,10 +113,11 @@ def _due(
         return list(connection.execute(which, {"count": count}))
 
 
-def _bring_back(stores: Stores) -> None:
-    """Make fan-outs due whose check lies further ahead than it can.
+def _make_far_checks_due(stores: Stores) -> None:
+    """Make fan-outs due whose next check lies further ahead than any process sets it.
 
-    The clock of the database was set back since. Otherwise it would be as long until they are due.
+    The clock of the database was set back after that. Without this they would stay pending until
+    the clock has caught up.
     """
     with stores.sql.reading() as connection:
         if connection.scalar(_ANY_TOO_FAR_AHEAD) is None:

@@ -234,7 +234,7 @@ def read_feed(
 
 
 def _visible_authors(stores: Stores, viewer: int) -> frozenset[int]:
-    """Return the viewer's relations. An unknown viewer leaves nothing in Redis."""
+    """Return the viewer's relations. Removes the counted read of an unknown viewer."""
     try:
         return relations.visible_authors(stores, viewer)
     except NotFound:
@@ -284,7 +284,7 @@ def _fetch_lists(
     }
     stores.near_cache.store_lists(snapshot, fetched)
     empty = [author for author in authors if fetched[author].is_empty]
-    with suppress(WriteRefused):  # an author with an empty list costs reads one list
+    with suppress(WriteRefused):  # a read then fetches an empty list, and is exact
         celebrities.remove(stores.redis, {author: numbers[author].value for author in empty})
     is_built = any(answer.value is None for answer in answers.values())
     return list(fetched.values()), None if is_built else home.value

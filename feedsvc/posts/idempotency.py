@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
 
-# For this long after the first upload, a repeated upload gets the first answer again.
+# A repeated upload gets the first answer for this long after the first upload.
 EXPIRES_AFTER = dt.timedelta(hours=24)
 
 _THIS_KEY = sa.and_(

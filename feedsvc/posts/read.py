@@ -23,7 +23,7 @@ def one(stores: Stores, viewer: int | None, post_id: int) -> bytes:
 def many(stores: Stores, viewer: int | None, post_ids: list[int]) -> list[bytes]:
     """Return the JSON of the posts that the viewer may see, in the order of `post_ids`.
 
-    Nobody sees the posts of an account that is being deleted.
+    Leaves out the posts of accounts that are being deleted.
     """
     found = [body for body in post_bodies.read(stores, post_ids) if body is not None]
     if not found:
