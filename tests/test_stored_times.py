@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import types
 
 import pytest
 import sqlalchemy as sa
 
 from feedsvc.fanout import sweep
+from feedsvc.graph import load
 from feedsvc.planning.survey import survey
 from feedsvc.store.sql import clock
 from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.database import now
-from feedsvc.store.sql.tables import Fanout, OutboxRow, StoredSurvey
+from feedsvc.store.sql.tables import Fanout, Follow, OutboxRow, StoredSurvey
 
 HOUR = dt.timedelta(hours=1)
 
@@ -82,3 +84,20 @@ def test_a_survey_of_the_future_does_not_put_off_the_next(pushed):
     assert not survey.refresh_if_old(pushed.stores)
     set_back(pushed.stores, StoredSurvey.taken_at)
     assert survey.refresh_if_old(pushed.stores)
+
+
+def test_the_time_of_a_follow_does_not_come_from_the_host(world, monkeypatch):
+    class Ahead(dt.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return super().now(tz) + HOUR
+
+    host = types.SimpleNamespace(datetime=Ahead, UTC=dt.UTC)
+    monkeypatch.setattr("feedsvc.store.sql.database.dt", host)
+    world.people(8, 9)
+    world.follow(8, 9)
+    load.load_edges(world.stores, [(7, 9)])
+    with world.stores.sql.reading() as connection:
+        at = clock.ms(connection) / 1000
+        for followed_at in connection.scalars(sa.select(Follow.followed_at_seconds)):
+            assert abs(followed_at - at) < 60

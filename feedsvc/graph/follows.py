@@ -12,7 +12,7 @@ from feedsvc.errors import FeedsvcError, Forbidden, Invalid, NotFound
 from feedsvc.graph import accounts
 from feedsvc.outbox import Followed, RelationsChanged
 from feedsvc.paging import Kind, Page
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql.clock import CLOCK_MS
 from feedsvc.store.sql.tables import Account, Block, Follow
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ _IS_BLOCKED, _BLOCKS = (
     sa.exists().where(Block.account_id == one, Block.blocked_id == other)
     for one, other in ((_FOLLOWEE, _FOLLOWER), (_FOLLOWER, _FOLLOWEE))
 )
-_BETWEEN = sa.select(_IS_BLOCKED.label("is_blocked"), _BLOCKS.label("blocks"))
+_BETWEEN = sa.select(
+    _IS_BLOCKED.label("is_blocked"), _BLOCKS.label("blocks"), CLOCK_MS.label("clock_ms")
+)
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _follow(stores: Stores, transaction: Transaction, follower: int, followee: i
     edge = {
         "follower_id": follower,
         "followee_id": followee,
-        "followed_at_seconds": int(now().timestamp()),
+        "followed_at_seconds": between.clock_ms // 1000,
     }
     if stores.sql.insert_if_absent(connection, Follow, edge):
         _count(connection, follower, followee, 1)

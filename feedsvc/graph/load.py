@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from feedsvc import outbox
-from feedsvc.store.sql.database import now
+from feedsvc.store.sql import clock
 from feedsvc.store.sql.tables import Account
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def load_edges(stores: Stores, edges: Iterable[Edge], accounts: Iterable[int] = 
         created = connection.execute(sa.text(_ACCOUNTS)).rowcount
         _lock(stores, connection, _LOCK_SHARED)
         refused = connection.scalar(sa.text(_REFUSED))
-        follows = connection.execute(sa.text(_FOLLOWS), {"at": int(now().timestamp())}).rowcount
+        at = {"at": clock.ms(connection) // 1000}
+        follows = connection.execute(sa.text(_FOLLOWS), at).rowcount
         # Of two loads at once, the later one counts the follows of both.
         _lock(stores, connection, _LOCK)
         for count, mine, staged in (
