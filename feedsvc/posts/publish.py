@@ -77,19 +77,16 @@ def publish(
     with the key is running, or while the author is being deleted. Raises `Invalid` if the key was
     used with another body.
     """
+    draft = PostRow(0, author, photo_url, description)
     with outbox.transaction(stores) as transaction:
         connection = transaction.connection
         if idempotency_key is not None:
             digest = idempotency.digest(photo_url, description)
             first = idempotency.claim(stores, connection, author, idempotency_key, digest)
             if first is not None:
-                accounts.refuse_deleting(connection, [author])
-                _require_undeleted(connection, first)
-                transaction.add(PostRepeated(author, first))
-                answer = post_bodies.serialise(PostRow(first, author, photo_url, description))
-                return Published(first, answer, replayed=True)
-        # This locks the author's row until the commit. A deletion of the account waits for it, and
-        # then also deletes this post. The lock also gives the transaction its number. The watermark
+                return _replay(transaction, draft._replace(id=first))
+        # Lock the author's row until the commit. A deletion of the account waits for the lock, and
+        # then also deletes this post. The lock gives the transaction its number. The watermark
         # relies on a number that is taken before the id is drawn (store/watermark.py).
         account = connection.execute(_LOCK_AUTHOR, {"author": author}).first()
         if account is None:
@@ -97,7 +94,6 @@ def publish(
             raise NotFound("account", author)
         decide = next_route.decider(stores, connection, [author])
         decision = decide(author, account.follower_count, account.last_route)
-        draft = PostRow(0, author, photo_url, description)
         post = _insert_post(stores, transaction, draft, decision)
         _insert_fanout(connection, post, account, decision)
         body = post_bodies.serialise(post)
@@ -116,10 +112,17 @@ def publish(
     return Published(post.id, body, replayed=False)
 
 
-def _require_undeleted(connection: Connection, post_id: int) -> None:
-    query = sa.select(Post.id).where(Post.id == post_id, Post.deleted_at.is_(None))
-    if connection.scalar(query) is None:
-        raise NotFound("post", post_id)
+def _replay(transaction: Transaction, post: PostRow) -> Published:
+    """Return the answer of the first upload, and put its post on the list again.
+
+    Raises `Conflict` while the author is being deleted, and `NotFound` for a deleted post.
+    """
+    accounts.refuse_deleting(transaction.connection, [post.author_id])
+    undeleted = sa.select(Post.id).where(Post.id == post.id, Post.deleted_at.is_(None))
+    if transaction.connection.scalar(undeleted) is None:
+        raise NotFound("post", post.id)
+    transaction.add(PostRepeated(post.author_id, post.id))
+    return Published(post.id, post_bodies.serialise(post), replayed=True)
 
 
 def _insert_post(
