@@ -30,7 +30,18 @@ def primary():
         hba = server.folder / "data" / "pg_hba.conf"
         hba.write_text("host all guarded 127.0.0.1/32 scram-sha-256\n" + hba.read_text())
         server.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+        server.execute("SELECT pg_reload_conf()")
+        wait_until(lambda: asks_for_a_password(server))
         yield server
+
+
+def asks_for_a_password(server):
+    """Return whether the server uses the new rules already."""
+    try:
+        psycopg.connect(server.url().replace("+psycopg", "").replace("root", "guarded")).close()
+    except psycopg.OperationalError:
+        return True
+    return False
 
 
 @pytest.fixture
