@@ -65,8 +65,8 @@ def logging_is_set_up():
 @pytest.fixture(autouse=True)
 def a_busy_machine_is_no_hung_redis(monkeypatch):
     monkeypatch.setattr("feedsvc.store.redis.client.TIMEOUT_SECONDS", 20.0)
-    monkeypatch.setattr("feedsvc.store.redis.pool._WAIT_SECONDS", 20.0)
-    monkeypatch.setattr("feedsvc.store.redis.pool._ASK_SECONDS", 20.0)
+    monkeypatch.setattr("feedsvc.store.redis.connection_pool._WAIT_SECONDS", 20.0)
+    monkeypatch.setattr("feedsvc.store.redis.connection_pool._ASK_SECONDS", 20.0)
 
 
 @pytest.fixture(scope="session")

@@ -10,15 +10,15 @@ from contextlib import closing
 import pytest
 
 from feedsvc.errors import StoreUnavailable
-from feedsvc.store.redis import pool
+from feedsvc.store.redis import breaker as breakers
+from feedsvc.store.redis.breaker import Breaker, NoAnswer
 from feedsvc.store.redis.client import connect
-from feedsvc.store.redis.pool import Breaker, NoAnswer
 
 
 @pytest.fixture
 def clock(monkeypatch):
     at = [100.0]
-    monkeypatch.setattr(pool.time, "monotonic", lambda: at[0])
+    monkeypatch.setattr(breakers.time, "monotonic", lambda: at[0])
     return at
 
 
@@ -35,7 +35,7 @@ def test_while_a_server_is_suspected_one_thread_at_a_time_tries_it(clock):
     breaker.enter()
 
 
-def test_a_thread_that_dies_in_its_try_blocks_nobody_for_long(clock):
+def test_a_thread_that_dies_in_its_try_lets_the_next_try_begin_after_2_seconds(clock):
     breaker = Breaker()
     breaker.timed_out()
     breaker.enter()

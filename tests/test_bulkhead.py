@@ -103,7 +103,7 @@ def test_half_of_the_threads_in_slow_uses_make_the_next_one_fail_at_once(bulkhea
             assert not is_refused(bulkhead)
 
 
-def test_of_threads_that_wait_together_half_give_up_when_the_patience_is_over(bulkhead, clock):
+def test_half_of_the_threads_that_wait_together_give_up_after_the_patience(bulkhead, clock):
     with ExitStack() as stack:
         waiting = []
         for _ in range(THREADS):

@@ -66,7 +66,7 @@ def wrapped(original):
 
 
 @pytest.mark.parametrize(("kind", "expected"), ON_POSTGRESQL.items())
-def test_the_code_of_postgresql_says_who_is_to_blame(kind, expected):
+def test_a_code_of_postgresql_tells_a_fault_of_the_database_from_a_wrong_statement(kind, expected):
     original = kind("said\n  so")
     cause = cause_of(wrapped(original))
     assert (cause is not None, drops_connections(original)) == expected
@@ -74,7 +74,7 @@ def test_the_code_of_postgresql_says_who_is_to_blame(kind, expected):
 
 
 @pytest.mark.parametrize(("name", "expected"), ON_SQLITE.items())
-def test_the_code_of_sqlite_says_who_is_to_blame(name, expected):
+def test_a_code_of_sqlite_tells_a_fault_of_the_database_from_a_wrong_statement(name, expected):
     original = sqlite3.OperationalError("said so")
     original.sqlite_errorname = name
     assert (cause_of(wrapped(original)) is not None, drops_connections(original)) == expected

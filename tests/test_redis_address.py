@@ -59,14 +59,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("url", "expected"), SERVERS.items())
-def test_a_url_is_read_as_it_is_meant(url, expected):
+def test_each_part_of_a_url_is_read(url, expected):
     with connect(url) as client:
         options = client.connection_pool.connection_kwargs
         assert {name: options.get(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(("url", "reason"), REFUSED.items())
-def test_a_url_that_cannot_be_meant_is_refused_without_its_secret(url, reason):
+def test_an_unusable_url_is_refused_without_its_secret(url, reason):
     with pytest.raises(BadAddress, match=reason) as refusal:
         parse(url)
     assert SECRET not in str(refusal.value)
@@ -98,7 +98,7 @@ def test_the_broker_of_a_redis_url_has_the_same_server_login_and_tls(url):
     assert {name: broker.get(name) for name in wanted} == wanted
 
 
-def test_a_broker_with_tls_trusts_no_unknown_certificate_unless_told_so():
+def test_a_broker_with_tls_trusts_no_unknown_certificate_unless_its_url_says_so():
     assert celery_broker("rediss://h/1") == ("rediss://h:6379/1", {"ssl_cert_reqs": "required"})
     url, options = celery_broker("rediss://:p%2Fq@h:7/1?ssl_cert_reqs=CERT_NONE")
     assert (url, options) == ("rediss://:p%2Fq@h:7/1", {"ssl_cert_reqs": "none"})

@@ -5,7 +5,7 @@ store is suspected once half of the threads are slow, or once a use has failed. 
 suspected, at most half of the threads may use it. Every other thread gets `StoreUnavailable` at
 once. A use that succeeds ends the suspicion.
 
-Only PostgreSQL has a bulkhead. Redis has a circuit breaker (`store/redis/pool.py`), because its
+Only PostgreSQL has a bulkhead. Redis has a circuit breaker (`store/redis/breaker.py`), because its
 commands never take seconds. docs/decisions/0021 compares the two.
 """
 

@@ -19,9 +19,9 @@ from sqlalchemy.pool import StaticPool
 
 from feedsvc.errors import FeedsvcError
 from feedsvc.store.redis.cluster import Cluster
+from feedsvc.store.redis.connection_pool import ServerPool
 from feedsvc.store.redis.keys import CALIBRATION, Keys
-from feedsvc.store.redis.pool import Pool
-from feedsvc.store.redis.server import Server
+from feedsvc.store.redis.single_server import SingleServer
 from feedsvc.store.redis.usage import UsageCounter
 from feedsvc.store.sql.database import Database, make_engine
 from feedsvc.store.sql.tables import Base
@@ -93,13 +93,13 @@ def clean(stores: Stores) -> bool:
         return is_left
 
 
-def _seconds(client: Server) -> int:
+def _seconds(client: SingleServer) -> int:
     """Return the server's time. The next calibration may run on a host with another clock."""
     return int(client.time()[0])
 
 
 @contextmanager
-def _scratch_redis(stores: Stores) -> Iterator[Server]:
+def _scratch_redis(stores: Stores) -> Iterator[SingleServer]:
     if isinstance(stores.redis, Cluster):
         raise NoScratch(
             "A cluster has no scratch database. Calibrate on a single node of the same kind."
@@ -122,7 +122,7 @@ def _scratch_redis(stores: Stores) -> Iterator[Server]:
 
 
 @contextmanager
-def _scratch_client(client: Server) -> Iterator[Server]:
+def _scratch_client(client: SingleServer) -> Iterator[SingleServer]:
     """Open the scratch database.
 
     Its connections skip the check of the server's run, which would empty the database.
@@ -136,7 +136,7 @@ def _scratch_client(client: Server) -> Iterator[Server]:
         "connection_class": client.connection_pool.connection_class,
         "db": int(options.get("db") or 0) + _DATABASES_AFTER,
     }
-    with Server.from_pool(Pool(**options)) as scratch:
+    with SingleServer.from_pool(ServerPool(**options)) as scratch:
         yield scratch
 
 

@@ -12,11 +12,11 @@ from redis.retry import Retry
 from feedsvc import redis_address
 from feedsvc.store.redis import cluster, runs
 from feedsvc.store.redis.cluster import Cluster, connected
+from feedsvc.store.redis.connection_pool import TIMEOUT_SECONDS, ServerPool
 from feedsvc.store.redis.faults import CLIENT_ERRORS, raise_fault
 from feedsvc.store.redis.keys import SIGN_OF_LIFE, run_id
-from feedsvc.store.redis.pool import TIMEOUT_SECONDS, Pool
 from feedsvc.store.redis.round_trip import RoundTrip
-from feedsvc.store.redis.server import Server
+from feedsvc.store.redis.single_server import SingleServer
 
 if TYPE_CHECKING:
     from feedsvc.redis_address import Address
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SIGN_OF_LIFE_SECONDS = 10
 
 
-def connect(url: str) -> Server | Cluster:
+def connect(url: str) -> SingleServer | Cluster:
     """Return a client for the URL, in the forms of `redis_address`.
 
     Answers are bytes. A single server is connected to at the first command, a cluster immediately.
@@ -42,13 +42,13 @@ def connect(url: str) -> Server | Cluster:
             retry=Retry(NoBackoff(), 1),
             **options,
         )
-    pool = Pool(
+    pool = ServerPool(
         redis_connect_func=_log_in,
-        retry=Retry(NoBackoff(), 0),  # `Server` tries again
+        retry=Retry(NoBackoff(), 0),  # `SingleServer` tries again
         **_place(address, None),
         **options,
     )
-    return cast("Server", Server.from_pool(pool))
+    return cast("SingleServer", SingleServer.from_pool(pool))
 
 
 def connect_plainly(url: str) -> redis.Redis | redis.RedisCluster:
@@ -73,7 +73,7 @@ def plain_nodes(url: str) -> list[redis.Redis]:
     address = redis_address.parse(url)
     options = {"retry": Retry(NoBackoff(), 0), **_login(address)}
     places = [_place(address, node) for node in address.nodes or (None,)]
-    return [redis.Redis.from_pool(Pool(**place, **options)) for place in places]
+    return [redis.Redis.from_pool(ServerPool(**place, **options)) for place in places]
 
 
 def _login(address: Address) -> dict[str, Any]:

@@ -17,19 +17,20 @@ import redis
 from redis.cluster import ClusterNode
 from redis.event import AfterSlotsCacheRefreshEvent, EventDispatcher, EventListenerInterface
 
+from feedsvc.store.redis.breaker import Breaker
+from feedsvc.store.redis.connection_pool import NodePool, limited
 from feedsvc.store.redis.faults import CLIENT_ERRORS, raise_fault
 from feedsvc.store.redis.keys import keys_over_slots, run_id
-from feedsvc.store.redis.pool import Breaker, NodePool, limited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from feedsvc.redis_address import Address
-    from feedsvc.store.redis.pool import Pool
-    from feedsvc.store.redis.server import Server
+    from feedsvc.store.redis.connection_pool import ServerPool
+    from feedsvc.store.redis.single_server import SingleServer
 
     # A client of one server, or of the nodes of a cluster.
-    Redis: TypeAlias = Server | "Cluster"
+    Redis: TypeAlias = SingleServer | "Cluster"
 
 # To find a key in a slot of each of 100 nodes takes about 500 tries.
 _KEYS_TRIED = 5_000
@@ -141,7 +142,7 @@ def connected(node: redis.Redis) -> Iterator[Any]:
     except BaseException as error:
         connection.disconnect()
         if isinstance(error, redis.TimeoutError):
-            cast("Pool", node.connection_pool).timed_out()
+            cast("ServerPool", node.connection_pool).timed_out()
         raise
     finally:
         node.connection_pool.release(connection)

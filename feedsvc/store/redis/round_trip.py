@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from feedsvc.store.redis.cluster import Redis
     from feedsvc.store.redis.scripts import Script
-    from feedsvc.store.redis.server import Server
+    from feedsvc.store.redis.single_server import SingleServer
 
     # A key, which says which node gets the command, and the packed command.
     Call = tuple[str, bytes]
@@ -209,7 +209,7 @@ def _note_on_nodes(redis: Cluster, notes: Sequence[Answer[Any]]) -> None:
 
 
 def _run_on_one(
-    redis: Server,
+    redis: SingleServer,
     answers: Sequence[Answer[Any]],
     notes: Sequence[Answer[Any]],
     *,

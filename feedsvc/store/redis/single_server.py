@@ -1,4 +1,4 @@
-"""A client of one server of Redis or Valkey. Every command goes through `Server.exchange`."""
+"""A client of one server of Redis or Valkey. Every command goes through `SingleServer.exchange`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from feedsvc.store.redis.faults import CLIENT_ERRORS, WriteRefused, code_of, fau
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from feedsvc.store.redis.pool import Pool
+    from feedsvc.store.redis.connection_pool import ServerPool
 
 
-class Server(redis.Redis):
+class SingleServer(redis.Redis):
     """A client whose commands raise `StoreUnavailable`."""
 
     def execute_command(self, *command: Any, **options: Any) -> Any:
@@ -54,7 +54,7 @@ class Server(redis.Redis):
         self, message: bytes, count: int, notes: int, *, is_repeat: bool = False
     ) -> list[Any]:
         """Exchange once. A context manager, as `cluster.connected` is one, would cost more."""
-        pool = cast("Pool", self.connection_pool)
+        pool = cast("ServerPool", self.connection_pool)
         connection = pool.get_connection()
         unread = iter(range(count + notes))
         try:

@@ -1,78 +1,33 @@
-"""A connection pool with a circuit breaker, for a server that accepts packets and never answers.
+"""Connection pools with a circuit breaker, and a limit on the waits of one command.
 
-A command waits at most 0.8 s for an answer. It is then sent once more, on a new connection. A
-command without an answer opens the breaker, and the next answer closes it. While the breaker is
-open, one thread at a time tries the server. Every other thread fails at once, so a server that
-hangs holds one thread of a process.
+A command waits at most 0.8 s for an answer. It is then sent once more, on a new connection.
 
 A command of a cluster may ask several nodes in turn. If a node does not answer, the library also
 reads the topology from the others. `limited` keeps all these waits together below 2 s.
-
-PostgreSQL has a bulkhead instead (`store/bulkhead.py`). docs/decisions/0021 compares the two.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import redis
+
+from feedsvc.store.redis.breaker import Breaker, NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Two tries of a command, with their connections, take less than 2 s.
 TIMEOUT_SECONDS = 0.8
-# The pause after each try without an answer.
-_PAUSE_SECONDS = 0.3
-# A try that has lasted this long is over: another thread may try.
-_TRY_SECONDS = 2.0
 # After 1.1 s without an answer a command of a cluster asks no further node. After 1.8 s it fails.
 _ASK_SECONDS, _WAIT_SECONDS = 1.1, 1.8
 
 _limit = threading.local()
 
 
-class NoAnswer(redis.ConnectionError):
-    """The server did not answer another thread a moment ago."""
-
-    def __init__(self) -> None:
-        super().__init__("the server did not answer in time a moment ago")
-
-
-class Breaker:
-    """Decide which thread may use a server. All threads of a process share one breaker."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.is_open = False
-        self._next_try_at = 0.0
-
-    def enter(self) -> None:
-        """Take the next try while the breaker is open. Raises `NoAnswer` if it is not due."""
-        with self._lock:
-            at = time.monotonic()
-            if not self.is_open:
-                return
-            if at < self._next_try_at:
-                raise NoAnswer
-            self._next_try_at = at + _TRY_SECONDS
-
-    def timed_out(self) -> None:
-        """Open the breaker. The first try after that may begin at once."""
-        with self._lock:
-            pause = _PAUSE_SECONDS if self.is_open else 0.0
-            self.is_open, self._next_try_at = True, time.monotonic() + pause
-
-    def answered(self) -> None:
-        """Close the breaker."""
-        with self._lock:
-            self.is_open = False
-
-
-class Pool(redis.ConnectionPool):
+class ServerPool(redis.ConnectionPool):
     """The connections to one server."""
 
     def reset(self) -> None:
@@ -142,7 +97,7 @@ class _TlsNode(_Node, redis.SSLConnection):
     """A connection with TLS to a node of a cluster."""
 
 
-class NodePool(Pool):
+class NodePool(ServerPool):
     """The connections to one node of a cluster."""
 
     def __init__(self, **options: Any) -> None:
