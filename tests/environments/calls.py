@@ -1,4 +1,4 @@
-"""Calls of a service that runs in this process, from as many threads as a web process has."""
+"""Tokens for the service, and calls of it by as many threads as a web process has."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+import jwt
+
 from feedsvc.settings import REQUEST_THREADS
 from feedsvc.store.sql import migrate
 from feedsvc.store.sql.database import Database
 
 PHOTO = {"photo_url": "https://img.example/1.jpg"}
+SECRET = "a secret for tests that is long enough"
 
 
 class Answer(NamedTuple):
@@ -20,6 +23,12 @@ class Answer(NamedTuple):
     seconds: float
     text: str
     retry_after: str | None
+
+
+def authorization(account: int, scope: str = "feed") -> dict[str, str]:
+    """Return the header of an account's token, which is signed with `SECRET`."""
+    claims = {"sub": str(account), "scope": scope, "exp": int(time.time()) + 3_600}
+    return {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
 
 
 def migrated(url: str) -> str:

@@ -12,9 +12,8 @@ from feedsvc.cli import check
 from feedsvc.store.sql import migrate
 from feedsvc.store.sql.database import Database
 from tests.engines import wait_until
+from tests.environments.calls import SECRET
 from tests.environments.servers import PostgreSQL, Redis
-
-SECRET = "a secret for tests that is long enough"
 
 
 def faults(settings, **changes):

@@ -9,21 +9,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-import jwt
 import pytest
 
 from feedsvc.store.redis import keys
 from tests.engines import free_port, wait_until
-from tests.environments.calls import PHOTO, migrated
+from tests.environments.calls import PHOTO, SECRET, authorization, migrated
 from tests.environments.servers import Part, PostgreSQL, Redis
 
-SECRET = "a secret of more than thirty-two characters"
 VIEWER, AUTHORS = 1, (8, 9)
 
 # A library that a process loads first. The monotonic clock stays as it is.
@@ -165,15 +162,11 @@ class Service:
         return self.ask("GET", "/readyz", VIEWER).get("degraded", [])
 
     def ask(self, method, path, account, body=None):
-        claims = {"sub": str(account), "scope": "feed", "exp": time.time() + 3_600}
         request = urllib.request.Request(
             self.url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={
-                "Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}",
-                "Content-Type": "application/json",
-            },
+            headers={**authorization(account), "Content-Type": "application/json"},
         )
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:

@@ -8,17 +8,15 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-import jwt
 import pytest
 
 from tests.engines import free_port, wait_until
+from tests.environments.calls import SECRET, authorization
 from tests.environments.servers import Part
 
-SECRET = "a secret for tests that is long enough"
 _MEBIBYTE = 1 << 20
 _POST = {"photo_url": "https://img.example/1.jpg", "description": "x" * 2_000}
 
@@ -52,8 +50,7 @@ class Client:
 
     def ask(self, method, path, account=9, body=None, key=None):
         """Return the status, the headers and the JSON of the answer."""
-        claims = {"sub": str(account), "scope": "feed", "exp": int(time.time()) + 600}
-        headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
+        headers = authorization(account)
         if body is not None:
             headers["Content-Type"] = "application/json"
         if key is not None:

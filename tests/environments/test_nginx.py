@@ -8,18 +8,16 @@ import re
 import ssl
 import subprocess
 import sys
-import time
 from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
-import jwt
 import pytest
 
 from tests.browser import chromium
 from tests.engines import free_port
+from tests.environments.calls import SECRET, authorization
 from tests.environments.servers import Nginx, Part
 
-SECRET = "a secret for tests that is long enough"
 # nginx passes a client's own headers on, so it must set every one that the service believes.
 FORWARDED = """
 proxy_set_header Host $host;
@@ -56,10 +54,9 @@ class Site:
     def ask(self, method, address, scope="feed", body=None, **headers):
         """Send a request to an absolute address. Return the status, the headers and the JSON."""
         assert address.startswith(self.root + "/"), address
-        claims = {"sub": "9", "scope": scope, "exp": int(time.time()) + 600}
         parts = urlsplit(address)
         sent = {
-            "Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}",
+            **authorization(9, scope),
             "Host": "evil.example",
             "X-Forwarded-Host": "evil.example",
             "X-Forwarded-Prefix": "/evil",

@@ -6,18 +6,16 @@ import http.client
 import json
 import socket
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
-import jwt
 import pytest
 
 from tests.engines import free_port, wait_until
+from tests.environments.calls import SECRET, authorization
 from tests.environments.servers import Part
 
 ROOT = Path(__file__).parents[2]
-SECRET = "a secret for tests that is long enough"
 AUTHOR = 2**62 + 6
 POST = b'{"photo_url": "https://img.example/1.jpg"}'
 SERVERS = {
@@ -64,7 +62,7 @@ def test_a_whole_body_is_published_and_a_cut_off_one_is_not(port):
 
 
 def test_a_client_reads_that_its_body_is_too_large(port):
-    headers = {"Authorization": f"Bearer {_token()}", "Content-Type": "application/json"}
+    headers = {**authorization(AUTHOR), "Content-Type": "application/json"}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     with closing(connection):
         connection.request("POST", "/v1/posts", bytes(20_000_000), headers)
@@ -81,22 +79,15 @@ def test_a_missing_or_double_host_is_refused(port):
 
 def _posts(port):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request(
-        "GET", f"/v1/accounts/{AUTHOR}/posts", headers={"Authorization": f"Bearer {_token()}"}
-    )
+    connection.request("GET", f"/v1/accounts/{AUTHOR}/posts", headers=authorization(AUTHOR))
     with closing(connection):
         return json.load(connection.getresponse())["data"]
 
 
 def _head(*lines):
-    token = f"Authorization: Bearer {_token()}"
+    token = f"Authorization: {authorization(AUTHOR)['Authorization']}"
     lines = ("POST /v1/posts HTTP/1.1", "Host: x", "Content-Type: application/json", token, *lines)
     return "\r\n".join([*lines, "", ""]).encode()
-
-
-def _token():
-    claims = {"sub": str(AUTHOR), "scope": "feed", "exp": int(time.time()) + 600}
-    return jwt.encode(claims, SECRET, "HS256")
 
 
 def _connected(port):

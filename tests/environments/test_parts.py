@@ -11,18 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-import jwt
 import pytest
 
 from feedsvc import create_app
 from feedsvc.store.redis import keys
 from feedsvc.tasks import celery_on
 from tests.engines import free_port, wait_until
+from tests.environments.calls import SECRET, authorization
 from tests.environments.servers import Part, PgBouncer, Redis
 from tests.rabbitmq import RabbitMQ
 
 ROOT = Path(__file__).parents[2]
-SECRET = "a secret of more than thirty-two characters"
 
 
 @pytest.fixture(scope="module")
@@ -81,20 +80,20 @@ class Uploads:
         first = time.monotonic_ns()  # other accounts than in every other test
         self.small, self.large, *followers = range(first, first + 62)
         for account in (self.small, self.large, *followers):
-            self.client.put(f"/v1/accounts/{account}", headers=token(1, "service"))
+            self.client.put(f"/v1/accounts/{account}", headers=authorization(1, "service"))
         pairs = [(each, self.large) for each in followers]
         pairs += [(each, self.small) for each in followers[:3]]
         lines = [
             {"follower": str(each), "followee": str(followee), "action": "follow"}
             for each, followee in pairs
         ]
-        self.client.post("/v1/follows/batch", json=lines, headers=token(1, "service"))
+        self.client.post("/v1/follows/batch", json=lines, headers=authorization(1, "service"))
         self.followers = followers
         for each in followers:
             self.read(each)
 
     def read(self, account):
-        page = self.client.get("/v1/feed?limit=100", headers=token(account))
+        page = self.client.get("/v1/feed?limit=100", headers=authorization(account))
         return [each["id"] for each in page.json["data"]]
 
     def post_through_each_queue(self):
@@ -106,7 +105,7 @@ class Uploads:
 
     def post(self, account):
         body = {"photo_url": "https://img.example/1.jpg"}
-        return self.client.post("/v1/posts", json=body, headers=token(account)).json["id"]
+        return self.client.post("/v1/posts", json=body, headers=authorization(account)).json["id"]
 
     def are_pushed(self, posts, sizes=(3, 60, 60)):
         """Check that each follower's feed took each post once, and that sweeps end the rest."""
@@ -122,12 +121,7 @@ class Uploads:
 
     def fanout(self, post):
         path = f"/v1/admin/fanouts/{post}"
-        return self.client.get(path, headers=token(1, "admin:read")).json
-
-
-def token(account, scope="feed"):
-    claims = {"sub": str(account), "scope": scope, "exp": time.time() + 600}
-    return {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
+        return self.client.get(path, headers=authorization(1, "admin:read")).json
 
 
 def part(settings, module, *arguments):
@@ -142,7 +136,7 @@ class Client:
         self.url = url
 
     def call(self, method, path, account, body=None, **headers):
-        headers |= {**token(account), "Content-Type": "application/json"}
+        headers |= {**authorization(account), "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         return wait_until(lambda: self._answer(request))

@@ -6,20 +6,17 @@ import threading
 import time
 from contextlib import closing, contextmanager
 
-import jwt
 import pytest
 import redis
 
 from feedsvc import create_app
 from tests.engines import wait_until
+from tests.environments.calls import SECRET, authorization
 from tests.environments.servers import Proxy, Redis
-
-SECRET = "s" * 40
 
 
 def headers(account, scope="feed service", **more):
-    claims = {"sub": str(account), "scope": scope, "exp": int(time.time()) + 600}
-    return {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}", **more}
+    return {**authorization(account, scope), **more}
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from feedsvc.redis_address import parse
 from feedsvc.store.redis.client import connect
 from feedsvc.tasks import celery_on
 from tests.engines import wait_until
+from tests.environments.calls import SECRET
 from tests.environments.servers import Certificates, Part, TlsRedis
-from tests.environments.test_redis import SECRET, headers
+from tests.environments.test_redis import headers
 
 
 @pytest.fixture(scope="module")
