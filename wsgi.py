@@ -1,4 +1,4 @@
-"""What a WSGI server loads in a checkout: the application of `feedsvc.wsgi`."""
+"""The module that a WSGI server loads in a checkout. It has the application of `feedsvc.wsgi`."""
 
 from feedsvc.wsgi import app
 

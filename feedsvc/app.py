@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _DISCARDED_BYTES = 32 * 1_048_576
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-# Metrics name only these methods. A client may send any word as a method.
+# The labels of the metrics. A client may send any word as a method; metrics call it `other`.
 _METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
 
 
@@ -50,8 +50,8 @@ class _Request(Request):
     def __init__(self, environ: WSGIEnvironment, *more: Any, **options: Any) -> None:
         """Read the environment of a WSGI server."""
         has_length = environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ
-        # Granian ends a truncated chunked body in the same way as a complete one. Without the mark
-        # Werkzeug reads no chunked body at all.
+        # Granian ends a truncated chunked body like a complete one. Without the mark Werkzeug reads
+        # no chunked body at all.
         if has_length or environ.get("SERVER_SOFTWARE") == "Granian":
             environ.pop("wsgi.input_terminated", None)
         super().__init__(environ, *more, **options)
@@ -82,7 +82,7 @@ class Application(Flask):
     request_class = _Request
 
     def __init__(self, services: Services) -> None:
-        """Serve these opened services."""
+        """Serve the opened services."""
         super().__init__("feedsvc", static_folder=None)
         self.extensions["feedsvc"] = services
         self._services = services

@@ -84,8 +84,8 @@ class KeyServer:
         self._keys: KeySet | None = None
         self._fetched_at = self._next_at = -math.inf
         self._running: _Fetch | None = None
-        # Hashes of the unknown key ids in tokens: of those since the last fetch began, and of those
-        # before it. Hashes, because the id of an unverified token may be long.
+        # Hashes of unknown key ids, because the id in an unverified token may be long. Requests
+        # asked for the ids in `_asked` since the last fetch began, and in `_asked_before` earlier.
         self._asked: set[int] = set()
         self._asked_before: frozenset[int] = frozenset()
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class CannotSign(FeedsvcError):
-    """The service cannot sign tokens, because it accepts only those of the JWKS."""
+    """The service cannot sign tokens, because it accepts only tokens of the JWKS."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -109,7 +109,7 @@ def locate_stores(settings: Settings) -> tuple[EmbeddedValkey | None, Addresses]
 
 
 def open_stores_at(settings: Settings, at: Addresses, *, check_schema: bool = True) -> Stores:
-    """Open the stores at these addresses. Migrate or check the schema like `open_services`."""
+    """Open the stores at the addresses. Migrate or check the schema like `open_services`."""
     if settings.redis_url is not None:
         commands.require(at.redis)
     with ExitStack() as opened:
@@ -142,7 +142,7 @@ def own_secret(settings: Settings) -> str:
 
 
 def addresses(settings: Settings, folder: Path, valkey: EmbeddedValkey | None) -> Addresses:
-    """Return the URLs that the settings name, else those in the data folder."""
+    """Return the URLs in the settings. Parts without a URL are in the data folder."""
     database = database_url(settings, folder)
     if valkey is not None:
         return Addresses(database, valkey.url(), settings.broker_url or valkey.broker_url())

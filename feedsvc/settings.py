@@ -56,7 +56,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of one process. `docs/settings.md` says what None means for each."""
+    """The settings of one process. `docs/settings.md` explains each default."""
 
     data_dir: Path = Path(".feedsvc")
     database_url: str | None = None

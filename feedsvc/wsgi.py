@@ -1,4 +1,4 @@
-"""What a WSGI server loads: `app`, with its settings from the environment.
+"""The module that a WSGI server loads: `app`, with the settings of the environment.
 
 If the application cannot start, a process ends with the exit code 3. Gunicorn takes 3 as "never
 start this process again", and ends too.

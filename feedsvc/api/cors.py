@@ -19,7 +19,7 @@ _MAX_AGE_SECONDS = "600"
 
 
 def is_preflight() -> bool:
-    """Return whether the request is a preflight, by which a browser asks what a page may send."""
+    """Return whether the request is a CORS preflight."""
     return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
 
 

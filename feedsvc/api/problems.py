@@ -1,4 +1,4 @@
-"""Every error as `application/problem+json` (RFC 9457), whatever the `Accept` header says.
+"""Answer every error as `application/problem+json` (RFC 9457), for any `Accept` header.
 
 No stack trace, HTML or SQL reaches a client.
 """

@@ -29,7 +29,7 @@ _TITLES = ("part", "state", "found, and what to do")
 @click.command()
 @json_option
 def check(as_json: bool) -> None:
-    """Check every setting, and whether each store has what the service needs.
+    """Check every setting and every store, and print advice on each fault.
 
     Starts nothing and changes nothing. Exits 1 on any fault.
     """
@@ -57,7 +57,7 @@ def findings(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _load_valid(environ: Mapping[str, str]) -> tuple[Settings, BadSettings | None]:
-    """Load the settings, with defaults for the bad ones. Also return the error that names these."""
+    """Load the settings, with defaults for the bad ones. Also return the error that names them."""
     try:
         return load_settings(environ), None
     except BadSettings as faults:

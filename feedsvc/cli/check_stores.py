@@ -1,4 +1,4 @@
-"""Check that the database and Redis have what the service needs. Changes no stored data."""
+"""Check that the database and Redis meet the service's needs. Changes no stored data."""
 
 from __future__ import annotations
 
