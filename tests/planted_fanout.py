@@ -9,6 +9,7 @@ DELIVERY = "feedsvc/store/redis/delivery.py"
 CHAIN = "feedsvc/fanout/chain.py"
 DONE = "feedsvc/fanout/done.py"
 SLICES = "feedsvc/fanout/slices.py"
+DELETION = "feedsvc/graph/deletion.py"
 TEST_CRASHES = "tests/test_crashes.py"
 TEST_FANOUT = "tests/test_fanout.py"
 TEST_FEED = "tests/test_feed.py"
@@ -200,5 +201,32 @@ PROMISES = [
             ),
         ),
         ("tests/test_older_redis.py::test_a_replica_that_lagged_is_emptied_at_its_promotion",),
+    ),
+    Planted(
+        "mark a deleted account and hide its posts later",
+        (
+            Edit(
+                DELETION,
+                "            transaction.add(AccountDeleted(account))\n    if not exists:\n",
+                "            pass\n    if not exists:\n",
+            ),
+        ),
+        ("tests/test_deletion.py::test_posts_are_hidden_from_the_mark_on_and_the_sweep_finishes",),
+    ),
+    Planted(
+        "leave the deletion of a process that died as it is",
+        (Edit("feedsvc/tasks.py", "        deletion.sweep(opened)\n", ""),),
+        ("tests/environments/test_deletion.py",),
+    ),
+    Planted(
+        "go on with a deletion that another process has finished",
+        (
+            Edit(
+                DELETION,
+                '    return connection.scalar(_CLAIM, {"account": account}) is not None\n',
+                '    connection.scalar(_CLAIM, {"account": account})\n    return True\n',
+            ),
+        ),
+        ("tests/test_deletion.py::test_a_stale_step_does_not_touch_a_new_account",),
     ),
 ]
