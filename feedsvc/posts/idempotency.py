@@ -1,7 +1,7 @@
 """Remember the post of an upload under its idempotency key. Repeats get its answer for 24 hours.
 
-The answer is not stored. A repeat has the same body, so its answer is made again from the body and
-the post's id. So no text outlives its post here.
+The answer is not stored, so no text outlives its post here. A repeat has the body of the first
+upload. Its answer is made again from this body and the post's id.
 """
 
 from __future__ import annotations

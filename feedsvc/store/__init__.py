@@ -43,7 +43,7 @@ class Stores:
     unappliable_changes: set[int] = field(default_factory=set)
 
     def with_empty_near_cache(self) -> Stores:
-        """Return these stores with an empty near cache, to read what Redis has now."""
+        """Return these stores with an empty near cache, to read the current content of Redis."""
         return replace(self, near_cache=NearCache(self.limits.longest_list))
 
     def __post_init__(self) -> None:

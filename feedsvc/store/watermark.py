@@ -87,7 +87,7 @@ class Watermark:
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
-        """Give a forked process a lock of its own. What the parent knows stays true."""
+        """Give a forked process a lock of its own. The values of the parent stay true."""
         call_in_child(self._forget_parent)
 
     def _forget_parent(self) -> None:

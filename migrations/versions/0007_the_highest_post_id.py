@@ -1,7 +1,7 @@
 """Remember the highest id of the posts whose rows were removed.
 
-A process of the release before does not raise it, so until all processes are of this release, the
-deletion of an account may lower the highest id, as before.
+A process of the release before does not write this row. So the deletion of an account may lower the
+highest id until all processes are of this release.
 
 Revision: 0007
 Revises: 0006

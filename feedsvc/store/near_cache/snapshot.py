@@ -179,7 +179,7 @@ class Snapshot:
     recent: RecentPosts = _NO_POSTS
     bodies: OrderedDict[int, Body] = field(default_factory=OrderedDict)
     news: Sequence[Invalidation] = ()
-    # The accounts whose posts are hidden from everybody, as of `number`.
+    # The accounts whose posts are hidden from all viewers, as of `number`.
     hidden: frozenset[int] = frozenset()
 
     def celebrities_among(self, authors: frozenset[int]) -> AbstractSet[int]:

@@ -36,8 +36,8 @@ WHOLE_LIST = 0
 NO_AUTHOR = 0
 # Post id of an entry with NO_AUTHOR: the bytes of any posts may have changed.
 ANY_POSTS = 0
-# Author ids of entries about an account: all of its posts are hidden from now on, or not any more.
-# The post id of such an entry is the account.
+# Author ids of entries about an account. After the entry all its posts are hidden, or shown again.
+# The post id of the entry is the account.
 HIDDEN = -1
 SHOWN = -2
 # Up to this many changed posts have an entry each. More posts have one entry together.
@@ -70,7 +70,7 @@ def add_changed_posts(redis: Redis, post_ids: Sequence[int]) -> None:
 
 
 def add_account(redis: Redis, account: int, *, is_hidden: bool) -> None:
-    """Log whether the posts of an account are hidden from everybody."""
+    """Log whether the posts of an account are hidden from all viewers."""
     trip = RoundTrip(redis)
     add(trip, HIDDEN if is_hidden else SHOWN, account)
     trip.run()

@@ -43,7 +43,7 @@ def read_or_build(
     build: Callable[[list[int]], Sequence[bytes | None]],
     ttl_seconds: int,
 ) -> list[bytes | None]:
-    """Return the values of views, and store those that had to be built.
+    """Return the values of views, and store the values that had to be built.
 
     `build` gets the indexes of the views that are not valid. It returns their values, read from SQL
     in a new transaction. None means that SQL has nothing for the view. Redis then stores nothing,

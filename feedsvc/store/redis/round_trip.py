@@ -60,7 +60,7 @@ class RoundTrip:
     twice.
 
     Notes run after all stages. A note is a write that a read can do without, for example a new
-    expiry. If the server refuses a note, the trip succeeds all the same.
+    expiry. The trip succeeds even if the server refuses a note.
     """
 
     def __init__(self, redis: Redis, *, stop_on_error: bool = False) -> None:

@@ -1,6 +1,7 @@
 -- KEYS[1]   string run-id: the identity of the server run that wrote the data
--- ARGV[1]   'check': delete the data if they are of another run. 'replace': the same without INFO,
---           if run-id still has the value ARGV[4]. 'flush': delete the data of this run.
+-- ARGV[1]   'check': delete the data if they are of another run. 'replace': delete the data, where
+--           INFO is forbidden, if run-id still has the value ARGV[4]. 'flush': delete the data of
+--           this run.
 -- ARGV[2]   the layout of the views
 -- ARGV[3]   for 'replace': the identity of this run
 -- ARGV[4]   for 'replace': the identity that the caller found; empty for none
