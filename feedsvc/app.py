@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import re
-import secrets
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +13,7 @@ from flask import Flask, Request, g, request
 from feedsvc import logs
 from feedsvc.api import cors, problems, public
 from feedsvc.api.addresses import require_host, with_client_urls
-from feedsvc.api.answers import PROTECTION, answer_nothing
+from feedsvc.api.answers import PROTECTION, answer_nothing, request_id
 from feedsvc.api.auth import Authenticator
 from feedsvc.api.openapi import GROUPS
 from feedsvc.api.operations import MAX_BODY_BYTES
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from feedsvc.services import Services
 
 _DISCARDED_BYTES = 32 * 1_048_576
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 # The labels of the metrics. A client may send any word as a method; metrics call it `other`.
 _METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
 
@@ -124,6 +121,7 @@ def create_app(**settings: Any) -> Application:
     # Werkzeug truncates a chunked body at this length without an error. The extra byte shows that
     # the body was longer than the limit.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
+    app.config["CORS_ORIGINS"] = loaded.cors_origins
     app.url_map.strict_slashes = False
     # Answer a path with `//` with a 404. By default Werkzeug redirects, with an HTML page.
     app.url_map.merge_slashes = False
@@ -145,8 +143,7 @@ def _add_request_hooks(
 ) -> None:
     @app.before_request
     def identify() -> None:
-        given = request.headers.get("X-Request-ID", "")
-        g.request_id = given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
+        g.request_id = request_id(request.headers.get("X-Request-ID", ""))
         # A host application may have a log context of its own, so bind and reset only one key.
         g.log_context = structlog.contextvars.bind_contextvars(request_id=g.request_id)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
@@ -22,6 +24,13 @@ PROTECTION = (
     ("Referrer-Policy", "no-referrer"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
 )
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+
+
+def request_id(given: str) -> str:
+    """Return the id of a request: the one that its client gave, if it is sane, or a new one."""
+    return given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
 
 
 def answer_json(payload: Any, status: int = 200, **headers: str) -> Response:

@@ -23,15 +23,22 @@ def is_preflight() -> bool:
     return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
 
 
+def allowance(origin: str | None, origins: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return the headers that let a page of `origin` read an answer; none for another origin."""
+    if origin is None or not {origin, "*"} & set(origins):
+        return []
+    return [
+        ("Access-Control-Allow-Origin", origin),
+        ("Access-Control-Expose-Headers", _EXPOSED),
+    ]
+
+
 def allow(response: Response, origins: tuple[str, ...]) -> None:
     """Allow the page that sent the request to read the answer, if its origin is in `origins`."""
     response.vary.add("Origin")
-    origin = request.headers.get("Origin")
-    if origin is None or not {origin, "*"} & set(origins):
-        return
-    response.headers["Access-Control-Allow-Origin"] = origin
-    response.headers["Access-Control-Expose-Headers"] = _EXPOSED
-    if is_preflight():
+    allowed = allowance(request.headers.get("Origin"), origins)
+    response.headers.extend(allowed)
+    if allowed and is_preflight():
         asked = request.headers.get("Access-Control-Request-Headers")
         response.headers["Access-Control-Allow-Methods"] = _METHODS
         response.headers["Access-Control-Max-Age"] = _MAX_AGE_SECONDS

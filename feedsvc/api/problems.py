@@ -85,15 +85,22 @@ class InvalidFields(FeedsvcError):
 
 def problem(status: int, title: str, detail: str, **more: Any) -> Response:
     """Return an error answer. `more` adds members to the problem."""
-    body = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "request_id": g.get("request_id"),
-        **more,
-    }
-    return Response(json.dumps(body), status, content_type=MEDIA_TYPE)
+    text = problem_text(status, title, detail, g.get("request_id"), **more)
+    return Response(text, status, content_type=MEDIA_TYPE)
+
+
+def problem_text(status: int, title: str, detail: str, request_id: str | None, **more: Any) -> str:
+    """Return the JSON of a problem."""
+    return json.dumps(
+        {
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "request_id": request_id,
+            **more,
+        }
+    )
 
 
 def answer_to(error: Exception) -> Response:

@@ -1,6 +1,6 @@
-"""The web server: receive whole requests on one thread, and call Flask in a bounded pool.
+"""The web server: uvicorn, with limits for its clients and a bridge to Flask.
 
 A client that is slow, silent or gone holds a socket and a few kilobytes, never a thread. One thread
-(an event loop) owns the sockets, the time limits and the parser. A request reaches the application
-only when it has arrived whole. Decision 18 says why.
+(an event loop) owns the sockets and the time limits. A request reaches Flask only when it has
+arrived whole, in a bounded pool of threads. Decision 18 says why.
 """

@@ -1,388 +1,356 @@
-"""One connection: bytes become whole requests here, and answers become bytes.
+"""One client's connection: uvicorn's protocol with limits of time, number and size.
 
-The event loop's thread reads, and keeps time. A request thread makes the answer and sends it
-itself, as far as the socket takes it at once. The loop sends the rest. So a slow reader holds no
-thread. A lock orders the two threads. Only the loop closes the socket, and never while a request
-thread has the connection, so a descriptor is never used after its number went to another client.
+Uvicorn parses with httptools, queues requests that are sent together, and frames answers. It waits
+for a client without a limit. So each connection here knows since when it waits for its client, and
+for how long it may.
 """
 
 from __future__ import annotations
 
-import contextvars
-import socket
-import threading
-import time
-from contextlib import suppress
-from enum import Enum, auto
-from functools import partial
-from typing import TYPE_CHECKING
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
-import structlog
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from feedsvc.front.answers import Answer, environ_of, refusal_bytes
-from feedsvc.front.parser import Parser, Refusal
+from feedsvc.front.refusals import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import asyncio
+    from collections.abc import Iterable
 
-    from feedsvc.front.parser import Request
-    from feedsvc.front.process import Process
-
-_log = structlog.get_logger()
-
-_READ_BYTES = 65_536
-# A request thread hands an answer over when this much of it waits for a slow reader.
-_UNSENT_BYTES = 262_144
+# What the parser reads before a whole request has to be answered: few requests fit into it.
+_PART_BYTES = 4_096
+# A head has at most this many bytes, and so has what stands between two pieces of a body.
+MAX_HEAD_BYTES = 65_536
 # After its last answer a connection swallows this much, so that the client can read the answer.
-_LINGER_BYTES = 64 * 1024 * 1024
+_IGNORED_BYTES = 64 * 1024 * 1024
+# All unfinished bodies of a process together.
+_MOST_BODY_BYTES = 128 * 1024 * 1024
+# At a limit this share of the connections is ended at once: the search for the oldest is rare.
+_EVICTED_SHARE = 50
 
-_SILENT_SECONDS = 10.0
 _HEAD_SECONDS = 10.0
 # nginx closes the idle connections of its pool after 60 s. The side that sends must close first.
 _IDLE_SECONDS = 75.0
 # A body, and an answer, may take this long, and a second more for each 8 KiB that have moved.
 _TRANSFER_SECONDS = 20.0
 _BYTES_A_SECOND = 8_192
-_LINGER_SECONDS = 5.0
-# A client that is gone for this long while its request waits for a thread is not answered.
-_PATIENCE_SECONDS = 1.0
+# When the process ends, a request that is not whole has this long.
+_ARRIVAL_SECONDS = 4.0
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_TIMED_OUT = Refusal(408, "Request Timeout", "The request did not arrive in time.")
-_CUT_OFF = Refusal(400, "Bad Request", "The connection ended before the request did.")
-_BUSY = Refusal(
-    503, "Service Unavailable", "Every request thread is busy. Try again in a moment.", 1
+_TIMED_OUT = Refusal(408, "The request did not arrive in time.")
+_CUT_OFF = Refusal(400, "The connection ended before the request did.")
+_INVALID = Refusal(400, "The request is not valid HTTP/1.1.")
+_INVENTED_METHOD = Refusal(405, "HTTP knows no such method.")
+_LONG_HEAD = Refusal(
+    431, f"The request line and the headers have at most {MAX_HEAD_BYTES:,} bytes."
 )
-_FAILED = Refusal(500, "Internal Server Error", "The service failed. Its log has the cause.")
 
 
-class State(Enum):
-    """What a connection waits for."""
+@dataclass
+class Clients:
+    """What the connections of one process share."""
 
-    IDLE = auto()  # the next request
-    RECEIVING = auto()  # the rest of a request
-    ANSWERING = auto()  # a request thread
-    SENDING = auto()  # the client, which reads slowly
-    LINGERING = auto()  # the end of what the client still sends, all of it ignored
-    CLOSED = auto()
+    max_body_bytes: int
+    most_connections: int
+    origins: tuple[str, ...] = ()
+    connections: set[Connection] = field(default_factory=set)
+    refused: Counter[int] = field(default_factory=Counter)
+    evicted: int = 0
+    linger_seconds: float = 5.0
+    body_bytes: int = 0  # at least the size of all unfinished bodies
+
+    def end_overdue(self, now: float) -> None:
+        """End the connections whose clients have kept them waiting for too long."""
+        for connection in [each for each in self.connections if now > each.deadline]:
+            connection.time_out()
+        self.body_bytes = sum(each.held_bytes for each in self.connections)
+
+    def make_room(self) -> None:
+        """End the connections that have waited longest for their clients."""
+        self._evict(each for each in self.connections if each.patience < math.inf)
+
+    def hold_body(self, added_bytes: int) -> None:
+        """Note that a body has grown. End the oldest ones when all need too much memory."""
+        self.body_bytes += added_bytes
+        if self.body_bytes > _MOST_BODY_BYTES:
+            self._evict(each for each in self.connections if each.held_bytes)
+            self.body_bytes = sum(each.held_bytes for each in self.connections)
+
+    def _evict(self, waiting: Iterable[Connection]) -> None:
+        oldest = sorted(waiting, key=attrgetter("since"))
+        oldest = oldest[: len(oldest) // _EVICTED_SHARE + 1]
+        for connection in oldest:
+            connection.drop()
+        self.evicted += len(oldest)
 
 
-class Connection:
-    """One client's connection, from its accept to its close."""
+class _Flow(FlowControl):
+    """Let only the connection stop to read, and go on. Uvicorn goes on at each queued request."""
 
-    __slots__ = (
-        "_answer",
-        "_client",
-        "_context",
-        "_early",
-        "_is_ended",
-        "_is_gone",
-        "_is_reading",
-        "_lock",
-        "_moved_bytes",
-        "_on_close",
-        "_parser",
-        "_process",
-        "_socket",
-        "_unsent",
-        "since",
-        "state",
-    )
+    def pause_reading(self) -> None:
+        """Leave it to the connection."""
 
-    def __init__(
-        self,
-        process: Process,
-        accepted: socket.socket,
-        client: str,
-        on_close: Callable[[Connection], None],
-    ) -> None:
-        """Begin to read."""
-        self.state = State.IDLE
-        self.since = time.monotonic()
-        self._process = process
-        self._on_close = on_close
-        self._socket = accepted
-        self._client = client
-        self._lock = threading.Lock()
-        self._parser: Parser | None = None  # a silent connection needs none
-        self._early = b""  # what came while an answer was being made
-        self._unsent: bytes | memoryview = b""
-        self._moved_bytes = 0
+    resume_reading = pause_reading
+
+
+class Connection(HttpToolsProtocol):
+    """A connection of uvicorn's server. Its answers go through `write` and `close` here."""
+
+    def __init__(self, clients: Clients, **given: Any) -> None:
+        """Remember what is shared; uvicorn gives the rest."""
+        super().__init__(**given)
+        self._clients = clients
+        self._wait(_HEAD_SECONDS)
+        self._unanswered = 0  # whole requests
+        self._is_receiving = False  # a request has begun, and is not whole
         self._is_ended = False  # the client sends nothing more
-        self._is_gone = False  # and reads nothing more
-        self._is_reading = True
-        self._answer: Answer | None = None
-        self._context: contextvars.Context | None = None
-        process.loop.add_reader(accepted, self._readable)
+        self._is_ignoring = False  # whatever it sends
+        self._is_lingering = False  # the last answer is sent
+        self._unfed: bytes | memoryview = b""  # what came while a request was being answered
+        self._ignored_bytes = 0
+        self._framing_bytes = 0
+        self._refusal: Refusal | None = None
 
-    # The event loop's thread runs the methods from here on.
+    @property
+    def deadline(self) -> float:
+        """Return the time at which the client will have kept this connection waiting too long."""
+        return self.since + self.patience
 
     @property
     def held_bytes(self) -> int:
         """Return how much of an unfinished body this connection holds."""
-        return self._parser.body_bytes if self._parser else 0
-
-    def is_overdue(self, now: float) -> bool:
-        """Return whether the client has kept this connection waiting for too long."""
-        elapsed = now - self.since
-        if self.state is State.IDLE:
-            return elapsed > (_IDLE_SECONDS if self._parser else _SILENT_SECONDS)
-        if self.state is State.RECEIVING:
-            if self._parser and self._parser.is_in_body:
-                return elapsed > _TRANSFER_SECONDS + self.held_bytes / _BYTES_A_SECOND
-            return elapsed > _HEAD_SECONDS
-        if self.state is State.SENDING:
-            return elapsed > _TRANSFER_SECONDS + self._moved_bytes / _BYTES_A_SECOND
-        return self.state is State.LINGERING and elapsed > _LINGER_SECONDS
+        return len(self.cycle.body) if self._is_receiving and self.cycle else 0
 
     def time_out(self) -> None:
         """End an overdue connection, and tell its client why if it waits for an answer."""
-        if self.state is State.RECEIVING:
-            with self._lock:
-                self._refuse(_TIMED_OUT)
+        if self._is_receiving and not self._unanswered and not self._is_lingering:
+            self._refuse(_TIMED_OUT)
         else:
             self.drop()
 
     def drop(self) -> None:
-        """Close the connection at once, unless a request thread has it."""
-        with self._lock:
-            if self.state is State.SENDING:
-                self._abandon_answer()
-            if self.state is not State.ANSWERING:
-                self._close()
+        """Close the connection at once."""
+        self.patience = math.inf
+        self._is_receiving = False
+        self.transport.abort()
 
-    def _readable(self) -> None:
-        try:
-            data = self._socket.recv(_READ_BYTES)
-        except (BlockingIOError, InterruptedError):
+    # asyncio calls the methods from here on.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = _Flow(transport)
+        if len(self.connections) > self._clients.most_connections:
+            self._clients.make_room()
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_ignoring:
+            self._ignored_bytes += len(data)
+            if self._ignored_bytes > _IGNORED_BYTES:
+                self.drop()
             return
-        except OSError:
-            data = b""
-        with self._lock:
-            if not data:
-                self._end_of_input()
-            elif self.state is State.LINGERING:
-                self._moved_bytes += len(data)
-                if self._moved_bytes > _LINGER_BYTES:
-                    self._close()
-            elif self.state in (State.ANSWERING, State.SENDING):
-                self._early += data
-                self._stop_reading()
-            else:
-                self._feed(data)
+        self._unfed = memoryview(bytes(self._unfed) + data if self._unfed else data)
+        if self._unanswered:
+            self.transport.pause_reading()
+        else:
+            self._feed()
 
-    def _feed(self, data: bytes) -> None:
-        if self._parser is None:
-            self._parser = Parser(self._process.max_body_bytes)
-        if self.state is State.IDLE:
-            self._enter(State.RECEIVING)
-        self._parser.feed(data)
-        if self._parser.is_in_body:
-            self._process.bodies_grew(len(data))
-        self._advance(self._parser)
-
-    def _advance(self, parser: Parser) -> None:
-        """Do what the parser's state asks for: answer, refuse, or wait for more."""
-        if parser.requests:
-            request = parser.requests.popleft()
-            self._enter(State.ANSWERING)
-            job = partial(self._make_answer, request)
-            if not self._process.pool.offer(job, is_probe=_is_probe(request)):
-                self._refuse(_BUSY)
-        elif parser.refusal:
-            self._refuse(parser.refusal)
-        elif parser.is_quiet:
-            self._enter(State.IDLE)
-        elif parser.wants_continue:
-            parser.wants_continue = False
-            self._send(_CONTINUE)
-
-    def _end_of_input(self) -> None:
+    def eof_received(self) -> bool:  # type: ignore[override]
         self._is_ended = True
-        self._stop_reading()
-        if self.state is State.RECEIVING:
-            # Nothing of a request that was cut off is kept. Its client may still read.
+        if self._is_receiving and not self._unanswered:
             self._refuse(_CUT_OFF)
-        elif self.state not in (State.ANSWERING, State.SENDING):
-            self._close()
+        return bool(self._unanswered)  # the client may still read its answer
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if not self._is_lingering:
+            self._wait(self._seconds_to_send())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self._is_lingering:
+            self._wait(math.inf if self._unanswered else _IDLE_SECONDS)
+
+    # The parser calls the methods from here on. A refusal ends it.
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_receiving = True
+        self._framing_bytes = 0
+        if not self._unanswered:
+            self._wait(_HEAD_SECONDS)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if "method" not in self.scope:  # or it is a trailer, which nobody has judged
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        length = self._judge_headers()
+        super().on_headers_complete()
+        self.cycle.transport = self  # type: ignore[assignment]
+        if not self._unanswered:
+            self._wait(_TRANSFER_SECONDS)
+        if length > self._clients.max_body_bytes:
+            self._cut(length)
+
+    def _judge_headers(self) -> int:
+        """Return the announced length of the body, or raise a refusal."""
+        hosts = length = 0
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding" and value.lower() != b"chunked":
+                raise Refusal(400, "The only accepted transfer encoding is chunked.")
+        # HTTP/1.0 has no Host.
+        if hosts > 1 or (not hosts and self.parser.get_http_version() != "1.0"):
+            raise Refusal(400, "A request has exactly one Host header.")
+        return length
+
+    def on_body(self, body: bytes) -> None:
+        if self._is_ignoring:
+            return
+        self._framing_bytes = 0
+        self.patience += len(body) / _BYTES_A_SECOND
+        self.cycle.body += body
+        self._clients.hold_body(len(body))
+        if len(self.cycle.body) > self._clients.max_body_bytes:
+            self._cut(len(self.cycle.body))
+
+    def on_message_complete(self) -> None:
+        if not self._is_ignoring:
+            self._is_whole()
+            super().on_message_complete()
+
+    def _cut(self, announced_bytes: int) -> None:
+        """Let the application refuse a body that is too long: it checks the token before."""
+        self.scope["state"]["announced_bytes"] = announced_bytes
+        self.cycle.body.clear()
+        self.cycle.more_body = self.cycle.keep_alive = self.cycle.waiting_for_100_continue = False
+        self.cycle.message_event.set()
+        self._is_ignoring = True
+        self._unfed = b""
+        self._is_whole()
+
+    def _is_whole(self) -> None:
+        self._is_receiving = False
+        self._unanswered += 1
+        self.patience = math.inf
+
+    # The answers of uvicorn call the methods from here on.
+
+    def write(self, data: bytes) -> None:
+        """Send a part of an answer."""
+        self.transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Return whether nothing more can be sent."""
+        return self._is_lingering or self.transport.is_closing()
+
+    def close(self) -> None:
+        """Close after the client has read. A close with unread input would destroy the answer."""
+        self._is_lingering = self._is_ignoring = True
+        self._unanswered = 0
+        self._unfed = b""
+        self._wait(self._clients.linger_seconds + self._seconds_to_send())
+        if self._is_ended:
+            self.transport.close()
+        else:
+            self.transport.write_eof()
+            self.transport.resume_reading()
+
+    def on_response_complete(self) -> None:
+        if self.is_closing():
+            return
+        self._unanswered -= 1
+        if self.pipeline and (self._unanswered or not self._refusal):
+            self._start_asgi_task(*self.pipeline.pop())
+        if self._unanswered:
+            return
+        if self._refusal:
+            self._send_refusal(self._refusal)
+            return
+        if self._is_receiving:
+            self._wait(_TRANSFER_SECONDS)
+        else:
+            self._wait(self._seconds_to_send() if self.flow.write_paused else _IDLE_SECONDS)
+        self._feed()
+        if not self._unanswered and not self.is_closing():
+            self._go_on_reading()
+
+    def shutdown(self) -> None:
+        """End now, or after the request that is being received or answered."""
+        if not self._unanswered and not self._is_receiving:
+            self.transport.close()
+        elif self.cycle:
+            self.cycle.keep_alive = False
+            if not self._unanswered:
+                self._wait(_ARRIVAL_SECONDS)
+
+    def _go_on_reading(self) -> None:
+        if not self._is_ended:
+            self.transport.resume_reading()
+        elif self._is_receiving:
+            self._refuse(_CUT_OFF)
+        else:
+            self.transport.close()
+
+    def _feed(self) -> None:
+        """Parse what has come, until a whole request waits for its answer."""
+        while self._unfed and not self._unanswered and not self._refusal:
+            part, self._unfed = self._unfed[:_PART_BYTES], self._unfed[_PART_BYTES:]
+            self._framing_bytes += len(part)
+            try:
+                self.parser.feed_data(part)
+            except httptools.HttpParserUpgrade:
+                # The server speaks no other protocol. The request stands, as the last one.
+                self.cycle.keep_alive = False
+                self._unfed = b""
+            except httptools.HttpParserError as error:
+                self._refuse(_refusal_of(error, part))
+            if self._is_receiving and self._framing_bytes > MAX_HEAD_BYTES:
+                self._refuse(_LONG_HEAD)
 
     def _refuse(self, refusal: Refusal) -> None:
-        self._process.refusals[refusal.status] += 1
-        self._send(refusal_bytes(refusal))
-        self._linger()
+        """Refuse after the answers to the requests before."""
+        if not self._refusal:
+            self._refusal = refusal
+            if not self._unanswered:
+                self._send_refusal(refusal)
 
-    def _linger(self) -> None:
-        """Close after the client has read. A close with unread input would destroy the answer."""
-        if self.state is State.CLOSED:
-            return
-        self._enter(State.LINGERING)
-        self._early = b""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
-        if self._is_ended:
-            self._close()
-        else:
-            self._start_reading()
+    def _send_refusal(self, refusal: Refusal) -> None:
+        self._clients.refused[refusal.status] += 1
+        headers, body = refusal.answer(self.headers or (), self._clients.origins)
+        status = f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n"
+        headers += self.server_state.default_headers
+        lines = [name + b": " + value + b"\r\n" for name, value in headers]
+        self.write(b"".join([status.encode(), *lines, b"\r\n", body]))
+        if self.cycle and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._is_receiving = False
+        self.close()
 
-    def _writable(self) -> None:
-        with self._lock:
-            unsent, self._unsent = self._unsent, b""
-            self._send(unsent)
-            if self._unsent:
-                return
-            self._process.loop.remove_writer(self._socket)
-            self._enter(State.ANSWERING)
-            if self._answer and self._answer.is_complete:
-                self._answered(self._answer)
-            else:
-                self._process.pool.go_on(self._go_on)
+    def _wait(self, seconds: float) -> None:
+        """Begin to wait for the client, for so long at most."""
+        self.since, self.patience = self.loop.time(), seconds
 
-    def _resume(self) -> None:
-        """Go on with what the client sent while its last request was being answered."""
-        with self._lock:
-            parser = self._parser
-            if self.state is not State.ANSWERING or not parser:
-                return
-            self._enter(State.RECEIVING)
-            if not parser.requests and not parser.refusal:
-                early, self._early = self._early, b""
-                self._start_reading()
-                parser.feed(early)
-            self._advance(parser)
-
-    def _end(self) -> None:
-        with self._lock:
-            self._linger()
-
-    def _wait_for_reader(self) -> None:
-        with self._lock:
-            if self.state is State.SENDING:
-                self._process.loop.add_writer(self._socket, self._writable)
-
-    def _abandon_answer(self) -> None:
-        answer, context = self._answer, self._context
-        if answer is not None and context is not None and not answer.is_complete:
-            # The application may end a transaction, which must not hold the loop up.
-            self._process.pool.go_on(partial(context.run, answer.close))
-
-    def _start_reading(self) -> None:
-        if not self._is_reading and not self._is_ended:
-            self._is_reading = True
-            self._process.loop.add_reader(self._socket, self._readable)
-
-    def _stop_reading(self) -> None:
-        if self._is_reading:
-            self._is_reading = False
-            self._process.loop.remove_reader(self._socket)
-
-    def _close(self) -> None:
-        if self.state is State.CLOSED:
-            return
-        self._enter(State.CLOSED)
-        self._stop_reading()
-        self._process.loop.remove_writer(self._socket)
-        self._socket.close()
-        self._on_close(self)
-
-    # Request threads run the methods from here on.
-
-    def _make_answer(self, request: Request) -> None:
-        if self._is_ended and time.monotonic() - self.since > _PATIENCE_SECONDS:
-            self._end_soon()
-            return
-        environ = environ_of(request, self._client, self._process.address)
-        keep_alive = request.keep_alive
-        if self._process.is_draining:
-            environ["feedsvc.draining"] = True
-            keep_alive = False
-        self._answer = Answer(self._process.app, environ, keep_alive=keep_alive)
-        # One thread may begin an answer and another one may end it, with the same variables.
-        self._context = contextvars.Context()
-        self._run(self._answer, self._context)
-
-    def _go_on(self) -> None:
-        """Make more of an answer whose reader has caught up."""
-        if self._answer is not None and self._context is not None:
-            self._run(self._answer, self._context)
-
-    def _run(self, answer: Answer, context: contextvars.Context) -> None:
-        context.run(self._send_answer, answer)
-        if self._answer is answer:
-            # The loop may let another thread go on at once, so this one has left the context.
-            with self._lock:
-                self._enter(State.SENDING)
-                self._process.soon(self._wait_for_reader)
-
-    def _send_answer(self, answer: Answer) -> None:
-        """Make and send pieces, until the answer is complete or its reader is behind."""
-        try:
-            while self._send_piece(answer, answer.next_piece()):
-                pass
-        except Exception:  # noqa: BLE001 -- the application answers its own errors
-            _log.exception("front.application_failed")
-            self._fail(answer)
-        if answer.is_complete or self._is_gone:
-            answer.close()
-
-    def _send_piece(self, answer: Answer, piece: bytes) -> bool:
-        """Send a piece, and return whether this thread should make the next one."""
-        with self._lock:
-            self._send(piece)
-            if self._is_gone:
-                self._end_soon()
-            elif answer.is_complete and not self._unsent:
-                self._answered(answer)
-            else:
-                return not answer.is_complete and len(self._unsent) < _UNSENT_BYTES
-            return False
-
-    def _fail(self, answer: Answer) -> None:
-        """End an answer that the application could not make. A cut-off body shows the failure."""
-        with self._lock:
-            if not answer.has_begun:
-                self._send(refusal_bytes(_FAILED))
-            answer.is_complete = True
-            self._end_soon()
-
-    # Both threads use the methods from here on, and hold the lock.
-
-    def _answered(self, answer: Answer) -> None:
-        self._answer = self._context = None
-        has_more = bool(self._early) or not (self._parser and self._parser.is_quiet)
-        if not answer.keep_alive or (self._is_ended and not has_more):
-            self._end_soon()
-        elif has_more:
-            self._process.soon(self._resume)
-        else:
-            self._enter(State.IDLE)
-
-    def _end_soon(self) -> None:
-        self._answer = self._context = None
-        self._process.soon(self._end)
-
-    def _send(self, data: bytes | memoryview) -> None:
-        """Send what the socket takes at once, and keep the rest."""
-        if self._unsent:
-            self._unsent = bytes(self._unsent) + data
-            return
-        try:
-            sent = self._socket.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:
-            self._is_gone = self._is_ended = True
-            return
-        self._moved_bytes += sent
-        if sent < len(data):
-            self._unsent = memoryview(data)[sent:]
-
-    def _enter(self, state: State) -> None:
-        self.state = state
-        self.since = time.monotonic()
-        self._moved_bytes = 0
+    def _seconds_to_send(self) -> float:
+        """Return how long a client may take for the rest of its answer."""
+        unsent = self.transport.get_write_buffer_size()
+        return _TRANSFER_SECONDS + unsent / _BYTES_A_SECOND if unsent else 0.0
 
 
-def _is_probe(request: Request) -> bool:
-    """Return whether a load balancer asks about this process, which needs no store."""
-    path, _, query = request.target.partition(b"?")
-    return path == b"/healthz" or (path == b"/readyz" and b"stores=no" in query)
+def _refusal_of(error: httptools.HttpParserError, part: bytes | memoryview) -> Refusal:
+    if isinstance(error.__context__, Refusal):
+        return error.__context__
+    # A client that speaks TLS does not begin with a letter.
+    is_invented = isinstance(error, httptools.HttpParserInvalidMethodError)
+    return _INVENTED_METHOD if is_invented and bytes(part[:1]).isalpha() else _INVALID

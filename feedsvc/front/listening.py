@@ -1,12 +1,10 @@
-"""Resolve a host name and listen on its addresses."""
+"""Resolve a host name and bind sockets to its addresses. The web processes listen on them."""
 
 from __future__ import annotations
 
 import socket
 
 from feedsvc.errors import FeedsvcError
-
-_BACKLOG = 1_024
 
 
 class UnknownHost(FeedsvcError):
@@ -29,10 +27,21 @@ class PortTaken(FeedsvcError):
         )
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
-    """Return a listening socket for each address of the host, all on one port.
+def bind_for_each(processes: int, host: str, port: int) -> list[list[socket.socket]]:
+    """Return what `bind` returns, once for each process.
 
-    Port 0 takes a free one. Raises `UnknownHost` and `PortTaken`.
+    The kernel spreads new connections over the sockets on which a process listens.
+    """
+    listeners = [bind(host, port)]
+    port = listeners[0][0].getsockname()[1]
+    return listeners + [bind(host, port, is_shared=True) for _ in range(processes - 1)]
+
+
+def bind(host: str, port: int, *, is_shared: bool = False) -> list[socket.socket]:
+    """Return a socket for each address of the host, all on one port.
+
+    Port 0 takes a free one. A shared port is one that `bind` has returned before. Raises
+    `UnknownHost` and `PortTaken`.
     """
     try:
         found = socket.getaddrinfo(
@@ -45,7 +54,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     for family, _, _, _, address in sorted(found, key=lambda each: each[0] != socket.AF_INET):
         port = listeners[0].getsockname()[1] if listeners else port
         try:
-            listeners.append(_listener(family, str(address[0]), port))
+            listeners.append(_listener(family, str(address[0]), port, is_shared))
         except OSError as error:
             for listener in listeners:
                 listener.close()
@@ -54,15 +63,15 @@ def listen(host: str, port: int) -> list[socket.socket]:
 
 
 def free_port(host: str, port: int) -> int:
-    """Return the port if it is free, and a free one for port 0. Raises as `listen`."""
-    listeners = listen(host, port)
+    """Return the port if it is free, and a free one for port 0. Raises as `bind`."""
+    listeners = bind(host, port)
     port = int(listeners[0].getsockname()[1])
     for listener in listeners:
         listener.close()
     return port
 
 
-def _listener(family: int, address: str, port: int) -> socket.socket:
+def _listener(family: int, address: str, port: int, is_shared: bool) -> socket.socket:
     listener = socket.socket(family)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -70,8 +79,10 @@ def _listener(family: int, address: str, port: int) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # The first socket does not share the port until it has it, so that no other program does.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, is_shared)
         listener.bind((address, port))
-        listener.listen(_BACKLOG)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     except OSError:
         listener.close()
         raise

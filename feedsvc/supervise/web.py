@@ -1,7 +1,8 @@
-"""Run the web server: one process that listens and watches, and processes that serve.
+"""Run the web server: one process that watches, and processes that serve.
 
-`python -m feedsvc.supervise.web HOST PORT PROCESSES`. The processes share the listening sockets.
-One that dies is started again, and a connection that arrives meanwhile waits for it.
+`python -m feedsvc.supervise.web HOST PORT PROCESSES`. Each process has sockets of its own on the
+same port, and listens when it can serve. One that dies is started again. Its new connections wait
+for it meanwhile.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -20,14 +22,16 @@ import structlog
 from feedsvc import logs
 from feedsvc.embedded.valkey import die_with_parent, wait_or_kill
 from feedsvc.errors import FeedsvcError
-from feedsvc.front.listening import listen
-from feedsvc.front.shares import Shares, make_file
+from feedsvc.front.listening import bind_for_each
 from feedsvc.supervise.children import end_with_parent
 
 if TYPE_CHECKING:
     import socket
 
 _log = structlog.get_logger()
+
+# The exit code of a process that cannot make its application.
+NOT_STARTED = 3
 
 APP = "feedsvc.supervise.web_process:make_app"
 _RESTART_SECONDS = 1.0
@@ -40,56 +44,44 @@ def serve(host: str, port: int, processes: int, factory: str = APP) -> int:
     """Serve until SIGTERM or SIGINT, drain, and return the exit code.
 
     `factory` names a function, `module:function`, that makes the application of a process. Returns
-    1 if the first processes cannot make it; their stderr says why. Raises `FeedsvcError` if the
+    1 if no process can make it; their stderr says why. Raises `FeedsvcError` if the
     host or the port cannot be used.
     """
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    listeners = listen(host, port)
-    file = make_file(processes)
-    shares = Shares(file, processes)
-    children = [_Process(factory, index, processes, file, listeners) for index in range(processes)]
+    listeners = bind_for_each(processes, host, port)
+    children = [_Process(factory, own) for own in listeners]
     code = 0
     while not stopping.wait(_TICK_SECONDS):
         ended = [child for child in children if child.has_ended()]
-        if len(ended) == processes and not shares.is_anyone_serving:
+        if [child.running.returncode for child in ended] == [NOT_STARTED] * processes:
             code = 1
             break
         for child in ended:
-            child.restart(shares)
-    for listener in listeners:
+            child.restart()
+    for listener in chain.from_iterable(listeners):
         listener.close()
     _stop_all(children)
     return code
 
 
 class _Process:
-    """A web process and its number."""
+    """A web process."""
 
-    def __init__(
-        self,
-        factory: str,
-        index: int,
-        processes: int,
-        file: int,
-        listeners: list[socket.socket],
-    ) -> None:
+    def __init__(self, factory: str, listeners: list[socket.socket]) -> None:
         """Start it."""
-        descriptors = [listener.fileno() for listener in listeners]
-        self._index = index
-        self._inherited = [file, *descriptors]
+        self._inherited = [listener.fileno() for listener in listeners]
         self._command = [sys.executable, "-m", "feedsvc.supervise.web_process", factory]
-        self._command += map(str, (os.getpid(), index, processes, file, *descriptors))
+        self._command += map(str, (os.getpid(), *self._inherited))
         self._start()
 
     def has_ended(self) -> bool:
         """Return whether the process has ended."""
         return self.running.poll() is not None
 
-    def restart(self, shares: Shares) -> None:
+    def restart(self) -> None:
         """Start the process again, at most once a second."""
-        shares.stop(self._index)
         if time.monotonic() - self._started_at > _RESTART_SECONDS:
             _log.warning("web.process_died", exit_code=self.running.returncode)
             self._start()

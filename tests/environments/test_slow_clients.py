@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import jwt
@@ -281,6 +281,20 @@ def test_requests_that_are_sent_together_are_answered_in_order(slow_app):
     assert [each.get("bytes") for each in sizes] == [*range(count), None]
 
 
+def test_requests_that_are_sent_without_end_are_not_kept(slow_app):
+    flood = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 10_000
+    with _connected(slow_app.port) as client, ThreadPoolExecutor(1) as readers:
+        reader = readers.submit(_read_all, client)
+        deadline = time.monotonic() + 3
+        client.settimeout(0.5)
+        with suppress(TimeoutError):
+            while time.monotonic() < deadline:
+                client.send(flood)
+        assert _memory(slow_app) < 150e6
+        client.shutdown(socket.SHUT_RDWR)
+        assert reader.result() > 0
+
+
 def test_a_terminated_server_says_so_first_and_ends_its_requests(slow_app, tmp_path):
     release = tmp_path / "release"
     with ThreadPoolExecutor(1) as clients:
@@ -363,6 +377,14 @@ def _problem(client, status):
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["X-Request-ID"] == problem["request_id"]
     return problem
+
+
+def _read_all(client):
+    read = 0
+    with suppress(OSError):
+        while data := client.recv(1 << 20):
+            read += len(data)
+    return read
 
 
 def _web_log(part):
