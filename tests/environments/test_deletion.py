@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 
-import jwt
 import psycopg
 
 from feedsvc import create_app
 from tests.engines import free_port, wait_until
-from tests.environments.calls import PHOTO, migrated
+from tests.environments.calls import PHOTO, SECRET, authorization, migrated
 from tests.environments.servers import Part
 
 ROOT = Path(__file__).parents[2]
-SECRET = "a secret of more than thirty-two characters"
-
-
-def bearer(account):
-    claims = {"sub": str(account), "scope": "feed", "exp": time.time() + 600}
-    return {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
 
 
 def part(settings, *command):
@@ -45,15 +37,16 @@ def test_a_deletion_whose_web_process_is_killed_hides_the_posts_and_is_finished_
         client = app.test_client()
 
         def read(account, path):
-            answer = client.get(path, headers=bearer(account))
+            answer = client.get(path, headers=authorization(account))
             assert answer.status_code == 200, answer.text
             return [post["id"] for post in answer.json["data"]]
 
         for account in (1, 9):
-            client.put(f"/v1/accounts/{account}", headers=bearer(account))
-        client.put("/v1/accounts/me/following/9", headers=bearer(1))
+            client.put(f"/v1/accounts/{account}", headers=authorization(account))
+        client.put("/v1/accounts/me/following/9", headers=authorization(1))
         posts = [
-            client.post("/v1/posts", json=PHOTO, headers=bearer(9)).json["id"] for _ in range(3)
+            client.post("/v1/posts", json=PHOTO, headers=authorization(9)).json["id"]
+            for _ in range(3)
         ]
         by_id = f"/v1/posts?ids={','.join(posts)}"
         assert read(1, "/v1/feed") == posts[::-1]
@@ -73,14 +66,14 @@ def test_a_deletion_whose_web_process_is_killed_hides_the_posts_and_is_finished_
                 wait_until(lambda: waits_for_a_lock(postgresql, database), 20)
                 web.stop(signal.SIGKILL)
 
-        assert client.get("/v1/accounts/9", headers=bearer(1)).json["deleting"] is True
+        assert client.get("/v1/accounts/9", headers=authorization(1)).json["deleting"] is True
         assert count(postgresql, database, "posts WHERE author_id = 9") == 3
         assert read(1, "/v1/feed") == read(1, by_id) == []
         with part(settings, "worker"), part(settings, "beat"):
             wait_until(lambda: count(postgresql, database, "accounts WHERE id = 9") == 0, 40)
         assert count(postgresql, database, "posts WHERE author_id = 9") == 0
-        assert client.get("/v1/accounts/9", headers=bearer(1)).status_code == 404
-        assert client.get("/v1/accounts/1", headers=bearer(1)).json["following_count"] == 0
+        assert client.get("/v1/accounts/9", headers=authorization(1)).status_code == 404
+        assert client.get("/v1/accounts/1", headers=authorization(1)).json["following_count"] == 0
         assert read(1, "/v1/feed") == read(1, by_id) == []
 
 
@@ -88,7 +81,7 @@ def delete_account(port):
     address = f"http://127.0.0.1:{port}/v1/accounts/9"
     with suppress(OSError):
         urllib.request.urlopen(
-            urllib.request.Request(address, headers=bearer(9), method="DELETE"), timeout=60
+            urllib.request.Request(address, headers=authorization(9), method="DELETE"), timeout=60
         )
 
 
