@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,28 @@ from tests.environments.servers import Part, PgBouncer, Redis
 from tests.rabbitmq import RabbitMQ
 
 ROOT = Path(__file__).parents[2]
+# Celery has to start first. At a load of 25 on two processors that alone has taken 30 s.
+_PUSH_SECONDS = 90
 
 
 @pytest.fixture(scope="module")
 def broker():
     with closing(RabbitMQ()) as node:
         yield node
+
+
+@pytest.fixture(scope="module")
+def virtual_hosts(broker):
+    """Return a function that returns the URL of the virtual host for a type of queue."""
+
+    @cache
+    def make(queue_type):
+        name = f"v-{queue_type}"
+        broker.control("add_vhost", name, "--default-queue-type", queue_type)
+        broker.control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+        return f"amqp://guest:guest@127.0.0.1:{broker.port}/{name}"
+
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +71,9 @@ def queue_type():
 
 
 @pytest.fixture
-def settings(stores, broker, queue_type):
-    """The settings of one test, with a virtual host of its own."""
-    name = f"v{time.monotonic_ns()}"
-    broker.control("add_vhost", name, "--default-queue-type", queue_type)
-    broker.control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-    yield {**stores, "broker_url": f"amqp://guest:guest@127.0.0.1:{broker.port}/{name}"}
-    broker.control("delete_vhost", name)
+def settings(stores, virtual_hosts, queue_type):
+    """The settings of one test."""
+    return {**stores, "broker_url": virtual_hosts(queue_type)}
 
 
 @pytest.fixture
@@ -110,10 +123,10 @@ class Uploads:
     def are_pushed(self, posts, sizes=(3, 60, 60)):
         """Check that each follower's feed took each post once, and that sweeps end the rest."""
         for post, followers in zip(posts, sizes, strict=True):
-            wait_until(lambda post=post: self.fanout(post)["state"] == "done", 40)
+            wait_until(lambda post=post: self.fanout(post)["state"] == "done", _PUSH_SECONDS)
             assert self.fanout(post)["delivered"] == followers
         listed = keys.celebrity_posts(self.large)
-        wait_until(lambda: self.stores.redis.llen(listed) <= 1, 40)
+        wait_until(lambda: self.stores.redis.llen(listed) <= 1, _PUSH_SECONDS)
         expected = [posts[2], posts[1], posts[0]]
         for follower in self.followers[:3]:
             assert self.read(follower) == expected
