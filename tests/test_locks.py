@@ -100,7 +100,7 @@ def test_a_deletion_of_an_account_waits_for_a_running_upload_and_deletes_its_pos
 def test_two_concurrent_deletions_of_an_account_count_its_edges_off_once(world, meets):
     world.add_followers(9, [1, 2])
     world.add_followers(8, [1, 2])
-    again = meets(deletion, "_count_off", lambda: deletion.delete(world.stores, 9))
+    again = meets(deletion, "_decrement", lambda: deletion.delete(world.stores, 9))
     deletion.delete(world.stores, 9)
     again.ends()
     assert [accounts.get(world.stores, account).following_count for account in (1, 2)] == [1, 1]
@@ -162,7 +162,7 @@ def test_a_deletion_of_an_account_waits_for_an_import_and_deletes_its_edges(worl
 def test_an_upload_does_not_wait_while_an_import_adds_follows(world, meets):
     world.people(1, 9)
     ended = []
-    upload = meets(loading, "now", lambda: ended.append(world.post(9)))
+    upload = meets(loading.clock, "ms", lambda: ended.append(world.post(9)))
     load_edges(world.stores, [(1, 9)])
     ended.append("import")
     upload.ends()
