@@ -123,7 +123,7 @@ class _Pool:
         return self._pending >= self._most
 
     async def run(self, call: Callable[[], Any]) -> _Part:
-        """Return what a call returns, or raise what it raises."""
+        """Run a call on a thread. Return its result, or raise its error."""
         future: asyncio.Future[_Part] = asyncio.get_running_loop().create_future()
         self._pending += 1
         with self._lock:

@@ -6,7 +6,6 @@ C compiler of the system, and run for minutes; `make test` leaves them out.
 
 from __future__ import annotations
 
-import uuid
 from contextlib import closing
 
 import pytest
@@ -29,10 +28,8 @@ def postgresql():
 @pytest.fixture
 def database(postgresql):
     """The name of an empty database of the shared instance."""
-    name = f"feedsvc_{uuid.uuid4().hex[:12]}"
-    postgresql.execute(f"CREATE DATABASE {name}")
-    yield name
-    postgresql.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with postgresql.fresh_database() as name:
+        yield name
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -165,6 +166,14 @@ class PostgreSQL(Server):
         ) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def fresh_database(self):
+        """Create an empty database, yield its name, and drop it."""
+        name = f"feedsvc_{uuid.uuid4().hex[:12]}"
+        self.execute(f"CREATE DATABASE {name}")
+        yield name
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def url(self, database: str = "postgres", port: int | None = None) -> str:
         """Return the URL of a database, through another port if one is given."""

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import uuid
 from contextlib import closing, contextmanager
 from functools import partial
 
@@ -46,10 +45,8 @@ def asks_for_a_password(server):
 
 @pytest.fixture
 def name(primary):
-    made = f"feedsvc_{uuid.uuid4().hex[:12]}"
-    primary.execute(f"CREATE DATABASE {made}")
-    yield made
-    primary.execute(f"DROP DATABASE {made} WITH (FORCE)")
+    with primary.fresh_database() as made:
+        yield made
 
 
 @pytest.fixture

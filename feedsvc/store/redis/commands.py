@@ -60,7 +60,6 @@ NEEDED: tuple[tuple[Any, ...], ...] = (
     ("ZREM", _KEY, "a"),
     ("ZREMRANGEBYRANK", _KEY, 0, 0),
     ("ZSCORE", _KEY, "a"),
-    ("GETDEL", _KEY),
     ("DEL", _KEY),
     ("UNLINK", _KEY),
 )
