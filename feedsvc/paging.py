@@ -175,9 +175,11 @@ def _page_down(
     ids = [item.id for item in items]
     older = Older(ids[-1]) if len(found) > limit else None
     if watermark is None:
-        # This process has no watermark yet. If a post becomes visible below this page later, a walk
-        # finds it, and a poll does not.
-        watermark = ids[-1] - 1 if ids else 0
+        # This process has no watermark yet. If the page is the whole list, the cursor stands at 0
+        # and lists the page. Otherwise a post that becomes visible below the page later is found by
+        # a walk, and not by a poll.
+        is_whole = older is None and len(ids) <= _ALWAYS_FIT
+        watermark = 0 if is_whole or not ids else ids[-1] - 1
     top = ids[0] if ids else min(watermark, at.position - 1)
     position = min(watermark, top)
     shown = sorted(post_id for post_id in ids if post_id > position)

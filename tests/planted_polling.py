@@ -60,6 +60,20 @@ POLLING = [
         needs_postgresql=True,
     ),
     Planted(
+        "a first page that does not wait for the first look",
+        (Edit(WATERMARK, "if is_known and not self._is_due():", "if not self._is_due():"),),
+        (TESTS + "test_a_request_waits_for_the_first_look_of_another_one",),
+    ),
+    Planted(
+        "without a watermark, a cursor above posts that may still come",
+        (Edit(PAGING, "watermark = 0 if is_whole or not ids else", "watermark ="),),
+        (
+            OPEN_TESTS
+            + "test_a_process_without_a_watermark_polls_below_a_page_that_is_the_whole_feed",
+        ),
+        needs_postgresql=True,
+    ),
+    Planted(
         "ids by the clock alone",
         (
             Edit(IDS, "max(ms_since_1970, ms_of(highest))", "ms_since_1970"),

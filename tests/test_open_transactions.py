@@ -11,7 +11,7 @@ from feedsvc.posts import publish
 from feedsvc.store import watermark
 from feedsvc.store.sql import highest_id
 from tests.engines import wait_until
-from tests.test_watermark import AUTHOR, OTHER, Polling, followed
+from tests.test_watermark import AUTHOR, OTHER, VIEWER, Polling, followed
 from tests.world import World
 
 __all__ = ["followed"]
@@ -88,6 +88,21 @@ def test_a_post_that_commits_after_a_higher_one_is_polled(followed, monkeypatch)
     assert client.poll() == [slow.post_id]
     assert client.poll() == []
     assert wait_until(lambda: rise(followed.stores) == fast)
+
+
+def test_a_process_without_a_watermark_polls_below_a_page_that_is_the_whole_feed(
+    world, make_stores, monkeypatch
+):
+    world.people(VIEWER, AUTHOR, OTHER)
+    world.follow(VIEWER, AUTHOR)
+    world.follow(VIEWER, OTHER)
+    slow = OpenUpload(world, monkeypatch, AUTHOR)
+    fast = world.post(OTHER)
+    client = Polling(make_stores())
+    assert client.stores.watermark.value is None
+    assert client.shown == [fast]
+    slow.commit()
+    assert client.poll() == [slow.post_id]
 
 
 def test_open_transactions_above_the_snapshot_hold_the_watermark_back(followed, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from feedsvc.store import watermark
 from feedsvc.store.redis.keys import POST_IDS
 from feedsvc.store.sql import highest_id
 from feedsvc.store.sql.tables import Fanout, OutboxRow, Post
+from tests.engines import wait_until
 from tests.world import World, post_id
 
 AUTHOR, OTHER, VIEWER = 9, 8, 1
@@ -89,6 +91,18 @@ def put_late(monkeypatch):
             return connection.scalar(sa.select(sa.func.max(Post.id)))
 
     return late
+
+
+class NoticingLock:
+    """A lock that counts who asked for it."""
+
+    def __init__(self):
+        self.asked, self._lock = 0, threading.Lock()
+        self.release = self._lock.release
+
+    def acquire(self, **how):
+        self.asked += 1
+        return self._lock.acquire(**how)
 
 
 def lose_post(stores, *post_ids):
@@ -178,6 +192,41 @@ def test_a_starting_process_takes_the_watermark_of_another(followed, make_stores
     monkeypatch.setattr(watermark.Watermark, "_look", lambda *_: None)
     rise(other)
     assert other.watermark.value == newest
+
+
+def test_a_request_waits_for_the_first_look_of_another_one(
+    followed, put_late, make_stores, monkeypatch
+):
+    """Without the wait its cursor would stand above the post whose put is late."""
+    Polling(followed.stores)  # stores the lists, which then lack the late post
+    late, newest = put_late(followed, AUTHOR), followed.post(OTHER)
+    followed.stores.redis.delete(POST_IDS)
+    monkeypatch.setattr(watermark, "_LOOK_EVERY_SECONDS", 60.0)
+    monkeypatch.setattr(watermark, "_WAIT_SECONDS", 30.0)
+    starting = make_stores()
+    lock = starting.watermark._lock = NoticingLock()
+    looking, may_look, clients = threading.Event(), threading.Event(), []
+    look = watermark.Watermark._look
+
+    def look_later(*args):
+        looking.set()
+        assert may_look.wait(30)
+        look(*args)
+
+    monkeypatch.setattr(watermark.Watermark, "_look", look_later)
+    first = threading.Thread(target=rise, args=(starting,))
+    first.start()
+    assert looking.wait(10)
+    second = threading.Thread(target=lambda: clients.append(Polling(starting, limit=1)))
+    second.start()
+    wait_until(lambda: lock.asked > 1 or not second.is_alive())
+    may_look.set()
+    first.join(10)
+    second.join(10)
+    [client] = clients
+    assert client.shown == [newest]
+    followed.sweep()
+    assert client.poll() == [late]
 
 
 def test_a_process_looks_at_most_once_a_second_and_only_for_young_posts(followed, monkeypatch):

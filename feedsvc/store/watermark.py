@@ -94,17 +94,21 @@ class Watermark:
         self._lock = Lock()
 
     def rise(self, sql: Database, redis: Redis) -> bool:
-        """Look at the database, at most once a second. Returns whether it looked.
+        """Look at the database, at most once a second.
 
-        Call this before the read of a page. Then the page has every visible post up to `value`. If
-        a store is down, the watermark does not change.
+        Without a watermark, also wait for the look of another request. Returns whether a look has
+        ended. Call this before the read of a page. Then the page has every visible post up to
+        `value`. If a store is down, the watermark does not change.
         """
-        wait_seconds = _WAIT_SECONDS if self.value is None else 0
-        if not self._is_due() or not self._lock.acquire(timeout=wait_seconds):
+        is_known = self.value is not None
+        if is_known and not self._is_due():
+            return False
+        if not self._lock.acquire(timeout=0 if is_known else _WAIT_SECONDS):
             return False
         try:
             if not self._is_due():
-                return False
+                # The look of another request has ended meanwhile.
+                return not is_known and self.value is not None
             self._looked_at = time.monotonic()
             with suppress(StoreUnavailable):
                 self._look(sql)
