@@ -243,4 +243,5 @@ def _environ_key(name: bytes) -> str | None:
 def _is_probe(scope: HTTPScope) -> bool:
     """Return whether a load balancer asks about this process, which needs no store."""
     path = scope["path"]
-    return path == "/healthz" or (path == "/readyz" and b"stores=no" in scope["query_string"])
+    # Only this query: with others `/readyz` may wait for a store.
+    return path == "/healthz" or (path == "/readyz" and scope["query_string"] == b"stores=no")

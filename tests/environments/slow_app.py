@@ -19,6 +19,7 @@ def make_app():
     def healthz():
         return {"status": "ok"}
 
+    @app.get("/readyz")
     @app.get("/hang")
     def hang():
         """Hold a request thread until the file exists."""

@@ -196,8 +196,8 @@ def test_a_probe_is_answered_while_every_request_thread_hangs(slow_app, tmp_path
     release = tmp_path / "release"
     with ThreadPoolExecutor(200) as clients:
         hanging = [
-            clients.submit(_get, slow_app.port, f"/hang?until={release}")
-            for _ in range(REQUEST_THREADS + 140)
+            clients.submit(_get, slow_app.port, f"{path}?until={release}&no_stores=no")
+            for path in ["/readyz", *["/hang"] * (REQUEST_THREADS + 140)]
         ]
         refused = wait_until(lambda: [each for each in hanging if each.done()], 10)
         started = time.monotonic()
