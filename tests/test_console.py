@@ -263,6 +263,13 @@ def test_an_older_version_is_restored_from_the_record(client, auth, sign_in, sen
     assert "it was better" in client.get("/console/record").text
 
 
+@pytest.mark.parametrize("version", ["", "0", "3", "2147483648", "9" * 40, "1.0", "x"])
+def test_a_version_that_does_not_exist_is_refused(client, sign_in, send, version):
+    sign_in()
+    assert client.get(f"/console/record/roll-back?version={version}").status_code == 422
+    assert send("/record/roll-back", version=version, seen="1", reason="x").status_code == 422
+
+
 @pytest.mark.parametrize(
     ("form", "headers"),
     [

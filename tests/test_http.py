@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from feedsvc import create_app
-from feedsvc.paging import Kind, Older, encode
+from feedsvc.paging import Kind, Newer, Older, decode, encode
 
 URL = "https://img.example/1.jpg"
 BIG = 2**63 - 1
@@ -339,11 +339,10 @@ def test_a_bad_threshold_is_refused_and_changes_nothing(client, auth, body):
 @pytest.mark.parametrize("count", [0, 1001])
 def test_a_batch_has_1_to_1000_valid_items(client, auth, count):
     line = {"follower": "1", "followee": "2", "action": "follow"}
-    assert is_problem(
-        client.post("/v1/follows/batch", json=[line] * count, headers=auth(1, "service")),
-        422,
-        "json",
-    )
+    for item in (line, 5):
+        answer = client.post("/v1/follows/batch", json=[item] * count, headers=auth(1, "service"))
+        assert is_problem(answer, 422, "json")
+        assert answer.json["errors"]["json"] == {"_schema": ["Must be a list of 1 to 1000 items."]}
     line["action"] = "block"
     assert is_problem(
         client.post("/v1/follows/batch", json=[line], headers=auth(1, "service")), 422, "json"
@@ -401,6 +400,31 @@ def test_an_unknown_or_repeated_query_parameter_is_refused(client, auth, query):
 )
 def test_a_damaged_cursor_and_one_of_another_list_are_refused(client, auth, cursor):
     assert is_problem(client.get("/v1/feed", query_string={"cursor": cursor}, headers=auth(9)), 400)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        (Kind.FEED, "/v1/feed"),
+        (Kind.PROFILE, "/v1/accounts/9/posts"),
+        (Kind.FOLLOWING, "/v1/accounts/9/following"),
+        (Kind.FOLLOWERS, "/v1/accounts/9/followers"),
+        (Kind.MUTES, "/v1/accounts/9/mutes"),
+        (Kind.BLOCKS, "/v1/accounts/9/blocks"),
+        (Kind.THRESHOLD_HISTORY, "/v1/admin/threshold/history"),
+        (Kind.PINS, "/v1/admin/pins"),
+    ],
+)
+def test_every_list_reads_the_cursors_of_all_positions(client, auth, nine, kind, path):
+    """Anybody can make a cursor: its checksum is no secret."""
+    headers = auth(9, "feed admin:read")
+    for position in (1, 2**31 - 1, 2**31, 2**63 - 1):
+        newer = (Newer(position), Newer(0, (position,)))
+        for cursor in (Older(position), Older(position + 1), *newer):
+            query = {"cursor": encode(kind, cursor)}
+            answer = client.get(path, query_string=query, headers=headers)
+            assert answer.status_code == 200, (cursor, answer.json)
+            assert decode(kind, answer.json["page"]["prev_cursor"])
 
 
 @pytest.mark.parametrize("ids", ["", ",", "1,", "1 2", ",".join(map(str, range(1, 102)))])

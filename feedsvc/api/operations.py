@@ -208,10 +208,10 @@ def _parse_body(schema: Schema) -> Any:
         raise BadRequest("The body is nested too deeply.") from None
     except ValueError:
         raise BadRequest("The body is not JSON in UTF-8 (RFC 8259).") from None
-    loaded = _load(schema, data, "json")
-    if schema.many and not 1 <= len(loaded) <= BATCH:
+    # Count the items before each one is checked, and described in the answer.
+    if schema.many and isinstance(data, list) and not 1 <= len(data) <= BATCH:
         raise InvalidFields("json", {"_schema": [f"Must be a list of 1 to {BATCH} items."]})
-    return loaded
+    return _load(schema, data, "json")
 
 
 def _received_body() -> bytes:

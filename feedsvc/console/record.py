@@ -36,10 +36,6 @@ class _RecordQuery(Strict):
     cursor = fields.String(load_default=None)
 
 
-class _ConfirmQuery(Strict):
-    version = StrictInteger(required=True)
-
-
 class _RollbackForm(RollbackBody):
     seen = StrictInteger(required=True)
 
@@ -95,7 +91,7 @@ def page() -> str:
 @pages.get("/record/roll-back")
 def confirm() -> str:
     """Show the effect of a roll back, and ask for a reason."""
-    stores, query = services().stores, forms.load(_ConfirmQuery(), request.args)
+    stores, query = services().stores, forms.load(RollbackBody(only=["version"]), request.args)
     old = versions.numbered(stores, query["version"])
     return render_template("console/roll_back.html", old=old, current=versions.current(stores))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import BigInteger, literal
+
 from feedsvc.formats import MAX_ID
 from feedsvc.paging import Kind, Newer, Older, Page, decode, encode
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row, Select
+    from sqlalchemy import BindParameter, Connection, Row, Select
     from sqlalchemy.orm import InstrumentedAttribute
 
 
@@ -23,7 +25,7 @@ def key_page(
     """Return one page of `query`, whose rows have `key` as a column. Raises `BadCursor`."""
     at = decode(kind, cursor) if cursor is not None else None
     if isinstance(at, Newer):
-        above = query.where(key > min(at.position, MAX_ID))
+        above = query.where(key > _wide(min(at.position, MAX_ID)))
         rows = list(connection.execute(above.order_by(key.asc()).limit(limit)))[::-1]
         bottom = getattr(rows[-1], key.key) if rows else at.position + 1
         older = connection.execute(_below(query, key, bottom).limit(1)).first() is not None
@@ -39,4 +41,9 @@ def key_page(
 
 def _below(query: Select[Any], key: InstrumentedAttribute[int], position: int) -> Select[Any]:
     """Return the rows below a position. A position above MAX_ID does not fit a column: all rows."""
-    return query if position > MAX_ID else query.where(key < position)
+    return query if position > MAX_ID else query.where(key < _wide(position))
+
+
+def _wide(position: int) -> BindParameter[int]:
+    """Return a position as 64 bits: a client's cursor may be above every value of the column."""
+    return literal(position, BigInteger)
