@@ -2,12 +2,12 @@
 
 At scale 1 the results, a chart of each and the summary go to `docs/benchmarks`.
 `python -m benchmarks beside OTHER` compares two checkouts instead (`benchmarks.beside`).
+`python -m benchmarks accuracy …` has options of its own (`benchmarks.accuracy`).
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import sys
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ import click
 import structlog
 from tqdm import tqdm
 
-from benchmarks import beside, charts, results, summary
+from benchmarks import accuracy, beside, results, summary
 from benchmarks.results import Options
 
 
@@ -40,12 +40,15 @@ FAMILIES = {
     "small": Family("Posts of accounts with 20 followers"),
     "scale": Family("From 10,000 to a million accounts"),
     "cluster": Family("Three nodes compared with one"),
-    "accuracy": Family("The cost model compared with measurements"),
+    accuracy.NAME: Family(accuracy.TITLE),
     "replay": Family("A replay of ten million events", rounds=1),
 }
 
 
-@click.command(epilog="`python -m benchmarks beside OTHER` compares two checkouts in one run.")
+@click.command(
+    epilog="`python -m benchmarks beside OTHER` compares two checkouts in one run. "
+    "`python -m benchmarks accuracy --help` lists the options of that family alone."
+)
 @click.argument("names", nargs=-1, type=click.Choice([*FAMILIES, "all", "summary"]), required=True)
 @click.option(
     "--rounds",
@@ -71,44 +74,30 @@ def main(
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     folder = out or (results.FOLDER if scale == 1 else None)
     chosen = list(FAMILIES) if "all" in names else [name for name in names if name != "summary"]
-    measured = [
-        _measure(name, rounds, scale, folder)
-        for name in tqdm(chosen, desc="all", leave=False, disable=None if chosen[1:] else True)
-    ]
-    summarised = measured if folder is None else _summarise(folder)
+    measured = []
+    for name in tqdm(chosen, desc="all", leave=False, disable=None if chosen[1:] else True):
+        measured.append(_measure(name, rounds, scale))
+        if folder is not None:
+            summary.keep(measured[-1:], folder)
+    summarised = measured if folder is None else summary.update(folder)
     if as_json:
-        click.echo(json.dumps(measured, indent=2, ensure_ascii=False))
+        click.echo(results.as_json(measured), nl=False)
         return
     for result in measured:
         click.echo("\n".join(results.lines(result)))
     click.echo("\n".join(["", *summary.table(summarised)]))
 
 
-def _measure(name: str, rounds: int | None, scale: float, folder: Path | None) -> dict[str, Any]:
+def _measure(name: str, rounds: int | None, scale: float) -> dict[str, Any]:
     family = FAMILIES[name]
     options = Options(rounds or family.rounds, scale)
     measured = importlib.import_module(f"benchmarks.{name}").measure(options)
-    result = results.complete(name, family.title, measured, options)
-    if folder is not None:
-        results.store(result, folder)
-        charts.draw(result, folder / f"{name}.svg")
-    return result
-
-
-def _summarise(folder: Path) -> list[dict[str, Any]]:
-    """Draw the common charts and write the tables of all stored results."""
-    stored = results.stored(folder)
-    charts.draw_all(stored, folder / "summary.svg")
-    for result in stored:
-        if result["name"] == "fanout":
-            charts.draw_rates(result, folder / "deliveries.svg")
-    if (folder / "README.md").exists():
-        summary.write(stored, folder / "README.md")
-        summary.write_tables(stored, folder.parent)
-    return stored
+    return results.complete(name, family.title, measured, options)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["beside"]:
         beside.main(sys.argv[2:])
+    if sys.argv[1:2] == [accuracy.NAME]:
+        accuracy.main(sys.argv[2:])
     main()

@@ -1,177 +1,246 @@
-"""The accuracy of the cost model: the mix W1 at a sweep of thresholds, measured and predicted.
+"""The accuracy of the cost model: mixes at a sweep of thresholds, measured and predicted.
 
-Two graphs: G2, the Higgs retweet graph of Twitter (FEEDSVC_HIGGS_GRAPH names its file), and G4,
-generated. Unit costs are calibrated in each round. The survey is taken from the same system. The
-recommended threshold is one of the measured thresholds.
+`python -m benchmarks accuracy` measures the project's graphs, or any other graph, and says how far
+off the predictions were. `rounds` measures, `compared` predicts the same rounds, and `verdicts`
+makes the result of both.
 """
 
 from __future__ import annotations
 
-import os
-import random
-import sys
+import logging
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+import click
+import structlog
 
-from benchmarks import compared, history, sweep, verdicts, w1
-from benchmarks.compared import PULL, PUSH, GraphRounds, Round
-from benchmarks.processor import Speed
-from benchmarks.service import WORKERS, opened, running
-from benchmarks.state import State
-from feedsvc.feed import reader
-from feedsvc.graph import generate, importer
-from feedsvc.planning import recommendation
-from feedsvc.planning.calibration.calibrate import calibrate
-from feedsvc.planning.survey import survey
-from feedsvc.routing.guardrails import Guardrails
+from benchmarks import graphs, recording, results, rounds, summary, verdicts
+from benchmarks.mixes import MIXES, W1
+from benchmarks.results import Options
+from benchmarks.rounds import Plan
+from benchmarks.service import WORKERS
+from feedsvc.errors import FeedsvcError
+from feedsvc.formats import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from benchmarks.results import Options
-    from benchmarks.service import Bench, Pool
-    from benchmarks.w1 import Operation
-    from feedsvc.planning.costs import UnitCosts
-    from feedsvc.store import Stores
+    from benchmarks.graphs import Graph
+    from benchmarks.mixes import Mix
+    from benchmarks.recording import Recording
 
-_SEED = 1
-_CAP = 100
-_ACTIVE_SHARE = 0.7
-_ACCOUNTS = 1_000_000
-_POSTS_AN_ACCOUNT = 0.1
-_OPERATIONS = 18_560  # about 160 posts and 16,000 reads
-_LOWEST, _THRESHOLDS = 10, 5
-# Samples of the machine's speed after each round of a calibration, and pages read before each
-# sample. The sweep samples between pages. Without pages in between, a sample takes 1/14 less time.
-_SAMPLES, _PAGES = 20, 50
-_HIGGS = Path(os.environ.get("FEEDSVC_HIGGS_GRAPH", "../shared/data/higgs-retweets.txt.gz"))
+NAME, TITLE = "accuracy", "The cost model compared with measurements"
+_ROUNDS = 5
+_LEAST_OPERATIONS = 200
+_EPILOG = """
+The JSON has "rows". "NAME push", "NAME pull" and "NAME lists" hold an error for each threshold
+(and mix) that is judged, the largest first. An error is |predicted ÷ measured - 1|, so 0.1 is 10 %
+off, in either direction. Predicted ÷ measured is the median of the rounds' ratios. Push and pull
+are judged where they are at least a tenth of both together, lists from 0.1 per read on. "NAME
+recommended" holds, for each mix, the measured cost of the recommended threshold ÷ that of the
+cheapest measured one. "cells" has every figure with its sign, judged or not.
+"""
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Measure and predict on both graphs.
+    """Measure and predict all of the project's graphs under all mixes.
 
-    Below a scale of 1 without the file of G2, only G4 is measured.
+    Below a scale of 1, graphs whose files are missing are left out.
     """
-    graphs: dict[str, Callable[[Stores, Options], object]] = {"G2": _higgs, "G4": _generated}
-    if not _HIGGS.exists():
-        if options.scale == 1:
-            sys.exit(
-                f"error: {_HIGGS} does not exist; "
-                "set FEEDSVC_HIGGS_GRAPH to the file of the Higgs retweet graph"
-            )
-        del graphs["G2"]
-    measured = {name: _measure_graph(name, load, options) for name, load in graphs.items()}
-    return verdicts.result(measured) | {
-        "graph": "; ".join(
-            f"{name}: {graph.inputs.accounts:,} accounts, "
-            f"the largest with {graph.inputs.largest:,} followers"
-            for name, graph in measured.items()
-        ),
+    plan = Plan(options.rounds, scale=options.scale)
+    return judge(list(_record(_built_in(options.scale), list(MIXES.values()), plan, None)))
+
+
+def judge(recordings: Sequence[Recording]) -> dict[str, Any]:
+    """Predict recorded rounds; return a result without date and machine."""
+    costs = dict.fromkeys((each.graph for each in recordings), lambda of: of.costs)
+    settings = [each.settings for each in recordings]
+    operations = [f"{each.settings['operations']:,} ({each.mix})" for each in recordings]
+    return verdicts.result(recordings, costs) | {
+        "graph": "; ".join(dict.fromkeys(each["graph"] for each in settings)),
         "settings": {
-            "operations a run": options.scaled(_OPERATIONS, 200),
-            "cap": _CAP,
+            "operations a run": " ".join(dict.fromkeys(operations)),
+            "cap": settings[0]["cap"],
             "workers": WORKERS,
             "database": "sqlite",
         },
     }
 
 
-def _higgs(stores: Stores, _: Options) -> None:
-    importer.import_graph(stores, _HIGGS, skip_malformed=False)
+class _GraphFile(click.ParamType):
+    """`NAME=FILE`, as the name and the path of a file that exists."""
+
+    name = "NAME=FILE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Path]:
+        name, equals, file = str(value).partition("=")
+        path = Path(file)
+        if not (name.strip() and equals and file):
+            self.fail(f"{value!r} is not NAME=FILE, for example mine=edges.txt.gz", param, ctx)
+        if not path.is_file():
+            self.fail(f"{path} is not a file", param, ctx)
+        return name, path
 
 
-def _generated(stores: Stores, options: Options) -> None:
-    generate.load(stores, options.scaled(_ACCOUNTS, 2_000), _SEED)
+@click.command(name=f"benchmarks {NAME}", epilog=_EPILOG)
+@click.option(
+    "--graph",
+    "files",
+    type=_GraphFile(),
+    multiple=True,
+    help="A graph by name: a text file or .gz with lines `follower followee`. Repeatable.",
+)
+@click.option(
+    "--generated",
+    type=click.IntRange(100),
+    metavar="ACCOUNTS",
+    help="A generated graph with this many accounts. Needs --name.",
+)
+@click.option(
+    "--posts-per-account",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Posts before the run, on average, for --graph and --generated.",
+)
+@click.option("--name", help="The name of the generated graph.")
+@click.option(
+    "--mix",
+    "mixes",
+    type=click.Choice(list(MIXES)),
+    multiple=True,
+    help="The mix of operations. Repeatable. Default: W1, or all for the project's own graphs.",
+)
+@click.option(
+    "--thresholds",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="The number of thresholds, besides pure pull, pure push and the recommended one.",
+)
+@click.option(
+    "--lowest",
+    type=click.IntRange(2),
+    default=10,
+    show_default=True,
+    help="The lowest threshold besides pure pull.",
+)
+@click.option(
+    "--operations",
+    type=click.IntRange(_LEAST_OPERATIONS),
+    help="Operations of each run. Default: "
+    + ", ".join(f"{mix.operations:,} ({mix.name})" for mix in MIXES.values())
+    + ".",
+)
+@click.option("--rounds", type=click.IntRange(1), default=_ROUNDS, show_default=True)
+@click.option(
+    "--scale",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Below 1: smaller generated graphs and fewer operations, for a smoke run.",
+)
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--record",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the measured rounds in this folder.",
+)
+@click.option(
+    "--recorded",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="Measure nothing: judge the rounds that --record kept in this folder.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the result and its chart, for example docs/benchmarks.",
+)
+def main(
+    files: Sequence[tuple[str, Path]],
+    mixes: Sequence[str],
+    json_file: Path | None,
+    record: Path | None,
+    recorded: Path | None,
+    out: Path | None,
+    **chosen: Any,
+) -> None:
+    """Measure mixes of operations at several thresholds, and compare them with the cost model.
 
-
-def _measure_graph(
-    name: str, load: Callable[[Stores, Options], object], options: Options
-) -> GraphRounds:
-    with opened(feed_cap=_CAP) as bench:
-        load(bench.stores, options)
-        sizes = history.follower_counts(bench.stores)
-        posts = history.make_posts(
-            bench.stores, sizes, round(len(sizes) * _POSTS_AN_ACCOUNT), _SEED
-        )
-        state = State(bench, sizes, posts)
-        # The graph's own seed would draw accounts in the order in which they got their activity.
-        source = random.Random(f"W1 {_SEED}")
-        active = source.sample(sorted(sizes), round(len(sizes) * _ACTIVE_SHARE))
-        state.materialise(active)
-        count = options.scaled(_OPERATIONS, 200)
-        rounds = [w1.draw(sizes, active, count, source) for _ in range(options.rounds)]
-        names = [f"bench-{number}" for number in range(WORKERS)]
-        commands = [["feedsvc", "worker", "--name", name] for name in names]
-        with running(bench, commands) as workers:
-            return _measure_rounds(name, state, workers, rounds)
-
-
-def _measure_rounds(
-    name: str, state: State, workers: Pool, rounds: Sequence[Sequence[Operation]]
-) -> GraphRounds:
-    """Run the mix at every threshold in every round.
-
-    Each round begins with another threshold. The threshold that is recommended in the first round
-    is run in all rounds.
+    Without --graph and --generated it measures the project's graphs G1, G2, G4 and G5, which takes
+    hours. At --scale 1 it then stores the result in docs/benchmarks.
     """
-    bench, thresholds, done = state.bench, _thresholds(max(state.sizes.values())), list[Round]()
-    recommended, speed = 0, Speed()
-    bar = tqdm(
-        total=len(rounds) * (len(thresholds) + 1),
-        desc=name,
-        unit=" runs",
-        leave=False,
-        disable=None,
-    )
-    for number, operations in enumerate(rounds):
-        costs, pace = _calibrated(bench, speed, operations)
-        done.append(Round(costs, {}))
-        first = number % len(thresholds)
-        waiting = thresholds[first:] + thresholds[:first]
-        while waiting:
-            promote_at = waiting.pop(0)
-            run = sweep.run(state, workers, promote_at, operations, speed)
-            done[-1].runs[promote_at] = run.at_pace(pace)
-            bar.update()
-            if not waiting and not recommended:
-                recommended = _recommend(bench)
-                waiting = [recommended] if recommended not in thresholds else []
-                thresholds = sorted({*thresholds, recommended})
-    bar.close()
-    inputs = survey.refresh(bench.stores)
-    return GraphRounds(inputs, bench.stores.limits, recommended, done, bench.server.name)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    if json_file is not None and not json_file.parent.is_dir():
+        raise click.UsageError(f"{json_file.parent} is not a folder; create it first.")
+    plan = Plan(*(chosen[each.name] for each in fields(Plan)))
+    graphs_of_user = _graphs_of_user(files, chosen)
+    if recorded is not None:
+        recordings = _read(recorded)
+    else:
+        is_own = not graphs_of_user
+        usual = list(MIXES) if is_own else [W1.name]
+        recordings = list(
+            _record(
+                graphs_of_user or _built_in(plan.scale),
+                [MIXES[each] for each in mixes or usual],
+                plan,
+                record,
+            )
+        )
+        if is_own and plan.scale == 1 and not mixes:
+            out = out or results.FOLDER
+    result = results.complete(NAME, TITLE, judge(recordings), Options(plan.rounds, plan.scale))
+    if json_file is not None:
+        json_file.write_text(results.as_json(result))
+    if out is not None:
+        summary.keep([result], out)
+    click.echo("\n".join(result["table"]))
+    for name, values in result["rows"].items():
+        click.echo(f"{name:<20}{', '.join(amount(value) for value in values)}")
 
 
-def _calibrated(
-    bench: Bench, speed: Speed, operations: Sequence[Operation]
-) -> tuple[UnitCosts, float]:
-    """Return calibrated unit costs, and the pace of the machine meanwhile (see `Speed`)."""
-    viewers = [each.account for each in operations if each.kind == "read"][:_PAGES]
-
-    def progress() -> None:
-        for _ in range(_SAMPLES):
-            for viewer in viewers:
-                reader.home_page(bench.stores, viewer, None, 20)
-            speed.sample()
-
-    return calibrate(bench.stores, bench.services.celery, progress).costs, speed.take()
+def _graphs_of_user(files: Sequence[tuple[str, Path]], chosen: Mapping[str, Any]) -> list[Graph]:
+    name, accounts, posts = chosen["name"], chosen["generated"], chosen["posts_per_account"]
+    if (accounts is None) != (name is None):
+        raise click.UsageError("--generated and --name need each other.")
+    found = [graphs.from_file(*each, posts) for each in files]
+    if accounts is not None:
+        found.append(graphs.generated(name, accounts, posts))
+    names = [each.name for each in found]
+    if len(set(names)) < len(names):
+        raise click.UsageError(f"Two graphs have one name: {', '.join(sorted(names))}.")
+    return found
 
 
-def _thresholds(largest: int) -> list[int]:
-    """Return pure pull, a few thresholds at equal ratios, and pure push."""
-    factor = (largest / 2 / _LOWEST) ** (1 / (_THRESHOLDS - 1))
-    return [
-        PULL,
-        *sorted({max(2, round(_LOWEST * factor**number)) for number in range(_THRESHOLDS)}),
-        PUSH,
-    ]
+def _built_in(scale: float) -> list[Graph]:
+    """Return the project's graphs. Below a scale of 1, leave out those whose files are missing."""
+    found, missing = graphs.built_in(scale)
+    if missing and scale == 1:
+        raise click.UsageError("; ".join(missing))
+    return found
 
 
-def _recommend(bench: Bench) -> int:
-    """Return the threshold of least cost for as many reads for each post as the mix has."""
-    inputs = compared.with_reads_of_mix(survey.refresh(bench.stores))
-    survey.save_survey(bench.stores, inputs)
-    curve = recommendation.recommendation(bench.stores, Guardrails()).curve
-    return min(curve, key=lambda point: point.total).promote_at
+def _read(folder: Path) -> list[Recording]:
+    found = recording.read_all(folder)
+    if not found:
+        raise click.UsageError(f"{folder} has no recordings; --record writes them.")
+    return found
+
+
+def _record(
+    chosen: Sequence[Graph], mixes: Sequence[Mix], plan: Plan, folder: Path | None
+) -> Iterator[Recording]:
+    """Measure each graph under each mix, and keep the rounds in the folder, if there is one."""
+    for graph in chosen:
+        for mix in mixes:
+            try:
+                measured = rounds.measure(graph, mix, plan)
+            except FeedsvcError as error:
+                raise click.ClickException(str(error)) from None
+            if folder is not None:
+                recording.write(measured, folder)
+            yield measured

@@ -33,7 +33,8 @@ _RATES = {
 def draw(result: dict[str, Any], path: Path) -> None:
     """Draw the criteria of a result; below them its curves, or else all its series."""
     plt = _pyplot()
-    rows, curves = result["rows"], result.get("curves", [])
+    rows = {name: values for name, values in result["rows"].items() if name in BY_NAME}
+    curves = result.get("curves", [])
     heights = [len(rows) + 1, *([10] * len(curves) or [len(result["series"]) + 1])]
     size = (9, 1.2 + _ROW_INCHES * sum(heights))
     figure, (above, *below) = plt.subplots(
@@ -95,7 +96,7 @@ def _judged(axes: Axes, rows: dict[str, list[float]]) -> None:
     for height, (name, values) in enumerate(rows.items()):
         criterion = BY_NAME[name]
         better = [_better(criterion, value) for value in values]
-        colour = _COLOURS[criterion.verdict(median(values))]
+        colour = _COLOURS[criterion.verdict(values)]
         axes.plot([min(better), max(better)], [height, height], color=colour, linewidth=2)
         axes.plot(median(better), height, "o", color=colour)
         axes.plot(_better(criterion, criterion.aim), height, "|", color="#57606a", markersize=12)

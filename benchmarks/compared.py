@@ -11,41 +11,27 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from benchmarks.recording import BLIND, PULL, READ
 from benchmarks.service import WORKERS
-from benchmarks.sweep import BLIND, READ
-from benchmarks.w1 import MIX
 from feedsvc.planning import costs as formulas
-from feedsvc.planning.costs import Batches, Pushing
+from feedsvc.planning.costs import Pushing
 from feedsvc.planning.model import Lines, Situation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-    from benchmarks.sweep import Run
+    from benchmarks.recording import Recording, Round, Run
     from feedsvc.planning.costs import UnitCosts
+    from feedsvc.planning.model import Prediction
     from feedsvc.planning.survey.aggregates import Survey
-    from feedsvc.settings import Settings
 
-PULL, PUSH = 1, 10**9
+    # The unit costs with which the runs of a round are predicted.
+    Costs = Callable[[Round], UnitCosts]
 
-
-@dataclass(frozen=True)
-class Round:
-    """One round: calibrated unit costs, and a run for each threshold."""
-
-    costs: UnitCosts
-    runs: dict[int, Run]
-
-
-@dataclass(frozen=True)
-class GraphRounds:
-    """All rounds on one graph."""
-
-    inputs: Survey
-    limits: Settings
-    recommended: int
-    rounds: Sequence[Round]
-    server: str
+# A part below this share of the threshold's costs is not judged, because the noise of the other
+# costs is as large. Lists are judged from this many per read on.
+_JUDGED_SHARE = 0.1
+_JUDGED_LISTS = 0.1
 
 
 @dataclass(frozen=True)
@@ -71,51 +57,68 @@ class Line:
     lists: Pair
     total: list[float]
 
-
-def with_reads_of_mix(inputs: Survey) -> Survey:
-    """Return the survey with as many reads for each post as the mix has."""
-    reads = inputs.posts * MIX["read"] / MIX["post"]
-    return replace(inputs, reads=reads, reads_margin=0.0)
-
-
-def compare(graph: GraphRounds) -> list[Line]:
-    """Return the figures of every threshold that was run, by ascending threshold."""
-    thresholds = {promote_at for one_round in graph.rounds for promote_at in one_round.runs}
-    return [_line(graph, promote_at) for promote_at in sorted(thresholds)]
+    def judged(self) -> dict[str, Pair]:
+        """Return the figures by name, without those that are too small to be judged."""
+        push, pull = median(self.push.measured), median(self.pull.measured)
+        least = max(_JUDGED_SHARE * (push + pull), math.ulp(0.0))
+        found = {"push": push >= least, "pull": pull >= least}
+        found["lists"] = median(self.lists.measured) >= _JUDGED_LISTS
+        return {name: getattr(self, name) for name, is_judged in found.items() if is_judged}
 
 
-def _line(graph: GraphRounds, promote_at: int) -> Line:
-    rounds = [one_round for one_round in graph.rounds if promote_at in one_round.runs]
-    runs = [one_round.runs[promote_at] for one_round in rounds]
+def compare(recording: Recording, costs: Costs) -> list[Line]:
+    """Return the figures of every measured threshold, ascending."""
+    return [_line(recording, promote_at, costs) for promote_at in recording.thresholds]
+
+
+def recommended(recording: Recording, costs: Costs) -> int:
+    """Return the measured threshold of least predicted cost, by the last round's survey."""
+    last = recording.rounds[-1]
+    survey = with_reads(last.survey, last.survey.posts * recording.reads_per_post)
+
+    def predicted(promote_at: int) -> float:
+        return _predict(recording, survey, costs(last), promote_at).total_seconds.value
+
+    return min(recording.thresholds, key=predicted)
+
+
+def with_reads(survey: Survey, reads: float) -> Survey:
+    """Return the survey with another number of reads."""
+    return replace(survey, reads=reads, reads_margin=0.0)
+
+
+def _line(recording: Recording, promote_at: int, costs: Costs) -> Line:
+    rounds = [each for each in recording.rounds if promote_at in each.runs]
+    runs = [each.runs[promote_at] for each in rounds]
     return Line(
         promote_at,
         Pair(
-            [_push(one_round, promote_at) for one_round in rounds],
-            [_predict_push(graph, one_round, promote_at) for one_round in rounds],
+            [_push(each, promote_at) for each in rounds],
+            [_predict_push(recording, each, costs(each), promote_at) for each in rounds],
         ),
         Pair(
             [_pull(run) for run in runs],
-            [_predict_pull(graph, one_round, promote_at) for one_round in rounds],
+            [_predict_pull(recording, each, costs(each), promote_at) for each in rounds],
         ),
         Pair(
-            [run.lists / run.reads for run in runs],
-            [graph.inputs.lists_at(promote_at).mean for _ in runs],
+            [run.lists_per_read for run in runs],
+            [each.survey.lists_at(promote_at).mean for each in rounds],
         ),
-        [_total(one_round, promote_at) for one_round in rounds],
+        [_total(each, promote_at) for each in rounds],
     )
 
 
-def _push(one_round: Round, promote_at: int) -> float:
-    run, pure_pull = one_round.runs[promote_at], one_round.runs[PULL]
-    return run.seconds["post"] - pure_pull.seconds["post"] + _behind(one_round, promote_at)
+def _push(of: Round, promote_at: int) -> float:
+    run, pure_pull = of.runs[promote_at], of.runs[PULL]
+    return run.seconds["post"] - pure_pull.seconds["post"] + _behind(of, promote_at)
 
 
-def _behind(one_round: Round, promote_at: int) -> float:
+def _behind(of: Round, promote_at: int) -> float:
     """Return the cost behind the uploads, without the cost of waiting processes.
 
     Pure pull gives the latter, because no work follows an upload there.
     """
-    run, pure_pull = one_round.runs[promote_at], one_round.runs[PULL]
+    run, pure_pull = of.runs[promote_at], of.runs[PULL]
     return run.behind - pure_pull.behind * run.wall / pure_pull.wall
 
 
@@ -123,15 +126,14 @@ def _pull(run: Run) -> float:
     return (run.seconds[READ] - run.seconds[BLIND]) / max(1, run.operations[READ]) * run.reads
 
 
-def _total(one_round: Round, promote_at: int) -> float:
-    run = one_round.runs[promote_at]
-    return sum(run.seconds.values()) - run.seconds[BLIND] + _behind(one_round, promote_at)
+def _total(of: Round, promote_at: int) -> float:
+    run = of.runs[promote_at]
+    return sum(run.seconds.values()) - run.seconds[BLIND] + _behind(of, promote_at)
 
 
-def _predict_push(graph: GraphRounds, one_round: Round, promote_at: int) -> float:
-    pushed = one_round.runs[promote_at].pushed
-    batches = _batches(graph)
-    links = [batches.links(followers) for followers in pushed]
+def _predict_push(recording: Recording, of: Round, costs: UnitCosts, promote_at: int) -> float:
+    pushed = of.runs[promote_at].pushed
+    links = [recording.batches.links(followers) for followers in pushed]
     small = links.count(0)  # each post is a micro-batch of its own
     work = Pushing(
         posts=len(pushed),
@@ -140,19 +142,26 @@ def _predict_push(graph: GraphRounds, one_round: Round, promote_at: int) -> floa
         links=sum(links),
         follower_ids=sum(pushed),
     )
-    return formulas.push_seconds(one_round.costs, work, graph.inputs.materialised_share)
+    return formulas.push_seconds(costs, work, of.survey.materialised_share)
 
 
-def _predict_pull(graph: GraphRounds, one_round: Round, promote_at: int) -> float:
-    lines, costs = Lines(promote_at, promote_at), one_round.costs
-    inputs = replace(graph.inputs, reads=one_round.runs[promote_at].reads)
-    situation = Situation(inputs, costs, costs.share(0), WORKERS, _batches(graph), lines)
-    # Both processes apply the invalidation of every new post, so the difference has no posts.
-    return formulas.pull_seconds(costs, replace(situation.predict(lines).pulling, posts=0))
+def _predict_pull(recording: Recording, of: Round, costs: UnitCosts, promote_at: int) -> float:
+    survey = with_reads(of.survey, of.runs[promote_at].reads)
+    pulling = _predict(recording, survey, costs, promote_at).pulling
+    # The news of new posts are no part of what is measured.
+    return formulas.pull_seconds(costs, replace(pulling, posts=0))
 
 
-def _batches(graph: GraphRounds) -> Batches:
-    return Batches(batch=graph.limits.fanout_batch, small=graph.limits.fanout_slice)
+def _predict(recording: Recording, survey: Survey, costs: UnitCosts, promote_at: int) -> Prediction:
+    lines = Lines(promote_at, promote_at)
+    situation = _Alone(survey, costs, costs.share(0), WORKERS, recording.batches, lines)
+    return situation.predict(lines)
+
+
+class _Alone(Situation):
+    """A situation in which every small post is a micro-batch of its own, as in a run."""
+
+    posts_per_micro_batch = 1.0
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -6,11 +6,20 @@ A figure is a ratio within one run, unless it has a unit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One criterion, a row of the summary; `more`: a higher value is better."""
+    """One criterion, a row of the summary; `more`: a higher value is better.
+
+    The median of the values is judged by `must` and `aim`. If `most` is given, the highest value
+    must not be above it.
+    """
 
     name: str
     meaning: str
@@ -18,21 +27,33 @@ class Criterion:
     aim: float
     more: bool = False
     unit: str = ""
+    most: float | None = None
 
-    def verdict(self, value: float) -> str:
+    def verdict(self, values: Sequence[float]) -> str:
         """Return `aim met`, `met` or `missed`."""
+        value = median(values)
+        if self.most is not None and max(values) > self.most:
+            return "missed"
         if self._reaches(value, self.aim):
             return "aim met"
         return "met" if self._reaches(value, self.must) else "missed"
 
-    def judgement(self, value: float) -> str:
-        """Return the verdict with both bounds and the unit."""
-        bounds = f"must {self.must:g}, aim {self.aim:g} {self.unit}"
-        return f"{self.verdict(value)}; {bounds}".rstrip()
+    def judgement(self, values: Sequence[float]) -> str:
+        """Return the verdict with the bounds and the unit."""
+        bounds = f"must {self.must:g}, aim {self.aim:g} {self.unit}".rstrip()
+        most = "" if self.most is None else f", at most {self.most:g}"
+        return f"{self.verdict(values)}; {bounds}{most}"
 
     def _reaches(self, value: float, bound: float) -> bool:
         return value >= bound if self.more else value <= bound
 
+
+_GRAPHS = {
+    "G1": "friendships of a college",
+    "G2": "retweets",
+    "G4": "a million accounts",
+    "G5": "twice the near cache",
+}
 
 CRITERIA = [
     Criterion("P1", "deliveries/s through Celery ÷ the limit", 0.6, 0.9, more=True),
@@ -70,16 +91,24 @@ CRITERIA = [
     ),
     Criterion("P16 read", "read p50 behind that backlog ÷ idle", 2, 1.2),
     *(
-        Criterion(f"{graph} {part}", meaning, 0.15, 0.1)
-        for graph in ("G2", "G4")
-        for part, meaning in (
-            ("push", "largest error of the predicted processor time of pushing"),
-            ("pull", "the same for pulling"),
-            ("lists", "largest error of the predicted lists merged for a read"),
+        Criterion(f"{graph} {part}", f"{meaning}, {about}", 0.15, 0.1, most=most)
+        for graph, about in _GRAPHS.items()
+        for part, meaning, most in (
+            ("push", "error of the predicted processor time of pushing", 0.35),
+            ("pull", "the same for pulling", 0.25),
+            ("lists", "error of the predicted lists merged for a read", 0.25),
         )
     ),
-    Criterion("G2 recommended", "W1 at the recommended threshold ÷ at the best", 1.1, 1.03),
-    Criterion("G4 recommended", "the same, a million accounts", 1.1, 1.03),
+    *(
+        Criterion(
+            f"{graph} recommended",
+            f"cost at the recommended threshold ÷ best, {about}",
+            1.1,
+            1.03,
+            most=1.1,
+        )
+        for graph, about in _GRAPHS.items()
+    ),
     Criterion("Replay", "10 M events over 1 M accounts, two thresholds", 120, 60, unit="s"),
 ]
 BY_NAME = {criterion.name: criterion for criterion in CRITERIA}

@@ -37,10 +37,11 @@ _CHUNK = 1_000
 class Network:
     """The followers of each account, its followees, and its posts, newest first.
 
-    `sizes`: account -> number of followers.
+    `sizes`: account -> number of followers. `posting`: account -> how much it posts.
     """
 
     sizes: dict[int, int]
+    posting: dict[int, float]
     followees: dict[int, list[int]]
     posts: dict[int, list[int]]
 
@@ -62,8 +63,9 @@ def make(stores: Stores, count: int, seed: int) -> Network:
 
     All posts are in SQL as pushed. Redis has post bodies and relations, and no list.
     """
-    sizes = follower_counts(stores)
-    posts = make_posts(stores, sizes, count, seed)
+    sizes, source = follower_counts(stores), random.Random(seed)
+    posting = posting_weights(sizes, source)
+    posts = make_posts(stores, posting, count, source)
     followees = defaultdict(list)
     with stores.sql.reading() as connection:
         for follower, followee in connection.execute(
@@ -72,7 +74,7 @@ def make(stores: Stores, count: int, seed: int) -> Network:
             followees[follower].append(followee)
     for account in sizes:
         relations.visible_authors(stores, account)
-    return Network(sizes, followees, posts)
+    return Network(sizes, posting, followees, posts)
 
 
 def follower_counts(stores: Stores) -> dict[int, int]:
@@ -85,10 +87,10 @@ def follower_counts(stores: Stores) -> dict[int, int]:
 
 
 def make_posts(
-    stores: Stores, sizes: Mapping[int, int], count: int, seed: int
+    stores: Stores, posting: Mapping[int, float], count: int, source: random.Random
 ) -> dict[int, list[int]]:
     """Make `count` posts, in SQL as pushed, with their bodies in Redis; return them by author."""
-    authors = draw_posters(sizes, count, random.Random(seed))
+    authors = draw_posters(posting, count, source)
     newest_ms = int(time.time() * 1_000) - 60_000
     pairs = [
         (post_ids.make(newest_ms - number * _DAY_MS // count, number), author)
@@ -122,10 +124,14 @@ def make_posts(
     return posts
 
 
-def draw_posters(sizes: Mapping[int, int], count: int, source: random.Random) -> list[int]:
-    """Draw `count` authors of posts by their weight."""
-    weights = [weight(followers, source) for followers in sizes.values()]
-    return source.choices(list(sizes), weights, k=count)
+def posting_weights(sizes: Mapping[int, int], source: random.Random) -> dict[int, float]:
+    """Draw how much each account posts; `sizes`: account -> number of followers."""
+    return {account: weight(followers, source) for account, followers in sizes.items()}
+
+
+def draw_posters(posting: Mapping[int, float], count: int, source: random.Random) -> list[int]:
+    """Draw `count` authors of posts by their weights."""
+    return source.choices(list(posting), list(posting.values()), k=count)
 
 
 def pull(stores: Stores, promote_at: int) -> None:

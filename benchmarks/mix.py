@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from tqdm import tqdm
 
-from benchmarks import history, w1
+from benchmarks import history, mixes
+from benchmarks.mixes import W1, Population
 from benchmarks.processor import Meter
 from benchmarks.service import WORKERS, opened, reopened, until, workers
 from benchmarks.state import freeze_memory
@@ -116,7 +117,8 @@ def _run(
     # The graph's own seed would draw accounts in the order in which the graph was made.
     source = random.Random(f"W1 {percent}")
     active = source.sample(list(day.network.sizes), max(1, len(day.network.sizes) * percent // 100))
-    operations = w1.draw(day.network.sizes, active, options.scaled(_OPERATIONS, 100), source)
+    population = Population(day.network.sizes, day.network.posting, active)
+    operations = W1.draw(population, options.scaled(_OPERATIONS, 100), source)
     settings = {
         "database_url": f"sqlite:///{database}",
         "promote_at": promote_at,
@@ -129,7 +131,7 @@ def _run(
         following, follows = 0.0, 0
         for operation in operations:
             began = time.process_time()
-            w1.perform(bench, operation)
+            mixes.perform(bench, operation)
             if operation.kind == "follow":
                 following, follows = following + time.process_time() - began, follows + 1
         driver = meter.spent()["driver"]  # without the benchmark's own wait for the fan-outs

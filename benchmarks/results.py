@@ -72,8 +72,12 @@ def complete(name: str, title: str, measured: dict[str, Any], options: Options) 
 def store(result: dict[str, Any], folder: Path) -> None:
     """Write a result as `<name>.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=2, ensure_ascii=False)
-    (folder / f"{result['name']}.json").write_text(text + "\n")
+    (folder / f"{result['name']}.json").write_text(as_json(result))
+
+
+def as_json(result: Any) -> str:
+    """Return a result, or several, as the text of a JSON file."""
+    return json.dumps(result, indent=2, ensure_ascii=False) + "\n"
 
 
 def stored(folder: Path) -> list[dict[str, Any]]:
@@ -101,7 +105,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         yield f"  processor, {unit}: {shown}"
     for name, rounds in result["rows"].items():
         yield f"  {name + ' ' + BY_NAME[name].meaning:<46}{_spread(rounds)}"
-        yield f"    {BY_NAME[name].judgement(median(rounds))}"
+        yield f"    {BY_NAME[name].judgement(rounds)}"
 
 
 def machine(result: dict[str, Any]) -> str:

@@ -158,12 +158,15 @@ class Pool:
 
 
 @contextmanager
-def workers(bench: Bench, count: int = WORKERS, *, idle: bool = True) -> Iterator[Pool]:
-    """Run Celery workers and beat, which starts the sweeps.
+def workers(
+    bench: Bench, count: int = WORKERS, *, idle: bool = True, beat: bool = True
+) -> Iterator[Pool]:
+    """Run Celery workers and, unless the caller sweeps itself, beat, which starts the sweeps.
 
     `idle`: no task is queued yet. The block then begins when every worker waits for a task.
     """
-    roles = [["worker", "--name", f"bench-{number}"] for number in range(count)] + [["beat"]]
+    roles = [["worker", "--name", f"bench-{number}"] for number in range(count)]
+    roles += [["beat"]] if beat else []
     with running(bench, [["feedsvc", *role] for role in roles]) as pool:
         until(lambda: not idle or _waiting(bench) >= count or not pool.lives)
         yield pool

@@ -11,15 +11,17 @@ import sqlalchemy as sa
 
 from benchmarks import feeds, history
 from feedsvc.cache import relations
+from feedsvc.graph.follows import FollowChange, apply_batch
 from feedsvc.planning import change
 from feedsvc.store.near_cache.snapshot import CachedList
 from feedsvc.store.redis import invalidation_log
 from feedsvc.store.redis.lists import FloorList
-from feedsvc.store.sql.tables import Follow
+from feedsvc.store.sql.tables import Account, Follow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from benchmarks.mixes import Operation
     from benchmarks.service import Bench
     from feedsvc.store import Stores
     from feedsvc.store.redis.usage import UsageCounter
@@ -47,8 +49,34 @@ class State:
         feeds.fill(self.bench, active, newest)
         freeze_memory()
 
+    def note(self, operation: Operation) -> None:
+        """Note that an operation has cost its account the feed or the relations."""
+        if operation.kind in ("follow", "log out"):
+            self.cold.add(operation.account)
+
+    def add_post(self, author: int, post: int) -> None:
+        """Note an uploaded post."""
+        self.posts.setdefault(author, []).insert(0, post)
+
+    def undo(self, operations: Iterable[Operation]) -> None:
+        """Take back the follows and the new accounts of operations that were performed."""
+        stores, follows, accounts = self.bench.stores, list[FollowChange](), list[int]()
+        for kind, account, other in operations:
+            if kind == "follow" and other not in self._followees[account]:
+                follows.append(FollowChange(account, other, "unfollow"))
+            elif kind == "new account":
+                accounts.append(account)
+        apply_batch(stores, follows)
+        self.cold.update(each.follower for each in follows)
+        with stores.sql.writing() as connection:
+            connection.execute(sa.delete(Account).where(Account.id.in_(accounts)))
+
     def apply_threshold(
-        self, promote_at: int, viewers: Iterable[int], usage: UsageCounter
+        self,
+        promote_at: int,
+        viewers: Iterable[int],
+        usage: UsageCounter,
+        blind_usage: UsageCounter,
     ) -> tuple[Bench, Bench]:
         """Return the service under a threshold, as two processes see it.
 
@@ -69,7 +97,7 @@ class State:
         history.pull(stores, promote_at)
         self._warm(set(viewers))
         merging = self._with_near_cache(promote_at, usage)
-        blind = stores.with_empty_near_cache()
+        blind = replace(stores.with_empty_near_cache(), usage=blind_usage)
         blind.near_cache.reload(*invalidation_log.position(blind.redis), ())
         freeze_memory()
         return self._with(merging), self._with(blind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import results
+from benchmarks import charts, results
 from benchmarks.criteria import CRITERIA, Criterion
 from feedsvc.formats import amount
 
@@ -14,6 +14,27 @@ if TYPE_CHECKING:
 
 BEGIN, END = "<!-- summary: written by make bench -->", "<!-- end of summary -->"
 _HEAD = ["| | figure | must | aim | median | range | |", "|---|---|---|---|---|---|---|"]
+
+
+def keep(measured: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """Store results with their charts, and update the summary; return all results of the folder."""
+    for result in measured:
+        results.store(result, folder)
+        charts.draw(result, folder / f"{result['name']}.svg")
+    return update(folder)
+
+
+def update(folder: Path) -> list[dict[str, Any]]:
+    """Draw the common charts and write the tables of all stored results; return the results."""
+    stored = results.stored(folder)
+    charts.draw_all(stored, folder / "summary.svg")
+    for result in stored:
+        if result["name"] == "fanout":
+            charts.draw_rates(result, folder / "deliveries.svg")
+    if (folder / "README.md").exists():
+        write(stored, folder / "README.md")
+        write_tables(stored, folder.parent)
+    return stored
 
 
 def table(measured: list[dict[str, Any]]) -> list[str]:
@@ -64,11 +85,12 @@ def _origin(result: dict[str, Any]) -> list[str]:
 
 def _row(criterion: Criterion, values: list[float] | None) -> str:
     bounds = [_bound(criterion, criterion.must), _bound(criterion, criterion.aim)]
+    if criterion.most is not None:
+        bounds[0] += f", each ≤ {criterion.most:g}"
     cells = [criterion.name, criterion.meaning, *bounds]
     if values is None:
         return f"| {' | '.join([*cells, '', '', 'not measured'])} |"
-    middle = median(values)
-    verdict = criterion.verdict(middle)
+    middle, verdict = median(values), criterion.verdict(values)
     shown = f"**{verdict}**" if verdict == "missed" else verdict
     spread = f"{amount(min(values))} to {amount(max(values))}"
     return f"| {' | '.join([*cells, amount(middle), spread, shown])} |"

@@ -1,4 +1,4 @@
-"""Run the mix W1 under one threshold, and measure its processor seconds by purpose.
+"""Run a mix under one threshold, and measure its processor seconds by purpose.
 
 - This process stands for the web server. An operation costs the processor time of this process and
   of the Redis server during the operation.
@@ -8,171 +8,239 @@
   celebrity list. The difference is the cost of merging. The order alternates.
 - After each upload the run waits for the fan-out, so every post is a message of its own. That is so
   at the rates that a service is built for.
-- Beat does not run. The run itself sweeps, after every ten pushed posts and at its end.
+- Ten posts are uploaded in a row, then a sweep takes those off their lists that were pushed. So no
+  read meets a post on its way. In a service a post is on its way for 3.5 s of its life.
+- After ten posts both processes look at the news, so that no read pays for it. What the first
+  process pays for it is `LEARN`. It then forgets the authors of pushed posts, whose lists are empty
+  again. The second process forgets all authors.
+- Beat does not run.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from benchmarks import w1
+from benchmarks import mixes
 from benchmarks.processor import seconds_of
+from benchmarks.recording import BLIND, LEARN, READ, REBUILD, Run
 from benchmarks.service import until
 from feedsvc.fanout import sweep
+from feedsvc.store.near_cache.snapshot import CachedList
+from feedsvc.store.redis.keys import usage_of
+from feedsvc.store.redis.lists import FloorList
+from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.redis.usage import UsageCounter
 from feedsvc.store.sql.clock import db_time
-from feedsvc.store.sql.tables import Fanout
+from feedsvc.store.sql.tables import Fanout, Post
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from benchmarks.mixes import Operation
     from benchmarks.processor import Speed
     from benchmarks.service import Bench, Pool
     from benchmarks.state import State
-    from benchmarks.w1 import Operation
-
-# Kinds of reads: of an existing feed, the same read by a process that sees no celebrity list, and
-# of a feed that has to be rebuilt first.
-READ, BLIND, REBUILD = "read", "blind", "rebuild"
 
 _POLL_SECONDS = 0.003
 # Operations between two samples of the machine's speed.
 _OPERATIONS_A_SAMPLE = 50
 # One sweep per second finds this many posts, at ten posts per second.
 _POSTS_A_SWEEP = 10
-# Time for the micro-batches after the last post.
-_SETTLE_SECONDS = 0.3
-
-
-@dataclass(frozen=True)
-class Run:
-    """The operations of a run, and its processor seconds.
-
-    `operations`, `seconds`: by kind. `behind`: processor seconds behind the uploads. `wall`: wall
-    seconds. `lists`: lists merged by all reads. `pushed`: the followers of each pushed post.
-    `pace`: the mean seconds of `Speed` during the run.
-    """
-
-    promote_at: int
-    operations: Mapping[str, int]
-    seconds: Mapping[str, float]
-    behind: float
-    wall: float
-    lists: int
-    pushed: Sequence[int]
-    pace: float
-
-    def at_pace(self, pace: float) -> Run:
-        """Return the same run as on a machine with this pace."""
-        factor = pace / self.pace
-        seconds = {kind: each * factor for kind, each in self.seconds.items()}
-        return replace(self, seconds=seconds, behind=self.behind * factor, pace=pace)
-
-    @property
-    def reads(self) -> int:
-        """Return the number of all reads, with those that rebuilt the feed first."""
-        return self.operations[READ] + self.operations[REBUILD]
+# Time for the last micro-batch, and until a process adds its figures to Redis.
+_SETTLE_SECONDS = 1.1
+_EMPTY = CachedList.of(FloorList.of_newest([], 1))
 
 
 class _CountingUsage(UsageCounter):
-    """A usage counter that also adds up the lists that reads merge."""
+    """A usage counter that also keeps the number of lists of the last read."""
 
-    lists = 0
+    last_lists = 0
 
     def note(self, seconds: float, lists: int) -> None:
-        self.lists += lists
+        self.last_lists = lists
         super().note(seconds, lists)
 
 
-class _OperationMeter:
-    """Measures the processor seconds of operations by kind, and of the work behind them."""
+class _SilentUsage(UsageCounter):
+    """A usage counter that adds nothing to the service's figures."""
 
-    def __init__(self, bench: Bench, workers: Pool) -> None:
-        self._server, self._behind = [bench.server.pid], [*workers.pids, bench.broker.pid]
+    def add(self, trip: RoundTrip) -> None:
+        """Add nothing."""
+
+
+class _Sweep:
+    """One run: two processes that read, and the meter of their operations and the work behind."""
+
+    def __init__(self, merging: Bench, blind: Bench, usage: _CountingUsage, workers: Pool) -> None:
+        self._merging, self._blind, self._usage = merging, blind, usage
+        self._server, self._behind = [merging.server.pid], [*workers.pids, merging.broker.pid]
         self.operations: Counter[str] = Counter()
         self.seconds: dict[str, float] = defaultdict(float)
-        self._in_operations = 0.0
+        self.by_lists: dict[int, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
+        self._in_operations = self._sweeping = 0.0
         self._began = time.perf_counter(), seconds_of(self._server + self._behind)
 
-    def perform(self, kind: str, bench: Bench, operation: Operation) -> int | None:
-        """Perform an operation and charge it to a kind; return the id of an uploaded post."""
+    def read_twice(self, operation: Operation, *, blind_first: bool) -> None:
+        """Read as both processes, and charge the difference to the number of lists."""
+        spent = {}
+        for kind in (BLIND, READ) if blind_first else (READ, BLIND):
+            bench = self._blind if kind == BLIND else self._merging
+            _, spent[kind] = self.perform(kind, operation, bench)
+        charged = self.by_lists[self._usage.last_lists]
+        charged[0] += 1
+        charged[1] += spent[READ]
+        charged[2] += spent[BLIND]
+
+    def perform(
+        self, kind: str, operation: Operation, bench: Bench | None = None
+    ) -> tuple[int | None, float]:
+        """Perform an operation; return the id of an uploaded post, and the seconds charged."""
         own_before, server_before = time.process_time(), seconds_of(self._server)
-        post = w1.perform(bench, operation)
-        server = seconds_of(self._server) - server_before
-        self.seconds[kind] += time.process_time() - own_before + server
-        self.operations[kind] += 1
-        self._in_operations += server
-        return post
+        post = mixes.perform(bench or self._merging, operation)
+        return post, self._charge(kind, own_before, server_before)
+
+    def learn(self, pushed: Iterable[int], pulled: Iterable[int]) -> None:
+        """Let both processes learn of the new posts of some authors, and forget the authors."""
+        own_before, server_before = time.process_time(), seconds_of(self._server)
+        _ask_and_forget(self._merging, pushed)
+        self._charge(LEARN, own_before, server_before)
+        _ask_and_forget(self._blind, {*pushed, *pulled})
+
+    def sweep(self) -> None:
+        """Take every pushed post off its celebrity list, as if it were due."""
+        due = sa.update(Fanout).where(Fanout.next_look_at.is_not(None))
+        with self._merging.stores.sql.writing() as connection:
+            connection.execute(due.values(next_look_at=db_time()))
+        began = time.process_time()
+        sweep.sweep(self._merging.stores, self._merging.services.enqueue)
+        self._sweeping += time.process_time() - began
 
     def behind(self) -> tuple[float, float]:
         """Return the processor seconds behind the uploads, and the wall seconds of all."""
         began, before = self._began
         used = seconds_of(self._server + self._behind) - before
-        return used - self._in_operations, time.perf_counter() - began
+        return used - self._in_operations + self._sweeping, time.perf_counter() - began
+
+    def _charge(self, kind: str, own_before: float, server_before: float) -> float:
+        server = seconds_of(self._server) - server_before
+        spent = time.process_time() - own_before + server
+        self.seconds[kind] += spent
+        self.operations[kind] += 1
+        self._in_operations += server
+        return spent
 
 
 def run(
     state: State, workers: Pool, promote_at: int, operations: Sequence[Operation], speed: Speed
 ) -> Run:
-    """Run the operations under a threshold, until every pushed post is off its celebrity list."""
-    usage, pushed = _CountingUsage(), []
-    viewers = {operation.account for operation in operations if operation.kind != "post"}
-    merging, blind = state.apply_threshold(promote_at, viewers, usage)
-    meter, sweeping = _OperationMeter(merging, workers), 0.0
-    for number, operation in enumerate(operations):
-        kind, account = operation.kind, operation.account
+    """Run the operations under a threshold, until every pushed post is off its celebrity list.
+
+    The follows and new accounts of the run are undone afterwards.
+    """
+    usage, pushed = _CountingUsage(), list[int]()
+    viewers = {each.account for each in operations if each.kind in ("read", "follow", "log out")}
+    merging, blind = state.apply_threshold(promote_at, viewers, usage, _SilentUsage())
+    began_at = int(time.time())
+    _figures(merging, began_at, forget=True)
+    measured = _Sweep(merging, blind, usage, workers)
+    for number, (kind, block) in enumerate(_blocks(operations)):
+        if kind == "post":
+            pushed += _upload(measured, state, block)
+            continue
+        [operation] = block
         if number % _OPERATIONS_A_SAMPLE == 0:
             speed.sample()
-        if kind == "read" and account not in state.cold:
-            both = [(READ, merging), (BLIND, blind)]
-            for read_kind, bench in both if number % 2 else reversed(both):
-                meter.perform(read_kind, bench, operation)
-            continue
-        post = meter.perform(REBUILD if kind == "read" else kind, merging, operation)
-        if kind == "read":
-            state.cold.discard(account)
-        elif post is None:
-            state.cold.add(account)
+        if kind != "read":
+            measured.perform(kind, operation)
+            state.note(operation)
+        elif operation.account in state.cold:
+            measured.perform(REBUILD, operation)
+            state.cold.discard(operation.account)
         else:
-            state.posts.setdefault(account, []).insert(0, post)
-            if state.sizes[account] < promote_at:
-                pushed.append(state.sizes[account])
-                until(lambda post=post: _is_done(merging, post), _POLL_SECONDS)
-                sweeping += _sweep(merging) if len(pushed) % _POSTS_A_SWEEP == 0 else 0.0
+            measured.read_twice(operation, blind_first=number % 2 == 0)
     time.sleep(_SETTLE_SECONDS)
-    sweeping += _sweep(merging)
-    behind, wall = meter.behind()
+    merging.stores.usage.hand_over(merging.stores.redis)
+    measured.sweep()
+    behind, wall = measured.behind()
+    state.undo(operations)
     return Run(
         promote_at=promote_at,
-        operations=meter.operations,
-        seconds=meter.seconds,
-        behind=behind + sweeping,
+        operations=dict(measured.operations),
+        seconds=dict(measured.seconds),
+        behind=behind,
         wall=wall,
-        lists=usage.lists,
+        by_lists={lists: tuple(each) for lists, each in sorted(measured.by_lists.items())},
         pushed=pushed,
+        figures=_figures(merging, began_at),
         pace=speed.take(),
     )
+
+
+def _blocks(operations: Sequence[Operation]) -> Iterator[tuple[str, list[Operation]]]:
+    """Yield each operation alone, with its kind, but ten posts together."""
+    posts: list[Operation] = []
+    for operation in operations:
+        if operation.kind != "post":
+            yield operation.kind, [operation]
+            continue
+        posts.append(operation)
+        if len(posts) == _POSTS_A_SWEEP:
+            yield "post", posts
+            posts = []
+    if posts:
+        yield "post", posts
+
+
+def _upload(measured: _Sweep, state: State, posts: Sequence[Operation]) -> list[int]:
+    """Upload posts one by one, and wait for the fan-outs; return the followers of pushed posts."""
+    pushed, pulled = set[int](), set[int]()
+    followers = []
+    for operation in posts:
+        author = operation.account
+        post, _ = measured.perform("post", operation)
+        assert post is not None, "an upload returns the id of its post"
+        state.add_post(author, post)
+        if _route(state.bench, post) == "push":
+            pushed.add(author)
+            followers.append(state.sizes[author])
+            until(lambda post=post: _is_done(state.bench, post), _POLL_SECONDS)
+        else:
+            pulled.add(author)
+    if pushed:
+        measured.sweep()
+    measured.learn(pushed, pulled)
+    return followers
+
+
+def _ask_and_forget(bench: Bench, authors: Iterable[int]) -> None:
+    """Bring the near cache of a process up to date, and let it find empty lists of authors."""
+    near_cache, trip = bench.stores.near_cache, RoundTrip(bench.stores.redis)
+    answer = near_cache.ask(trip)
+    trip.run()
+    assert answer.value is not None, "the log holds far more than the news of ten posts"
+    near_cache.store_lists(answer.value, dict.fromkeys(authors, _EMPTY))
+
+
+def _figures(bench: Bench, since: int, *, forget: bool = False) -> dict[str, int]:
+    """Return the service's own figures since a time, added up; `forget` deletes them."""
+    redis, found = bench.stores.redis, Counter[str]()
+    for minute in range(since // 60, int(time.time()) // 60 + 1):
+        for name, value in redis.hgetall(usage_of(minute)).items():
+            found[name.decode()] += int(value)
+        if forget:
+            redis.delete(usage_of(minute))
+    return dict(found)
+
+
+def _route(bench: Bench, post: int) -> str | None:
+    with bench.stores.sql.reading() as connection:
+        return connection.scalar(sa.select(Post.route).where(Post.id == post))
 
 
 def _is_done(bench: Bench, post: int) -> bool:
     with bench.stores.sql.reading() as connection:
         return connection.scalar(sa.select(Fanout.state).where(Fanout.post_id == post)) == "done"
-
-
-def _sweep(bench: Bench) -> float:
-    """Take every pushed post off its celebrity list, as if it were due.
-
-    Return the processor seconds of this process.
-    """
-    with bench.stores.sql.writing() as connection:
-        connection.execute(
-            sa.update(Fanout).where(Fanout.next_look_at.is_not(None)).values(next_look_at=db_time())
-        )
-    began = time.process_time()
-    sweep.sweep(bench.stores, bench.services.enqueue)
-    return time.process_time() - began

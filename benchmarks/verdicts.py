@@ -1,22 +1,22 @@
-"""The accuracy of the cost model as a result: criteria, series, curves, and a table. Pure."""
+"""The accuracy of the cost model as a result: rows, cells, series, curves, and a table. Pure."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.compared import PULL, PUSH, compare
+from benchmarks.compared import compare, recommended
+from benchmarks.recording import PULL, PUSH
 from feedsvc.formats import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from benchmarks.compared import GraphRounds, Line, Pair
+    from benchmarks.compared import Costs, Line, Pair
+    from benchmarks.recording import Recording
 
-# A part below this share of the threshold's costs is not judged, because the noise of the other
-# costs is as large.
-_JUDGED_SHARE = 0.1
-_JUDGED_LISTS = 0.1
+_FIGURES = ("push", "pull", "lists")
 _CHART = (
     "[The same as a chart](../benchmarks/accuracy.svg), "
     "and [every round's figures](../benchmarks/accuracy.json)."
@@ -27,53 +27,63 @@ _TITLES = (
 )
 _RULE = "|---" * 12 + "|"
 _NOTE = (
-    "Accuracy: processor seconds of one run. An error is the median of the rounds' ratios, less "
-    "one; a criterion is the largest of its thresholds. Push and pull are judged where they are at "
-    f"least {_JUDGED_SHARE:.0%} of both together, lists from {_JUDGED_LISTS} on."
+    "Accuracy: processor seconds of one run. An error is the median of the rounds' ratios of "
+    "predicted to measured, less one, without its sign; every judged threshold of every mix has "
+    "one. Push and pull are judged where they are at least a tenth of both together, lists from "
+    "0.1 per read on. *Recommended* has one value for each mix."
 )
 
 
-def result(graphs: Mapping[str, GraphRounds]) -> dict[str, Any]:
-    """Return a result without its settings; `graphs`: by name."""
-    lines = {name: compare(graph) for name, graph in graphs.items()}
-    rows: dict[str, list[float]] = {}
+def result(recordings: Sequence[Recording], costs: Mapping[str, Costs]) -> dict[str, Any]:
+    """Return a result without its settings; `costs`: for each graph by name."""
+    rows: dict[str, list[float]] = defaultdict(list)
+    cells: list[dict[str, Any]] = []
     series: dict[str, list[float]] = {}
-    table: list[str] = []
-    for name, graph in graphs.items():
-        rows |= _rows(name, lines[name], graph.recommended)
-        for line in lines[name]:
-            series |= _series(name, line)
-            table.append(_table_row(name, line, graph.recommended))
+    curves, table = [], []
+    for recording in recordings:
+        lines = compare(recording, costs[recording.graph])
+        best = recommended(recording, costs[recording.graph])
+        cells += [_cell(recording, line, figure) for line in lines for figure in _FIGURES]
+        for name, values in _rows(recording.graph, lines, best).items():
+            rows[name] += values
+        for line in lines:
+            series |= _series(recording.name, line)
+            table.append(_table_row(recording.name, line, best))
+        curves.append(_curves(recording.name, lines))
     return {
-        "rows": rows,
+        "rows": {name: sorted(values, reverse=True) for name, values in rows.items()},
+        "cells": cells,
         "series": series,
-        "curves": [_curves(name, each) for name, each in lines.items()],
+        "curves": curves,
         "table": [_TITLES, _RULE, *table, "", _CHART],
         "document": "evidence/threshold.md",
-        "server": next(iter(graphs.values())).server,
+        "server": recordings[0].server,
         "notes": [_NOTE],
     }
 
 
-def _rows(name: str, lines: list[Line], recommended: int) -> dict[str, list[float]]:
-    """Return the largest errors, and the cost of the recommended threshold ÷ that of the best."""
-    judged = {
-        "push": [line.push for line in lines if _counts(line.push, line)],
-        "pull": [line.pull for line in lines if _counts(line.pull, line)],
-        "lists": [line.lists for line in lines if median(line.lists.measured) >= _JUDGED_LISTS],
-    }
+def _rows(graph: str, lines: Sequence[Line], best: int) -> dict[str, list[float]]:
+    """Return the errors of judged figures, and the cost of the recommended ÷ that of the best."""
+    rows: dict[str, list[float]] = defaultdict(list)
+    for line in lines:
+        for figure, pair in line.judged().items():
+            rows[f"{graph} {figure}"].append(abs(pair.error))
     totals = {line.promote_at: median(line.total) for line in lines}
-    rows = {
-        f"{name} {figure}": [max(abs(pair.error) for pair in pairs)]
-        for figure, pairs in judged.items()
-        if pairs
+    return {**rows, f"{graph} recommended": [totals[best] / min(totals.values())]}
+
+
+def _cell(recording: Recording, line: Line, figure: str) -> dict[str, Any]:
+    pair: Pair = getattr(line, figure)
+    return {
+        "graph": recording.graph,
+        "mix": recording.mix,
+        "promote_at": line.promote_at,
+        "figure": figure,
+        "measured": median(pair.measured),
+        "predicted": median(pair.predicted),
+        "error": pair.error if all(pair.measured) else None,
+        "judged": figure in line.judged(),
     }
-    return rows | {f"{name} recommended": [totals[recommended] / min(totals.values())]}
-
-
-def _counts(part: Pair, line: Line) -> bool:
-    both = median(line.push.measured) + median(line.pull.measured)
-    return median(part.measured) >= _JUDGED_SHARE * both > 0
 
 
 def _series(name: str, line: Line) -> dict[str, list[float]]:
@@ -84,7 +94,7 @@ def _series(name: str, line: Line) -> dict[str, list[float]]:
     return series | {f"{prefix}, total": line.total}
 
 
-def _curves(name: str, lines: list[Line]) -> dict[str, Any]:
+def _curves(name: str, lines: Sequence[Line]) -> dict[str, Any]:
     """Return the chart's curves; pure push is drawn at three times the highest threshold."""
     finite = [line.promote_at for line in lines if line.promote_at != PUSH]
     drawn = {
@@ -106,18 +116,17 @@ def _curves(name: str, lines: list[Line]) -> dict[str, Any]:
     }
 
 
-def _table_row(name: str, line: Line, recommended: int) -> str:
+def _table_row(name: str, line: Line, best: int) -> str:
     threshold = _threshold(line.promote_at)
-    if line.promote_at == recommended:
+    if line.promote_at == best:
         threshold = f"**{threshold}** (recommended)"
-    cells = [name, threshold]
-    for pair in (line.push, line.pull, line.lists):
-        cells += [amount(median(pair.measured)), amount(median(pair.predicted)), _error(pair)]
+    cells, judged = [name, threshold], line.judged()
+    for figure in _FIGURES:
+        pair: Pair = getattr(line, figure)
+        error = f"{pair.error:+.0%}" if all(pair.measured) else ""
+        shown = error if figure in judged or not error else f"({error})"
+        cells += [amount(median(pair.measured)), amount(median(pair.predicted)), shown]
     return f"| {' | '.join([*cells, amount(median(line.total))])} |"
-
-
-def _error(pair: Pair) -> str:
-    return f"{pair.error:+.0%}" if all(pair.measured) else ""
 
 
 def _threshold(promote_at: int) -> str:

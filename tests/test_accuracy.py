@@ -1,23 +1,26 @@
-"""The errors, verdicts and table that follow from a sweep. Nothing here runs a sweep."""
+"""The errors, verdicts and table that follow from recorded rounds. Nothing is measured here."""
 
 from __future__ import annotations
 
 import datetime as dt
+import json
+import random
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
-from benchmarks import charts, results, summary, verdicts
-from benchmarks.compared import PULL, PUSH, GraphRounds, Round, compare, with_reads_of_mix
+from benchmarks import accuracy, charts, recording, results, summary, verdicts
+from benchmarks.compared import compare, recommended, with_reads
 from benchmarks.criteria import BY_NAME
+from benchmarks.mixes import MIXES, W1, W2, W3
+from benchmarks.recording import PULL, PUSH, Recording, Round, Run
 from benchmarks.results import Options
-from benchmarks.sweep import Run
+from benchmarks.rounds import Plan
 from feedsvc.planning.calibrated import DEFAULT_COSTS
-from feedsvc.planning.costs import UnitCosts
+from feedsvc.planning.costs import Batches, UnitCosts
 from feedsvc.planning.survey.aggregates import ListsAt, Survey
 
-LIMITS = SimpleNamespace(fanout_batch=10_000, fanout_slice=1_000)
 # A small pushed post costs 10 ms, and a merged list 100 µs.
 COSTS = UnitCosts(
     **dict.fromkeys(vars(DEFAULT_COSTS), 0.0) | {"small_fanout_us": 10_000.0, "list_us": 100.0}
@@ -31,7 +34,7 @@ def lists_at(promote_at, mean):
     return ListsAt(promote_at=promote_at, mean=mean, p50=0, p99=0, largest=0, **about)
 
 
-def inputs():
+def survey():
     nothing = dict.fromkeys(
         ("window_seconds", "reads", "reads_margin", "materialised_feeds", "materialised_margin"),
         0.0,
@@ -53,24 +56,43 @@ def inputs():
 
 
 def run_at(promote_at, pushed, lists, merging):
-    operations = Counter({"read": 90, "blind": 90, "rebuild": 10, "post": 4})
-    seconds = {"read": 1.0 + merging, "blind": 1.0, "rebuild": 0.5, "post": 0.2 + 0.002 * pushed}
     return Run(
-        promote_at, operations, seconds, 0.1 + 0.008 * pushed, 2.0, lists * 100, [5] * pushed, 1.0
+        promote_at=promote_at,
+        operations={"read": 90, "blind": 90, "rebuild": 10, "post": 4},
+        seconds={"read": 1.0 + merging, "blind": 1.0, "rebuild": 0.5, "post": 0.2 + 0.002 * pushed},
+        behind=0.1 + 0.008 * pushed,
+        wall=2.0,
+        by_lists={lists: (90, 1.0 + merging, 1.0)},
+        pushed=[5] * pushed,
+        figures={"lists": 360},
+        pace=1.0,
     )
 
 
-def found(rounds=3):
+def recorded(graph="G2", mix="W1", rounds=3):
     runs = {
         PULL: run_at(PULL, 0, 4, 0.036),
         4: run_at(4, 2, 2, 0.009),
         PUSH: run_at(PUSH, 4, 0, 0.0),
     }
-    return GraphRounds(inputs(), LIMITS, 4, [Round(COSTS, runs) for _ in range(rounds)], "redis 7")
+    return Recording(
+        graph=graph,
+        mix=mix,
+        reads_per_post=100,
+        recommended=4,
+        batches=Batches(batch=10_000, small=1_000),
+        server="redis 7",
+        settings={"graph": f"{graph}: 10 accounts", "operations": 104, "cap": 100},
+        rounds=[Round(survey(), COSTS, runs) for _ in range(rounds)],
+    )
 
 
-def test_an_error_is_the_median_ratio_of_measured_and_predicted_differences():
-    pull, middle, push = compare(found())
+def costs_of(one_round):
+    return one_round.costs
+
+
+def test_an_error_is_the_median_ratio_of_predicted_and_measured_differences():
+    pull, middle, push = compare(recorded(), costs_of)
     assert push.push.measured == pytest.approx([0.04] * 3)
     assert push.push.predicted == pytest.approx([0.04] * 3)
     assert push.push.error == pytest.approx(0)
@@ -81,21 +103,40 @@ def test_an_error_is_the_median_ratio_of_measured_and_predicted_differences():
     assert middle.total == pytest.approx([1.009 + 0.5 + 0.204 + 0.016] * 3)
 
 
-def test_the_mix_has_a_hundred_reads_for_each_post():
-    assert with_reads_of_mix(inputs()).reads == 700.0
+def test_a_figure_below_a_tenth_of_the_cost_is_not_judged():
+    pull, middle, push = compare(recorded(), costs_of)
+    assert set(pull.judged()) == {"pull", "lists"}
+    assert set(middle.judged()) == {"push", "pull", "lists"}
+    assert set(push.judged()) == {"push"}
 
 
-def test_the_largest_error_is_the_result_and_the_table_goes_into_its_document(tmp_path):
+def test_the_recommended_threshold_is_the_measured_one_of_least_predicted_cost():
+    assert recommended(recorded(), costs_of) == PUSH  # no cell posts, so a push costs nothing
+    assert with_reads(survey(), 700.0).reads == 700.0
+
+
+def test_rows_hold_every_judged_error_without_its_sign_the_largest_first():
+    result = verdicts.result(
+        [recorded(), recorded("G4"), recorded(mix="W2")], dict.fromkeys(("G2", "G4"), costs_of)
+    )
+    assert result["rows"]["G2 pull"] == pytest.approx([1, 1, 0, 0])
+    assert result["rows"]["G2 push"] == pytest.approx([0, 0, 0, 0])
+    assert result["rows"]["G4 recommended"] == pytest.approx([1.0], abs=0.02)
+    signed = {
+        (cell["promote_at"], cell["figure"]): (cell["error"], cell["judged"])
+        for cell in result["cells"]
+        if cell["graph"] == "G4"
+    }
+    assert signed[4, "pull"] == (pytest.approx(1), True)
+    assert signed[PUSH, "pull"] == (None, False)
+    assert len(signed) == 9
+
+
+def test_the_table_goes_into_its_document(tmp_path):
     result = results.complete(
-        "accuracy",
-        "Accuracy",
-        verdicts.result({"G2": found(), "G4": found()}) | {"settings": {}},
-        Options(3),
+        "accuracy", "Accuracy", accuracy.judge([recorded(), recorded("G4")]), Options(3)
     )
     assert set(result["rows"]) <= set(BY_NAME)
-    assert result["rows"]["G2 pull"] == pytest.approx([1])
-    assert result["rows"]["G4 push"] == pytest.approx([0])
-    assert result["rows"]["G4 recommended"][0] == pytest.approx(1.0, abs=0.01)
     document = tmp_path / "evidence/threshold.md"
     document.parent.mkdir()
     document.write_text(
@@ -103,6 +144,103 @@ def test_the_largest_error_is_the_result_and_the_table_goes_into_its_document(tm
     )
     summary.write_tables([result], tmp_path)
     written = document.read_text()
-    assert "| G2 | **4** (recommended) | 0.02 | 0.02 | " in written
+    assert "| G2 W1 | 4 | 0.02 | 0.02 | " in written
+    assert "**pure push** (recommended)" in written
     assert "stale" not in written
     charts.draw(result, tmp_path / "accuracy.svg")
+
+
+def test_a_recording_is_the_same_after_it_was_written_and_read(tmp_path):
+    written = [recorded("G1", mix) for mix in MIXES]
+    for each in written:
+        recording.write(each, tmp_path)
+    assert recording.read_all(tmp_path) == written
+    judged = CliRunner().invoke(
+        accuracy.main,
+        ["--recorded", str(tmp_path), "--json", str(tmp_path / "result.txt")],
+        catch_exceptions=False,
+    )
+    assert judged.exit_code == 0
+    rows = json.loads((tmp_path / "result.txt").read_text())["rows"]
+    assert set(rows) == {"G1 push", "G1 pull", "G1 lists", "G1 recommended"}
+    assert len(rows["G1 recommended"]) == 3
+
+
+def test_a_run_at_another_pace_has_other_seconds_and_equal_lists():
+    run = run_at(4, 2, 2, 0.009).at_pace(2.0)
+    assert run.seconds["blind"] == 2.0
+    assert run.behind == pytest.approx(0.232)
+    assert run.by_lists == {2: (90, pytest.approx(2.018), 2.0)}
+    assert run.lists_per_read == 2.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--graph", "edges.txt"], "'edges.txt' is not NAME=FILE"),
+        (["--graph", "mine=missing.txt"], "missing.txt is not a file"),
+        (["--graph", "a=edges.txt", "--graph", "a=edges.txt"], "Two graphs have one name: a, a."),
+        (["--generated", "1000"], "--generated and --name need each other."),
+        (["--name", "mine"], "--generated and --name need each other."),
+        (["--generated", "1000", "--name", "a", "--mix", "W9"], "'W9' is not one of"),
+        (["--generated", "9", "--name", "a"], "9 is not in the range"),
+        (["--graph", "a=edges.txt", "--lowest", "1"], "1 is not in the range"),
+        (["--graph", "a=edges.txt", "--json", "absent/out.json"], "absent is not a folder"),
+        (["--recorded", "."], ". has no recordings; --record writes them."),
+    ],
+)
+def test_a_wrong_argument_is_named_before_anything_is_measured(
+    arguments, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "edges.txt").write_text("1 2\n")
+    answer = CliRunner().invoke(accuracy.main, arguments)
+    assert answer.exit_code == 2
+    assert message in " ".join(answer.output.replace("│", " ").split())
+
+
+def test_a_malformed_graph_is_an_error_with_its_line(tmp_path):
+    (tmp_path / "edges.txt").write_text("1 2\n3\n")
+    answer = CliRunner().invoke(accuracy.main, ["--graph", f"mine={tmp_path / 'edges.txt'}"])
+    assert answer.exit_code == 1
+    assert "line 2: 1 columns instead of 2" in answer.output
+
+
+def test_thresholds_have_equal_ratios_between_the_lowest_and_half_the_largest():
+    assert Plan(rounds=1, thresholds=3, lowest=10).thresholds_for(2_000) == [
+        PULL,
+        10,
+        100,
+        1_000,
+        PUSH,
+    ]
+    assert Plan(rounds=1, thresholds=1, lowest=10).thresholds_for(4) == [PULL, 10, PUSH]
+    assert Plan(rounds=1, thresholds=3, lowest=10).thresholds_for(4) == [PULL, 2, 4, 10, PUSH]
+
+
+def test_a_mix_draws_its_operations_by_weight_among_its_accounts():
+    sizes = {account: account % 50 for account in range(1, 1_001)}
+    for mix in MIXES.values():
+        source = random.Random(1)
+        population = mix.population(sizes, source)
+        drawn = mix.draw(population, 20_000, source)
+        counted = Counter(each.kind for each in drawn)
+        whole = sum(mix.kinds.values())
+        assert counted.keys() == mix.kinds.keys()
+        for kind, weight in mix.kinds.items():
+            assert counted[kind] / len(drawn) == pytest.approx(weight / whole, abs=0.015)
+        readers = {each.account for each in drawn if each.kind == "read"}
+        assert readers <= set(population.active)
+        new = [each.account for each in drawn if each.kind == "new account"]
+        assert len({*new} - sizes.keys()) == len(new)
+    assert len(W1.population(sizes, random.Random(1)).active) == 700
+    assert len(W3.population(sizes, random.Random(1)).active) == 1_000
+
+
+def test_posters_are_drawn_evenly_in_w2_and_by_followers_in_the_other_mixes():
+    sizes = {1: 0, 2: 5, 3: 20}
+    source = random.Random(1)
+    for mix, silent in ((W1, {1}), (W2, set()), (W3, {1})):
+        drawn = mix.draw(mix.population(sizes, source), 20_000, source)
+        posters = {each.account for each in drawn if each.kind == "post"}
+        assert posters == sizes.keys() - silent
