@@ -60,10 +60,16 @@ def run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cu
     goes on. So a long queue makes progress even after the sweep has sent links again. If the lanes
     of a large fan-out are not chosen yet, an older link does nothing.
     """
+    with stores.usage.timed("link") as work:
+        work.size = _run_link(stores, enqueue, post_id, generation, cursor)
+
+
+def _run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cursor: str) -> int:
+    """Run a link. Returns the number of followers in its batch."""
     with stores.sql.reading() as connection:
         row = connection.execute(_ROW, {"post": post_id}).first()
     if row is None or row.state == "done":
-        return
+        return 0
     is_current = generation >= row.generation
     # The bounds are chosen once. A later change of the batch size does not change them.
     bounds = row.lane_bounds
@@ -78,13 +84,14 @@ def run_link(stores: Stores, enqueue: Enqueue, post_id: int, generation: int, cu
         bounds = _divide(stores, enqueue, post_id, generation, row)
         is_postponed = True
     if bounds is None:
-        return
-    left = _run(stores, post_id, row.author_id, bounds, cursor, row.now)
+        return 0
+    delivered, left = _run(stores, post_id, row.author_id, bounds, cursor, row.now)
     if left and is_current:
         if not is_postponed:
             _note_progress(stores, post_id, row.now)
         for each in left:
             enqueue(post_id, generation, each, row.followers)
+    return delivered
 
 
 def _divide(
@@ -116,45 +123,46 @@ def _divide(
 
 def _run(
     stores: Stores, post_id: int, author: int, bounds: list[int], cursor: str, started: dt.datetime
-) -> list[str]:
-    """Deliver a batch. Returns the cursors of the links to enqueue next.
+) -> tuple[int, list[str]]:
+    """Deliver a batch. Returns its followers, and the cursors of the links to enqueue next.
 
     The list is empty if the lane has reached its end. The last lane that reaches its end writes
     `done`. If all lanes are at END and `done` is missing, the sweep sends a link with cursor END.
     This link delivers nothing and calls `done.write`.
     """
     if cursor == END:
-        return done.write(stores, {post_id: bounds}, started, {})[post_id]
+        return 0, done.write(stores, {post_id: bounds}, started, {})[post_id]
     lane = lanes.at(bounds, cursor)
-    reached = _deliver_batch(stores, post_id, author, lane, cursor)
+    delivered, reached = _deliver_batch(stores, post_id, author, lane, cursor)
     at = earliest(reached.values())
     if at != END:
-        return [at]
+        return delivered, [at]
     touched: dict[int, Collection[int]] = {} if bounds else {post_id: reached}
     left = done.write(stores, {post_id: bounds}, started, touched)[post_id]
-    return [each for each in left if lanes.at(bounds, each) == lane]
+    return delivered, [each for each in left if lanes.at(bounds, each) == lane]
 
 
 def _deliver_batch(
     stores: Stores, post_id: int, author: int, lane: Lane, cursor: str
-) -> dict[int, str]:
+) -> tuple[int, dict[int, str]]:
     """Deliver one batch.
 
-    Starts at `cursor`. If Redis has another cursor, starts again from that one. Returns the cursor
-    reached in each bucket that the batch touches.
+    Starts at `cursor`. If Redis has another cursor, starts again from that one. Returns the number
+    of followers, and the cursor reached in each bucket that the batch touches.
     """
-    reached: dict[int, str] = {}
+    reached, delivered = dict[int, str](), 0
     while cursor != END:
         batch = _read_batch(stores, author, lane, cursor)
         size = slices.size_now(post_id, stores.limits.fanout_slice)
         parts = slices.cut(batch, lane, stores.keys, author, reached, size)
         reached |= _deliver(stores, post_id, author, parts, lane)
+        delivered += len(batch.followers)
         at = earliest(reached.values())
         if at == batch.end:
             _log.info("fanout.batch_delivered", post_id=post_id, start=cursor, end=at)
             break
         cursor = at
-    return reached
+    return delivered, reached
 
 
 def _deliver(

@@ -59,10 +59,16 @@ def run(stores: Stores) -> bool:
     second. An upload commits first and reads the flag second. So if the upload read the flag before
     this call cleared it, the query finds its post. Otherwise the upload sets the flag again.
     """
-    queues.clear_request(stores)
-    waiting, is_all = _claim(stores)
-    if not waiting:
-        return False
+    with stores.usage.timed("micro-batch") as work:
+        queues.clear_request(stores)
+        waiting, is_all = _claim(stores)
+        if waiting:
+            work.size, work.extra = len(waiting), _deliver(stores, waiting)
+    return not is_all
+
+
+def _deliver(stores: Stores, waiting: Sequence[Row[*tuple[Any, ...]]]) -> int:
+    """Deliver claimed fan-outs. Returns the number of their followers."""
     with stores.sql.reading() as connection:
         found = followers.of_each(stores, connection, {row.author_id for row in waiting})
     posts = [(row.post_id, row.author_id, found.get(row.author_id, ())) for row in waiting]
@@ -73,7 +79,7 @@ def run(stores: Stores) -> bool:
         touched |= delivery.deliver_whole(stores, group)
     done.write(stores, {row.post_id: () for row in waiting}, waiting[0].now, touched)
     _log.info("fanout.micro_batch_delivered", posts=len(waiting))
-    return not is_all
+    return sum(len(each) for _, _, each in posts)
 
 
 def _claim(stores: Stores) -> tuple[Sequence[Row[*tuple[Any, ...]]], bool]:

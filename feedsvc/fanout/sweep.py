@@ -162,10 +162,10 @@ def _take_off(stores: Stores) -> int:
 
     Returns the number of posts.
     """
-    count = 0
-    while finished := _due(stores, _FINISHED, _ROWS):
-        celebrity_lists.take_off(stores, {row.post_id: row.author_id for row in finished})
-        with stores.sql.writing() as connection:
-            connection.execute(_MARK_TAKEN_OFF, {"posts": [row.post_id for row in finished]})
-        count += len(finished)
-    return count
+    with stores.usage.timed("take-off") as work:
+        while finished := _due(stores, _FINISHED, _ROWS):
+            celebrity_lists.take_off(stores, {row.post_id: row.author_id for row in finished})
+            with stores.sql.writing() as connection:
+                connection.execute(_MARK_TAKEN_OFF, {"posts": [row.post_id for row in finished]})
+            work.size += len(finished)
+    return work.size

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from feedsvc.store.near_cache.snapshot import CachedList, RecentPosts
+    from feedsvc.store.redis.work import Stopwatch
 
 # Scan at most 8 recent posts for each cached list. Beyond that, reading the lists should cost less
 # (an estimate, not a measurement).
@@ -43,17 +44,9 @@ class Merged:
 
     def below(self, position: int, count: int) -> list[int]:
         """Return the highest `count` ids below a position, descending."""
-        # An empty list: nothing is cached. None: the scan found too few posts, so read the lists.
-        recent: list[int] | None = []
+        found, lowest = set[int](), self.horizon + 1
         if self.cached:
-            max_scan = _SCAN_PER_LIST * len(self.cached)
-            recent = self.recent.below(position, count, self.authors, max_scan)
-        lowest = self.horizon + 1
-        if recent is None:
-            found, lowest = self._in_lists(position, count, lowest)
-        else:
-            lowest = max(lowest, recent[-1]) if recent else lowest
-            found = {post_id for post_id in recent if post_id >= lowest}
+            found, lowest = self._in_cached(position, count, lowest)
         for ids in self.others:
             found |= _between(ids, lowest, position, count)
         return sorted(found, reverse=True)[:count]
@@ -61,20 +54,25 @@ class Merged:
     def above(self, position: int, count: int | None = None) -> list[int]:
         """Return the lowest `count` ids above a position, ascending. `count` None means all ids."""
         position = max(position, self.horizon)
-        recent = self.recent.above(position, self.authors) if self.cached else []
-        found: set[int] = set(recent or ())
-        lists = [each.ids for each in self.cached if each.top > position] if recent is None else []
-        for ids in (*lists, *self.others):
-            start = bisect_right(ids, position)
-            wanted = len(ids) if count is None else count
-            found |= _distinct(ids, start, len(ids), wanted, from_end=False)
+        found = self._in_cached_above(position, count) if self.cached else set()
+        for ids in self.others:
+            found |= _above(ids, position, count)
         return sorted(found)[:count]
 
-    def _in_lists(self, position: int, count: int, lowest: int) -> tuple[set[int], int]:
-        """Return ids that include the highest `count` ids of the cached lists.
+    def _in_cached(self, position: int, count: int, lowest: int) -> tuple[set[int], int]:
+        """Return ids that include the highest `count` ids of the cached lists, from `lowest` on.
 
         Also return a lower bound of these highest `count` ids.
         """
+        max_scan = _SCAN_PER_LIST * len(self.cached)
+        recent = self.recent.below(position, count, self.authors, max_scan)
+        if recent is None:  # the scan found too few posts
+            return self._in_lists(position, count, lowest)
+        lowest = max(lowest, recent[-1])
+        return {post_id for post_id in recent if post_id >= lowest}, lowest
+
+    def _in_lists(self, position: int, count: int, lowest: int) -> tuple[set[int], int]:
+        """See `_in_cached`. Reads the lists."""
         tops = [_top_below(each, position) for each in self.cached]
         if len(tops) > count:
             # No two lists share a post, so at least `count` posts are at or above the `count`-th
@@ -85,6 +83,32 @@ class Merged:
             if top >= lowest:
                 found |= _between(each.ids, lowest, position, count)
         return found, lowest
+
+    def _in_cached_above(self, position: int, count: int | None) -> set[int]:
+        """Return ids that include the lowest `count` ids of the cached lists above a position."""
+        recent = self.recent.above(position, self.authors)
+        if recent is not None:
+            return set(recent)
+        found: set[int] = set()
+        for each in self.cached:
+            if each.top > position:
+                found |= _above(each.ids, position, count)
+        return found
+
+
+@dataclass(frozen=True)
+class TimedMerged(Merged):
+    """`Merged` that adds the processor time of merging cached lists to `watch`."""
+
+    watch: Stopwatch
+
+    def _in_cached(self, position: int, count: int, lowest: int) -> tuple[set[int], int]:
+        with self.watch:
+            return super()._in_cached(position, count, lowest)
+
+    def _in_cached_above(self, position: int, count: int | None) -> set[int]:
+        with self.watch:
+            return super()._in_cached_above(position, count)
 
 
 def _top_below(each: CachedList, position: int) -> int:
@@ -99,6 +123,12 @@ def _between(ids: Sequence[int], lowest: int, position: int, count: int) -> set[
     """Return at least the highest `count` ids from `lowest` to below `position`, or all ids."""
     end = bisect_left(ids, position)
     return _distinct(ids, bisect_left(ids, lowest, 0, end), end, count, from_end=True)
+
+
+def _above(ids: Sequence[int], position: int, count: int | None) -> set[int]:
+    """Return at least the lowest `count` ids above a position, or all ids."""
+    wanted = len(ids) if count is None else count
+    return _distinct(ids, bisect_right(ids, position), len(ids), wanted, from_end=False)
 
 
 def _distinct(ids: Sequence[int], start: int, end: int, count: int, *, from_end: bool) -> set[int]:

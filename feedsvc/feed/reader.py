@@ -11,7 +11,7 @@ Posts that the near cache lacks take a second round trip.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, cast
 from feedsvc import paging
 from feedsvc.cache import celebrity_lists, feed_queries, home_lists, post_bodies, relations
 from feedsvc.errors import NotFound
-from feedsvc.feed.merge import Merged
+from feedsvc.feed.merge import Merged, TimedMerged
 from feedsvc.paging import Item, Kind, Newer, Page
 from feedsvc.store.near_cache.snapshot import CachedList
 from feedsvc.store.redis import celebrities, keys, lists, usage
 from feedsvc.store.redis.faults import WriteRefused
 from feedsvc.store.redis.round_trip import RoundTrip
+from feedsvc.store.redis.work import ReadClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     AskHome = Callable[[RoundTrip], HeadAnswer | Answer[HomeList | None]]
 
+_NOT_TIMED = nullcontext()
 _FLOOR = itemgetter(CachedList._fields.index("floor"))
 
 
@@ -48,22 +50,43 @@ def home_page(stores: Stores, viewer: int, cursor: str | None, limit: int) -> Pa
     Raises `NotFound` for an unknown viewer, and `BadCursor`.
     """
     began, at = time.perf_counter(), paging.start(Kind.FEED, cursor)
-    page, lists_merged = _read_page(stores, viewer, at, limit, is_served=True)
+    if usage.is_in_sample(viewer):
+        page, feed = _read_page_timed(stores, viewer, at, limit)
+    else:
+        page, feed = _read_page(stores, viewer, at, limit)
     # A page whose cursor has to list ids looks for a higher watermark, at most once a second. A
     # read counts only if it began after the look, so the page is read again.
     if page.is_young and stores.watermark.rise(stores.sql, stores.redis):
-        page, lists_merged = _read_page(stores, viewer, at, limit, is_served=False)
-    stores.usage.note(time.perf_counter() - began, lists_merged)
+        page, feed = _read_page(stores, viewer, at, limit, is_served=False)
+    stores.usage.note(time.perf_counter() - began, feed.merged_lists)
     return page
 
 
 def _read_page(
-    stores: Stores, viewer: int, at: Cursor, limit: int, *, is_served: bool
-) -> tuple[Page[bytes], int]:
-    """Return a page, and the number of celebrity lists in it."""
-    watermark = stores.watermark.value
-    feed = read_feed(stores, viewer, is_served=is_served, from_head=_may_fit_into_head(at, limit))
-    return paging.page(feed, Kind.FEED, at, limit, watermark), feed.merged_lists
+    stores: Stores,
+    viewer: int,
+    at: Cursor,
+    limit: int,
+    *,
+    is_served: bool = True,
+    clock: ReadClock | None = None,
+) -> tuple[Page[bytes], Feed]:
+    """Return a page, and the feed that it is from."""
+    watermark, from_head = stores.watermark.value, _may_fit_into_head(at, limit)
+    feed = read_feed(stores, viewer, is_served=is_served, from_head=from_head, clock=clock)
+    return paging.page(feed, Kind.FEED, at, limit, watermark), feed
+
+
+def _read_page_timed(
+    stores: Stores, viewer: int, at: Cursor, limit: int
+) -> tuple[Page[bytes], Feed]:
+    """Read a page like `_read_page`, and count its processor time."""
+    clock = ReadClock()
+    with clock.whole:
+        page, feed = _read_page(stores, viewer, at, limit, clock=clock)
+    cached = stores.near_cache.lists_cached
+    stores.usage.note_read(clock, feed.merged_lists, cached, fetched=len(feed.fetched))
+    return page, feed
 
 
 @dataclass
@@ -85,6 +108,7 @@ class Feed:
     cached: list[CachedList]
     fetched: list[CachedList]
     home: HomeList
+    clock: ReadClock | None = None
     merged: Merged = field(init=False)
 
     def __post_init__(self) -> None:
@@ -186,16 +210,23 @@ class Feed:
         fetched_floor = max(map(_FLOOR, self.fetched), default=0)
         horizon = max(home.floor, max(floors, default=0), fetched_floor)
         others = [*(each.ids for each in self.fetched), news, home.ids]
-        self.merged = Merged(self.cached, others, horizon, snapshot.recent, self.authors)
+        sources = self.cached, others, horizon, snapshot.recent, self.authors
+        self.merged = TimedMerged(*sources, self.clock.merging) if self.clock else Merged(*sources)
 
 
 def read_feed(
-    stores: Stores, viewer: int, *, is_served: bool = False, from_head: bool = False
+    stores: Stores,
+    viewer: int,
+    *,
+    is_served: bool = False,
+    from_head: bool = False,
+    clock: ReadClock | None = None,
 ) -> Feed:
     """Return the viewer's feed as it is now. Raises `NotFound` for an unknown viewer.
 
     `is_served`: count the read, and renew the expiry of the home list.
     `from_head`: read only the head of the home list if the head is enough.
+    `clock`: time the merging of lists, and the fetching of lists that the near cache lacks.
     """
     key = stores.keys.homefeed(viewer)
     ask_home: AskHome = partial(lists.ask_head if from_head else lists.ask_home, key=key)
@@ -223,14 +254,16 @@ def read_feed(
         snapshot = celebrity_lists.reload(stores)
     if snapshot.hidden:
         authors -= snapshot.hidden
-    cached, missing = _cached_lists(snapshot, authors)
+    with clock.merging if clock else _NOT_TIMED:
+        cached, missing = _cached_lists(snapshot, authors)
     fetched: list[CachedList] = []
     if missing or not is_home_last:
-        fetched, home = _fetch_lists(stores, snapshot, missing, ask_home)
+        with clock.fetching if clock and missing else _NOT_TIMED:
+            fetched, home = _fetch_lists(stores, snapshot, missing, ask_home)
     if home is None:
         home = home_lists.read_whole(stores, viewer)
     stores.near_cache.prune(snapshot, partial(celebrity_lists.read_authors, stores))
-    return Feed(stores, viewer, snapshot, authors, cached, fetched, home)
+    return Feed(stores, viewer, snapshot, authors, cached, fetched, home, clock)
 
 
 def _visible_authors(stores: Stores, viewer: int) -> frozenset[int]:

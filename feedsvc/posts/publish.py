@@ -7,6 +7,7 @@ for the fan-out, because every follower's next read finds the post on the celebr
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def publish(
     with the key is running, or while the author is being deleted. Raises `Invalid` if the key was
     used with another body.
     """
-    draft = PostRow(0, author, photo_url, description)
+    began, draft = time.thread_time(), PostRow(0, author, photo_url, description)
     with outbox.transaction(stores) as transaction:
         connection = transaction.connection
         if idempotency_key is not None:
@@ -100,8 +101,10 @@ def publish(
         if idempotency_key is not None:
             idempotency.store(connection, author, idempotency_key, digest, post_id=post.id)
         transaction.add(PostPublished(author, post.id))
+    stores.usage.note_work("upload", time.thread_time() - began)
     if decision.route == "push":
-        _enqueue_first(enqueue, post.id, account.follower_count)
+        with stores.usage.timed("enqueue"):
+            _enqueue_first(enqueue, post.id, account.follower_count)
     _log.info(
         "post.published",
         post_id=post.id,

@@ -74,6 +74,11 @@ class NearCache:
         self._ids = self._bytes = 0
         self._authors_after_pruning = 0
 
+    @property
+    def lists_cached(self) -> int:
+        """Return how many celebrity lists are cached."""
+        return len(self._snapshot.lists)
+
     def ask(self, trip: RoundTrip) -> Answer[Snapshot | None]:
         """Ask for the invalidations since the last read.
 

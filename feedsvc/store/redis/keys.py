@@ -175,8 +175,8 @@ def console(account: int) -> str:
 def usage_of(minute: int) -> str:
     """Hash: the durations of feed pages, merged celebrity lists, and processor time of a minute.
 
-    Minutes count since 1970. Written by each process once a second. Bound: about 30 fields. Expires
-    after 26 hours.
+    Processor time is counted in all, and by kind and size of work. Minutes count since 1970.
+    Written by each process once a second. Bound: about 200 fields. Expires after 26 hours.
     """
     return f"figures:{minute}"
 

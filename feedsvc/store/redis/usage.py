@@ -9,6 +9,8 @@ one before.
 `reads:<day>` has the reads of a sixteenth of the viewers, the same viewers every day, chosen by a
 hash of their id. This is enough to know the mix of readers. It takes about 4 MB a day for a million
 viewers.
+
+`figures:<minute>` also has the processor time of work by kind and size, see `work`.
 """
 
 from __future__ import annotations
@@ -18,20 +20,25 @@ import threading
 import time
 import zlib
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feedsvc.forks import call_in_child
 from feedsvc.formats import weighted_percentile
+from feedsvc.store.redis import work
 from feedsvc.store.redis.keys import usage_of
 from feedsvc.store.redis.round_trip import RoundTrip
+from feedsvc.store.redis.work import Piece
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Iterator
 
     from feedsvc.store import Stores
     from feedsvc.store.redis.cluster import Redis
     from feedsvc.store.redis.round_trip import Answer
+    from feedsvc.store.redis.work import Kind, ReadClock, Work
 
 # A little longer than the day over which a version of the threshold is measured.
 _MINUTES_TTL_SECONDS = 26 * 3_600
@@ -98,6 +105,29 @@ class UsageCounter:
             self._counts[str(bucket(seconds))] += 1
             self._counts[_LISTS] += lists
 
+    def note_work(self, kind: Kind, seconds: float, size: int = 0, extra: int = 0) -> None:
+        """Count a piece of work that took this many seconds of processor time."""
+        with self._lock:
+            self._counts.update(work.counts(kind, seconds, size, extra))
+
+    def note_read(self, clock: ReadClock, lists: int, cached: int, fetched: int) -> None:
+        """Count a timed page.
+
+        It merged `lists` and had to fetch `fetched` of them. The process caches `cached` lists.
+        """
+        merging, fetching = clock.merging.seconds, clock.fetching.seconds
+        self.note_work("read", clock.whole.seconds - merging - fetching)
+        self.note_work("merge", merging, lists, cached)
+        if fetched:
+            self.note_work("fetch", fetching, fetched)
+
+    @contextmanager
+    def timed(self, kind: Kind) -> Iterator[Piece]:
+        """Count the block as a piece of work, unless it raises."""
+        piece, began = Piece(), time.thread_time()
+        yield piece
+        self.note_work(kind, time.thread_time() - began, piece.size, piece.extra)
+
     def add(self, trip: RoundTrip) -> None:
         """Add the counts to the hash of this minute, if a second has passed since the last time."""
         if time.monotonic() - self._handed_over_at < _HAND_OVER_SECONDS:
@@ -121,6 +151,16 @@ class UsageCounter:
 
 def between(redis: Redis, since: dt.datetime, until: dt.datetime) -> Pages:
     """Return the pages of the minutes that begin in a window of at most 26 hours, in one trip."""
+    return _summary(_counts_between(redis, since, until))
+
+
+def work_between(redis: Redis, since: dt.datetime, until: dt.datetime) -> Work:
+    """Return the work of the minutes that begin in a window of at most 26 hours, in one trip."""
+    return work.parse(_counts_between(redis, since, until))
+
+
+def _counts_between(redis: Redis, since: dt.datetime, until: dt.datetime) -> Counter[str]:
+    """Add up the hashes of the minutes that begin in a window of at most 26 hours."""
     first, end = (math.ceil(moment.timestamp() / 60) for moment in (since, until))
     trip = RoundTrip(redis)
     answers: list[Answer[dict[bytes, bytes]]] = [
@@ -131,7 +171,7 @@ def between(redis: Redis, since: dt.datetime, until: dt.datetime) -> Pages:
     counts: Counter[str] = Counter()
     for answer in answers:
         counts.update({field.decode(): int(count) for field, count in answer.value.items()})
-    return _summary(counts)
+    return counts
 
 
 def bucket(seconds: float) -> int:

@@ -1,0 +1,102 @@
+"""The processor time of pieces of work, by kind and size, as the usage figures count it.
+
+Only the time of this process's thread is counted, not that of Redis, the database or the broker.
+`planning` learns its unit costs from it (docs/evidence/threshold.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# The kinds of work, and what their size counts:
+# - read: a page of a home feed, without the next two kinds.
+# - merge: finding and merging the celebrity lists of a page. Size: lists. Extra: the lists that the
+#   process caches.
+# - fetch: fetching celebrity lists that the near cache lacks. Size: lists.
+# - upload: a post, without its message.
+# - enqueue: the message of a pushed post, or finding out that another post has sent one.
+# - link: a batch of a large fan-out. Size: followers.
+# - micro-batch: small fan-outs. Size: posts. Extra: the followers of all of them.
+# - take-off: taking pushed posts off their celebrity lists. Size: posts.
+Kind = Literal["read", "merge", "fetch", "upload", "enqueue", "link", "micro-batch", "take-off"]
+
+# Sizes are counted in buckets: 0, 1, 2 to 3, 4 to 7, and so on. The last one has no end.
+_LAST_BUCKET = 14
+_SEPARATOR = ":"
+
+
+class Tally(NamedTuple):
+    """The pieces of work in one bucket: how many, and the sums of their figures.
+
+    `us`: microseconds of processor time.
+    """
+
+    pieces: int = 0
+    size: int = 0
+    extra: int = 0
+    us: int = 0
+
+
+# The tallies of each kind by bucket.
+Work = dict[str, dict[int, Tally]]
+
+
+@dataclass
+class Piece:
+    """A piece of work under way. The code that does it sets its size."""
+
+    size: int = 0
+    extra: int = 0
+
+
+class Stopwatch:
+    """Adds up the processor time of this thread in its blocks, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        """Begin a block."""
+        self._began = time.thread_time()
+
+    def __exit__(self, *_: object) -> None:
+        """End the block."""
+        self.seconds += time.thread_time() - self._began
+
+
+@dataclass(frozen=True)
+class ReadClock:
+    """The processor time of a page: of all of it, of merging lists, and of fetching lists."""
+
+    whole: Stopwatch = field(default_factory=Stopwatch)
+    merging: Stopwatch = field(default_factory=Stopwatch)
+    fetching: Stopwatch = field(default_factory=Stopwatch)
+
+
+def counts(kind: Kind, seconds: float, size: int, extra: int) -> dict[str, int]:
+    """Return the counts of one piece of work by the names that they have in Redis."""
+    bucket = min(_LAST_BUCKET, size.bit_length())
+    tally = Tally(1, size, extra, round(seconds * 1e6))
+    return {
+        _SEPARATOR.join((kind, str(bucket), name)): count for name, count in tally._asdict().items()
+    }
+
+
+def parse(found: Mapping[str, int]) -> Work:
+    """Return the work among counts by name; counts of other things are left out."""
+    tallies: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+    for name, count in found.items():
+        kind, _, rest = name.partition(_SEPARATOR)
+        bucket, _, figure = rest.partition(_SEPARATOR)
+        if figure:
+            tallies[kind, int(bucket)][figure] = count
+    work: Work = defaultdict(dict)
+    for (kind, number), figures in sorted(tallies.items()):
+        work[kind][number] = Tally(**figures)
+    return dict(work)
