@@ -12,9 +12,9 @@ import structlog
 from celery import Celery
 
 from feedsvc import celery_settings
-from feedsvc.errors import StoreUnavailable
+from feedsvc.errors import FeedsvcError, StoreUnavailable
 from feedsvc.fanout import broker, chain, micro_batches, queues
-from feedsvc.fanout.sweep import sweep
+from feedsvc.fanout import sweep as fanout_sweep
 from feedsvc.graph import deletion
 from feedsvc.inspection.audit import audit
 from feedsvc.planning import change, watch
@@ -26,6 +26,8 @@ from feedsvc.routing import load_shedding
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from feedsvc.fanout.queues import Enqueue
+    from feedsvc.fanout.sweep import Swept
     from feedsvc.metrics import Metrics
     from feedsvc.store import Stores
 
@@ -72,6 +74,9 @@ def make_celery(broker_url: str, stores: Callable[[], Stores], metrics: Metrics)
                 _log.warning(
                     "task.store_unavailable", task=name, store=error.store, cause=error.cause
                 )
+            except FeedsvcError as error:
+                # A store refuses this process, which opens the stores at its first task.
+                _log.error("task.refused", task=name, cause=" ".join(error.lines))
 
         # Not shared: Celery would give a shared task to every other application of the process.
         task: Any = app.task(name=name, shared=False, **options)
@@ -86,9 +91,6 @@ def make_celery(broker_url: str, stores: Callable[[], Stores], metrics: Metrics)
 
     def run_sweep(opened: Stores) -> None:
         sweep(opened, queues.enqueuer(app, opened), lambda: _queued(app))
-        deletion.sweep(opened)
-        idempotency.remove_expired(opened)
-        opened.sql.empty_log()
         metrics.sweeps.inc()
 
     register(queues.LINK_TASK, run_link)
@@ -98,6 +100,18 @@ def make_celery(broker_url: str, stores: Callable[[], Stores], metrics: Metrics)
     register("feedsvc.guard", _guard)
     register("feedsvc.threshold.inputs", survey.refresh_if_old)
     return app
+
+
+def sweep(stores: Stores, enqueue: Enqueue, queued: Callable[[], int] = lambda: 0) -> Swept:
+    """Repair the damage of crashes and lost messages, and remove what has expired.
+
+    `queued` returns how many messages wait for a worker: a long queue gets no more of them.
+    """
+    swept = fanout_sweep.sweep(stores, enqueue, queued)
+    deletion.sweep(stores)
+    idempotency.remove_expired(stores)
+    stores.sql.empty_log()
+    return swept
 
 
 def _guard(stores: Stores) -> None:
@@ -115,9 +129,6 @@ def _audit(metrics: Metrics, stores: Stores) -> None:
 
 
 def _queued(app: Celery) -> int:
-    """Return how many fan-out messages are waiting for a worker.
-
-    Raises the error of the broker's client if the broker is down.
-    """
-    with app.connection_for_write() as connection:
+    """Return how many fan-out messages are waiting for a worker. Raises `StoreUnavailable`."""
+    with broker.errors_named(), app.connection_for_write() as connection:
         return sum(broker.count_waiting(connection, queue) for queue in queues.FANOUT_QUEUES)

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from feedsvc import post_ids
-from feedsvc.errors import Conflict, Forbidden, Invalid, NotFound
+from feedsvc.errors import Conflict, Forbidden, Invalid, NotFound, StoreUnavailable
 from feedsvc.fanout import status
 from feedsvc.graph import accounts, deletion
 from feedsvc.posts import edit, publish, read
@@ -57,7 +57,7 @@ def test_an_upload_by_an_unknown_account_changes_nothing(stores):
 
 def test_an_upload_succeeds_while_the_broker_is_down(author):
     def broken(*_):
-        raise OSError("no broker")
+        raise StoreUnavailable("broker", "it cannot be reached")
 
     assert read.one(author, None, upload(author, enqueue=broken).post_id)
 

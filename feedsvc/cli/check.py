@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -154,16 +155,17 @@ def _stores(settings: Settings, wrong: set[str]) -> Iterator[Finding]:
 
 
 def _broker(url: str) -> Finding:
-    try:
-        broker.check(celery_on(url))
-    except StoreUnavailable as error:
-        return Finding(
-            "broker",
-            "fault",
-            error.cause,
-            "check FEEDSVC_BROKER_URL; until then posts are visible, and fan-outs wait",
-        )
-    return Finding("broker", "ok", "takes messages")
+    """Log in to the broker, and ask it for each right that the parts need."""
+    with closing(celery_on(url)) as celery:
+        try:
+            broker.check_rights(celery)
+        except StoreUnavailable as error:
+            advice = "check FEEDSVC_BROKER_URL; until then posts are visible, and fan-outs wait"
+            return Finding("broker", "fault", error.cause, advice)
+        except broker.BrokerRefuses as error:
+            advice = "docs/operations.md has the lines that allow what the service needs"
+            return Finding("broker", "fault", error.cause, advice)
+    return Finding("broker", "ok", "takes messages, with every right that is needed")
 
 
 def _table(found: list[Finding]) -> list[str]:

@@ -13,7 +13,6 @@ from redis.exceptions import RedisClusterException
 
 from feedsvc.errors import StoreUnavailable
 from feedsvc.fanout import sweep
-from feedsvc.redis_address import CLUSTER
 from feedsvc.store import clocks
 from feedsvc.store.redis import commands
 from feedsvc.store.redis.client import connect_plainly, plain_nodes
@@ -229,7 +228,7 @@ def _redis_rights(url: str) -> Finding:
     try:
         for node in plain_nodes(url):
             with closing(node):
-                names.update(commands.forbidden(node, is_cluster=url.startswith(CLUSTER)))
+                names.update(commands.forbidden(node, commands.needed(url)))
     except commands.RedisRefuses as error:
         return Finding("Redis rights", "fault", str(error))
     if names:

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
+from feedsvc import tasks
 from feedsvc.api.schemas import ExplanationAnswer, FanoutAnswer
 from feedsvc.cli.output import IdParameter, json_option, opened, show
 from feedsvc.fanout import status as fanout_status
-from feedsvc.fanout import sweep as sweeping
 from feedsvc.formats import counted
-from feedsvc.graph import deletion
 from feedsvc.inspection import audit as auditing
 from feedsvc.inspection import explain as explaining
-from feedsvc.posts import idempotency
 
 if TYPE_CHECKING:
     from feedsvc.inspection.audit import Audit, Difference
@@ -42,10 +40,7 @@ def status(post_id: int, as_json: bool) -> None:
 def sweep(as_json: bool) -> None:
     """Apply pending changes and continue stalled fan-outs."""
     with opened() as services:
-        swept = sweeping.sweep(services.stores, services.enqueue)
-        deletion.sweep(services.stores)
-        idempotency.remove_expired(services.stores)
-        show(asdict(swept), as_json)
+        show(asdict(tasks.sweep(services.stores, services.enqueue)), as_json)
 
 
 @click.group()

@@ -11,11 +11,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import structlog
 from celery.beat import ScheduleEntry, Scheduler
 from celery.schedules import schedule
 
-from feedsvc.fanout.broker import count_waiting
+from feedsvc.errors import StoreUnavailable
+from feedsvc.fanout.broker import ADVICE, count_waiting, errors_named
 from feedsvc.fanout.queues import SWEEP_QUEUE
+
+_log = structlog.get_logger()
 
 # In messages of all periodic tasks, which share one queue. A worker that starts after a long pause
 # finds at most this many.
@@ -41,9 +45,17 @@ class MonotonicScheduler(Scheduler):
                 self.apply_entry(entry, producer=self.producer)
         return max(0.0, min(self._due.values()) - time.monotonic())
 
-    def apply_async(self, entry: ScheduleEntry, *args: Any, **more: Any) -> Any:
-        """Send a task, unless `MOST_WAITING` messages wait already."""
-        return super().apply_async(entry, *args, **more) if self._has_room() else None
+    def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
+        """Send a task, unless `MOST_WAITING` messages wait already.
+
+        A broker that is away or refuses is one line in the log. The task is due again later.
+        """
+        try:
+            with errors_named():
+                if self._has_room():
+                    self.send_task(entry.task, producer=producer)
+        except StoreUnavailable as error:
+            _log.error("beat.task_not_sent", task=entry.task, cause=error.cause, advice=ADVICE)
 
     def _has_room(self) -> bool:
         # Open a connection for each count. A pooled connection would stay dead after a restart of

@@ -1,19 +1,26 @@
-"""Adapt Celery's consumer: detect quorum queues, and delay micro-batches by the worker's timer."""
+"""Adapt Celery's consumer to quorum queues, to refusals of the broker, and to micro-batches."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from amqp.exceptions import AMQPNotImplementedError
+import structlog
+from amqp.exceptions import PreconditionFailed
+from celery.exceptions import WorkerShutdown
 from celery.worker.consumer import Consumer as CelerysConsumer
 from celery.worker.strategy import default as default_strategy
 
+from feedsvc.fanout.broker import ADVICE, cause_of, is_refusal
 from feedsvc.fanout.queues import GATHER_SECONDS, WAIT_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celery import Celery
+
+_QUORUM = {"x-queue-type": "quorum"}
+
+_log = structlog.get_logger()
 
 
 class Consumer(CelerysConsumer):
@@ -25,13 +32,26 @@ class Consumer(CelerysConsumer):
     type.
     """
 
+    def start(self) -> None:
+        """Consume until the worker ends.
+
+        A broker that refuses ends the worker with exit code 1. The service manager starts it again.
+        """
+        try:
+            super().start()
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            _log.error("worker.broker_refuses", cause=cause_of(error), advice=ADVICE)
+            raise WorkerShutdown(1) from None
+
     def connect(self) -> Any:
         """Return a connection to the broker. Mark the quorum queues in their declarations."""
         connection = super().connect()
         if connection.transport.driver_type == "amqp":
             for queue in self.app.amqp.queues.consume_from.values():
-                if _is_quorum(self.app, queue):
-                    queue.queue_arguments = {"x-queue-type": "quorum"}
+                if _is_quorum(connection, queue):
+                    queue.queue_arguments = _QUORUM
         return connection
 
 
@@ -57,18 +77,15 @@ def wait_and_run(task: Any, app: Celery, consumer: Any, **options: Any) -> Calla
     return take_after_wait
 
 
-def _is_quorum(app: Celery, queue: Any) -> bool:
-    """Return whether the queue is a quorum queue: it refuses a prefetch limit for a whole worker.
+def _is_quorum(connection: Any, queue: Any) -> bool:
+    """Declare the queue, and return whether it is a quorum queue.
 
-    The broker must be asked to consume, so a message may arrive. It returns to the queue when the
-    connection closes. A refusal closes the connection, so the question has a connection of its own.
+    The broker refuses to declare a queue again with another type, and closes the channel.
     """
-    with app.connection_for_read() as connection:
+    with connection.channel() as channel:
+        queue(channel).declare()
         try:
-            channel: Any = connection.default_channel
-            queue(channel).declare()
-            channel.basic_qos(0, 1, True)
-            channel.basic_consume(queue.name, callback=lambda _: None)
-        except AMQPNotImplementedError:
-            return True
-    return False
+            channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=_QUORUM)
+        except PreconditionFailed:
+            return False
+    return True

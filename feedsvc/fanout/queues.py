@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from feedsvc.fanout.broker import errors_named
 from feedsvc.store.redis import keys
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Enqueue(Protocol):
     """Sends the workers one link of a fan-out. The link starts at `cursor`."""
 
     def __call__(self, post_id: int, generation: int, cursor: str, followers: int) -> None:
-        """Send the link. Raises the error of the broker's client if the broker is down."""
+        """Send the link. Raises `StoreUnavailable` if the broker is away or refuses."""
 
 
 def enqueuer(app: Celery, stores: Stores) -> Enqueue:
@@ -67,14 +68,19 @@ def enqueuer(app: Celery, stores: Stores) -> Enqueue:
                 send_micro_batch(app, wait=True)
             return
         queue = LARGE_QUEUE if followers > LARGE else FANOUT_QUEUE
-        app.send_task(LINK_TASK, (post_id, generation, cursor), queue=queue)
+        with errors_named():
+            app.send_task(LINK_TASK, (post_id, generation, cursor), queue=queue)
 
     return enqueue
 
 
 def send_micro_batch(app: Celery, *, wait: bool) -> None:
-    """Send a micro-batch. A worker begins it at once, or waits for `GATHER_SECONDS` first."""
-    app.send_task(MICRO_BATCH_TASK, queue=SMALL_QUEUE, headers={WAIT_HEADER: wait})
+    """Send a micro-batch. A worker begins it at once, or waits for `GATHER_SECONDS` first.
+
+    Raises `StoreUnavailable` if the broker is away or refuses.
+    """
+    with errors_named():
+        app.send_task(MICRO_BATCH_TASK, queue=SMALL_QUEUE, headers={WAIT_HEADER: wait})
 
 
 def request_micro_batch(stores: Stores) -> bool:

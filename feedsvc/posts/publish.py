@@ -17,7 +17,7 @@ import structlog
 from feedsvc import outbox, post_ids
 from feedsvc.cache import post_bodies
 from feedsvc.cache.post_bodies import PostRow
-from feedsvc.errors import NotFound
+from feedsvc.errors import NotFound, StoreUnavailable
 from feedsvc.fanout.chain import STALLED_AFTER
 from feedsvc.graph import accounts
 from feedsvc.outbox import PostPublished, PostRepeated
@@ -160,9 +160,9 @@ def _insert_fanout(
 def _enqueue_first(enqueue: Enqueue, post_id: int, followers: int) -> None:
     """Enqueue the first link.
 
-    If the broker is down, logs a warning and returns. The sweep sends the link later.
+    If the broker is away or refuses, logs a warning and returns. The sweep sends the link later.
     """
     try:
         enqueue(post_id, 0, START, followers)
-    except Exception as error:  # noqa: BLE001 -- every broker client has its own errors
-        _log.warning("fanout.not_enqueued", post_id=post_id, error=repr(error))
+    except StoreUnavailable as error:
+        _log.warning("fanout.not_enqueued", post_id=post_id, store=error.store, cause=error.cause)

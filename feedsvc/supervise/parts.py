@@ -11,15 +11,17 @@ import signal
 import socket
 import sys
 import time
+import warnings
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import structlog
+from celery.exceptions import SecurityWarning
 from celery.signals import worker_process_init
 from celery.utils.nodenames import nodename
 
 from feedsvc.errors import StoreUnavailable
-from feedsvc.fanout.broker import check_login
+from feedsvc.fanout import broker
 from feedsvc.front.listening import free_port
 from feedsvc.services import open_services
 from feedsvc.settings import load_settings
@@ -64,15 +66,18 @@ def run_worker(name: str | None, concurrency: int) -> int:
     _wait_for_stores()
     os.nice(_NICENESS)
     worker_process_init.connect(_end_with_worker)
-    worker = app.Worker(
-        hostname=nodename(name or f"worker-{os.getpid()}", socket.gethostname()),
-        pool_cls="solo" if concurrency == 1 else "prefork",
-        concurrency=concurrency,
-        loglevel="WARNING",
-        quiet=True,
-        without_gossip=True,
-        without_mingle=True,
-    )
+    with warnings.catch_warnings():
+        # Celery warns root, because messages could carry code. Ours are JSON: `accept_content`.
+        warnings.simplefilter("ignore", SecurityWarning)
+        worker = app.Worker(
+            hostname=nodename(name or f"worker-{os.getpid()}", socket.gethostname()),
+            pool_cls="solo" if concurrency == 1 else "prefork",
+            concurrency=concurrency,
+            loglevel="WARNING",
+            quiet=True,
+            without_gossip=True,
+            without_mingle=True,
+        )
     worker.start()
     return int(worker.exitcode or 0)
 
@@ -87,7 +92,7 @@ def _checked_app() -> Celery:
     # The import reads the settings, because `celery -A` needs an application in the module.
     from feedsvc.celery import app  # noqa: PLC0415 -- see above
 
-    check_login(app)
+    broker.require(app)
     return app
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import click
 
 from feedsvc.embedded import datadir, valkey
-from feedsvc.errors import FeedsvcError
-from feedsvc.fanout.broker import UNREACHABLE, check_login
+from feedsvc.errors import FeedsvcError, StoreUnavailable
+from feedsvc.fanout import broker
 from feedsvc.front.listening import free_port
 from feedsvc.services import addresses, open_services, signing_secret
 from feedsvc.settings import PREFIX, load_settings
@@ -103,7 +103,7 @@ def _serve(settings: Settings, plan: Plan, folder: Path, children: list[Child]) 
     logs.mkdir(exist_ok=True)
     environment = _start_stores(settings, folder, logs, children)
     with closing(open_services(load_settings(environment))) as services:
-        check_login(services.celery)
+        broker.require(services.celery)
         for name, arguments in _processes(plan, port):
             command = [sys.executable, "-m", "feedsvc", *arguments]
             children.append(Child(name, command, environment, logs / f"{name}.log"))
@@ -170,8 +170,9 @@ def _processes(plan: Plan, port: int) -> list[tuple[str, list[str]]]:
 def _workers(services: Services) -> int:
     """Return how many workers answer. An unreachable broker counts as none."""
     try:
-        return len(services.celery.control.ping(timeout=1) or [])
-    except UNREACHABLE:
+        with broker.errors_named():
+            return len(services.celery.control.ping(timeout=1) or [])
+    except StoreUnavailable:
         return 0
 
 

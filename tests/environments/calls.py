@@ -11,6 +11,7 @@ import jwt
 from feedsvc.settings import REQUEST_THREADS
 from feedsvc.store.sql import migrate
 from feedsvc.store.sql.database import Database
+from tests.engines import wait_until
 
 PHOTO = {"photo_url": "https://img.example/1.jpg"}
 SECRET = "a secret for tests that is long enough"
@@ -50,6 +51,23 @@ def call(app, method: str, path: str, headers, **more) -> Answer:
 def upload(app, headers) -> Answer:
     """Upload a post."""
     return call(app, "POST", "/v1/posts", headers, json=PHOTO)
+
+
+def pushes_a_post(app, seconds: float = 30) -> bool:
+    """Let account 9 follow 8, and upload as 8. Wait until a worker has pushed the post."""
+    client = app.test_client()
+    for account in (8, 9):
+        client.put(f"/v1/accounts/{account}", headers=authorization(account))
+    client.put("/v1/accounts/9/following/8", headers=authorization(9))
+    assert client.get("/v1/feed", headers=authorization(9)).json["data"] == []
+    post = client.post("/v1/posts", json=PHOTO, headers=authorization(8)).json
+
+    def fan_out():
+        address = f"/v1/admin/fanouts/{post['id']}"
+        return client.get(address, headers=authorization(1, "admin:read")).json
+
+    wait_until(lambda: fan_out()["state"] == "done", seconds)
+    return fan_out()["delivered"] == 1
 
 
 def together(calls, threads: int = REQUEST_THREADS) -> list[Answer]:

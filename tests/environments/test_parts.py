@@ -15,10 +15,13 @@ from pathlib import Path
 import pytest
 
 from feedsvc import create_app
+from feedsvc.cli import check
+from feedsvc.fanout.broker import count_waiting
+from feedsvc.fanout.queues import SWEEP_QUEUE
 from feedsvc.store.redis import keys
 from feedsvc.tasks import celery_on
 from tests.engines import free_port, wait_until
-from tests.environments.calls import SECRET, authorization
+from tests.environments.calls import PHOTO, SECRET, authorization, pushes_a_post
 from tests.environments.servers import Part, PgBouncer, Redis
 from tests.rabbitmq import RabbitMQ
 
@@ -251,6 +254,87 @@ def test_a_broker_that_refuses_the_login_is_one_line_at_the_start(
     assert line.startswith("error: the broker cannot be used: ")
     assert cause in line
     assert "wrong" not in line
+
+
+@pytest.fixture
+def limited(broker, settings):
+    """The settings with a user of RabbitMQ, and a function that gives it rights."""
+    name = settings["broker_url"].rpartition("/")[2]
+    broker.control("add_user", "limited", "secret")
+
+    def allow(configure, write, read):
+        broker.control("set_permissions", "-p", name, "limited", configure, write, read)
+
+    url = settings["broker_url"].replace("guest:guest", "limited:secret")
+    yield {**settings, "broker_url": url}, allow
+    broker.control("delete_user", "limited")
+
+
+def test_the_rights_that_a_user_of_rabbitmq_lacks_are_named(limited):
+    settings, allow = limited
+    environment = {f"FEEDSVC_{name.upper()}": str(value) for name, value in settings.items()}
+
+    def found():
+        [finding] = [each for each in check.findings(environment) if each.part == "broker"]
+        return finding.state, finding.found
+
+    allow(".*", ".*", ".*")
+    assert found() == ("ok", "takes messages, with every right that is needed")
+    allow(".*", "^(?!amq)", "^(?!feedsvc.sweep)")
+    assert found() == ("fault", "the user lacks write on amq.default; read on feedsvc.sweep")
+    allow("feedsvc.*", ".*", "")
+    state, text = found()
+    assert state == "fault"
+    assert "configure on *.celery.pidbox, *.reply.celery.pidbox, celery.pidbox, reply" in text
+    assert "read on *.celery.pidbox, *.reply.celery.pidbox, celery.pidbox, feedsvc.fanout, " in text
+    with part(settings, "feedsvc", "worker") as worker:
+        assert worker.process.wait(60) == 1
+        [line] = worker.output().splitlines()
+    assert text in line
+
+
+def test_a_broker_that_refuses_running_parts_is_a_line_in_their_logs(limited, broker):
+    settings, allow = limited
+    allow(".*", ".*", ".*")
+    with (
+        create_app(**settings) as app,
+        part(settings, "feedsvc", "worker") as worker,
+        part(settings, "feedsvc", "worker", "--concurrency", "2") as double,
+        part(settings, "feedsvc", "beat") as beat,
+    ):
+        assert pushes_a_post(app, _PUSH_SECONDS)
+        wait_until(lambda: len(app.extensions["feedsvc"].celery.control.ping(timeout=1)) == 2, 60)
+        allow("", "", "")
+        host = settings["broker_url"].rpartition("/")[2]
+        broker.control("close_all_connections", "-p", host, "closed by a test")
+        for each in (worker, double):
+            assert each.process.wait(30) == 1
+            [line] = [line for line in each.output().splitlines() if "broker_refuses" in line]
+            assert "the user lacks a right" in json.loads(line)["cause"]
+        beat.wait_for_text("beat.task_not_sent")
+        assert (
+            app.test_client().post("/v1/posts", json=PHOTO, headers=authorization(8)).status_code
+            == 201
+        )
+        allow(".*", ".*", ".*")
+        with part(settings, "feedsvc", "worker") as next_worker:
+            stores = app.extensions["feedsvc"].stores
+            stores.redis.delete(keys.LAST_SWEEP)
+            wait_until(lambda: stores.redis.exists(keys.LAST_SWEEP), 60)
+            assert (next_worker.stop(), beat.stop()) == (0, 0)
+            for each in (worker, double, beat, next_worker):
+                assert "Traceback" not in each.output()
+
+
+@pytest.mark.parametrize("concurrency", ["1", "2"])
+def test_a_worker_that_finds_messages_at_its_start_has_nothing_to_report(settings, concurrency):
+    with part(settings, "feedsvc", "beat"), closing(celery_on(settings["broker_url"])) as celery:
+        with celery.connection_for_read() as connection:
+            wait_until(lambda: count_waiting(connection, SWEEP_QUEUE) > 3, 30)
+        with part(settings, "feedsvc", "worker", "--concurrency", concurrency) as worker:
+            wait_until(lambda: celery.control.ping(timeout=0.5), 30)
+            assert worker.stop() == 0
+            assert worker.output() == "\nworker: Warm shutdown (MainProcess)\n"
 
 
 def test_each_command_names_every_wrong_setting_in_a_line_and_prints_no_traceback(tmp_path):

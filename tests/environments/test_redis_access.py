@@ -11,16 +11,19 @@ from pathlib import Path
 import pytest
 
 from feedsvc import create_app
+from feedsvc.cli import check
 from feedsvc.errors import StoreUnavailable
+from feedsvc.fanout import broker_rights
 from feedsvc.inspection.audit import audit
 from feedsvc.settings import load_settings
 from feedsvc.store import open_stores
 from feedsvc.store.redis import keys, usage
 from feedsvc.store.redis.client import delete_everything
-from feedsvc.store.redis.commands import RedisRefuses, require
+from feedsvc.store.redis.commands import NEEDED, RedisRefuses, require
 from tests.conftest import TINY
 from tests.engines import wait_until
-from tests.environments.servers import Redis
+from tests.environments.calls import SECRET, pushes_a_post
+from tests.environments.servers import Part, Redis
 from tests.world import World
 
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
@@ -180,6 +183,93 @@ def test_a_forbidden_command_is_one_line_at_the_start(server, tmp_path, rules, n
         create_app(data_dir=str(tmp_path), redis_url=url)
     assert "\n" not in str(refusal.value)
     assert "change-me" not in str(refusal.value)
+
+
+def broker_faults(url):
+    """Return what `check` says of a broker on another database of the server."""
+    given = {
+        "FEEDSVC_DATABASE_URL": "sqlite:////nowhere/db",
+        "FEEDSVC_REDIS_URL": url,
+        "FEEDSVC_BROKER_URL": f"{url[:-1]}1",
+    }
+    return {each.found for each in check.findings(given) if each.part == "broker"}
+
+
+def test_what_a_redis_lacks_as_a_broker_is_named_by_check_and_at_the_start(server, tmp_path):
+    is_fine = "takes messages, with every right that is needed"
+    url = allow(server)
+    assert broker_faults(url) == {"the user lacks PUBLISH, PSUBSCRIBE, PUNSUBSCRIBE"}
+    done = _run(tmp_path, url, "worker")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: the broker cannot be used: the user lacks PUBLISH, PSUBSCRIBE, PUNSUBSCRIBE "
+        "(check FEEDSVC_BROKER_URL)\n"
+    )
+    allow(server, "+@pubsub", "+@blocking")
+    assert broker_faults(url) == {is_fine}
+    allow(server, "+@pubsub", "-brpop")
+    assert broker_faults(url) == {"the user lacks BRPOP"}
+    allow(server, "+@pubsub", "+@blocking", "resetchannels", "&/0*")
+    assert broker_faults(url) == {"the user lacks the channel /1.celery.pidbox.feedsvc.check"}
+    some = ("%R~*", "~feedsvc*", "~sign-of-life")
+    allow(server, "+@pubsub", "+@blocking", "allchannels", "resetkeys", *some)
+    [found] = broker_faults(url)
+    assert "the key unacked_index" in found
+    with closing(server.client(db=1)) as operator:
+        assert operator.keys("*") == []
+
+
+def exact(server, name, calls):
+    """Make a user that may use the commands of the calls alone. Returns the URL of its login."""
+    pairs = {"|".join(call[:2]) if call[0] == "SCRIPT" else call[0] for call in calls}
+    with closing(server.client()) as operator:
+        allowed = (f"+{each}" for each in ("SELECT", *pairs))
+        operator.execute_command("ACL", "SETUSER", name, "on", "nopass", "~*", "&*", *allowed)
+    return f"redis://{name}:any@127.0.0.1:{server.port}"
+
+
+def test_the_commands_that_are_asked_for_are_all_that_the_parts_send(server, tmp_path):
+    calls = [*broker_rights.REDIS_CALLS, ("PUBLISH",), ("PSUBSCRIBE",), ("PUNSUBSCRIBE",)]
+    settings = {
+        "redis_url": f"{exact(server, 'store', NEEDED)}/0",
+        "broker_url": f"{exact(server, 'broker', calls)}/1",
+        "data_dir": tmp_path,
+        "jwt_secret": SECRET,
+    }
+    feedsvc = (sys.executable, "-m", "feedsvc")
+    with (
+        create_app(**settings | {"data_dir": str(tmp_path)}) as app,
+        closing(Part(*feedsvc, "worker", **settings)) as worker,
+        closing(Part(*feedsvc, "beat", **settings)) as beat,
+    ):
+        assert pushes_a_post(app, 60)
+        assert app.extensions["feedsvc"].celery.control.ping(timeout=5)
+        assert (worker.stop(), beat.stop()) == (0, 0)
+    with closing(server.client(decode_responses=True)) as operator:
+        refused = {each["object"].upper() for each in operator.acl_log()}
+    # They are used where a server allows them.
+    assert refused <= {"CLIENT|SETINFO", "FLUSHDB", "INFO"}
+
+
+def test_a_task_that_redis_refuses_is_one_line_in_the_log(server, tmp_path):
+    """Celery's own command does not ask Redis at its start."""
+    url = allow(server, "-zadd")
+    environment = {
+        "data_dir": tmp_path,
+        "redis_url": url,
+        "broker_url": f"redis://127.0.0.1:{server.port}/1",
+    }
+    celery = (sys.executable, "-m", "celery", "-A", "feedsvc.celery")
+    with (
+        closing(Part(*celery, "worker", "--pool", "solo", **environment)) as worker,
+        closing(Part(*celery, "beat", **environment)),
+    ):
+        worker.wait_for_text('"task": "feedsvc.sweep"', 60)
+        line = next(each for each in worker.output().splitlines() if '"feedsvc.sweep"' in each)
+        assert "it forbids the user ZADD" in line
+        assert "task.refused" in line
+        assert worker.stop() == 0
+        assert "Traceback" not in worker.output()
 
 
 def test_a_wrong_password_or_database_is_one_line_from_every_command(server, tmp_path):

@@ -13,10 +13,8 @@ from feedsvc.fanout import broker
 from feedsvc.redis_address import parse
 from feedsvc.store.redis.client import connect
 from feedsvc.tasks import celery_on
-from tests.engines import wait_until
-from tests.environments.calls import SECRET
+from tests.environments.calls import SECRET, pushes_a_post
 from tests.environments.servers import Certificates, Part, TlsRedis
-from tests.environments.test_redis import headers
 
 
 @pytest.fixture(scope="module")
@@ -34,25 +32,11 @@ def test_a_worker_runs_a_fan_out_over_mutual_tls(server, tmp_path):
         "demote_at": 1000,
     }
     app = create_app(**settings)
-    client = app.test_client()
     with (
         closing(app.extensions["feedsvc"]),
         closing(Part(sys.executable, "-m", "feedsvc", "worker", **settings)),
     ):
-        for account in (8, 9):
-            client.put(f"/v1/accounts/{account}", headers=headers(account))
-        client.put("/v1/accounts/9/following/8", headers=headers(9))
-        assert client.get("/v1/feed", headers=headers(9)).json["data"] == []
-        post = client.post(
-            "/v1/posts", json={"photo_url": "https://img.example/1.jpg"}, headers=headers(8)
-        ).json
-        address = f"/v1/admin/fanouts/{post['id']}"
-
-        def fan_out():
-            return client.get(address, headers=headers(1, "admin:read")).json
-
-        wait_until(lambda: fan_out()["state"] == "done", 30)
-        assert fan_out()["delivered"] == 1
+        assert pushes_a_post(app)
 
 
 @pytest.mark.parametrize("fault", ["another authority", "no certificate of the client"])

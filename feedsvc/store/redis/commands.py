@@ -5,8 +5,9 @@ docs/operations.md has the same list as a line for the server's access list.
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -15,7 +16,10 @@ from feedsvc.redis_address import CLUSTER
 from feedsvc.store.redis.client import plain_nodes
 from feedsvc.store.redis.cluster import connected
 from feedsvc.store.redis.faults import CLIENT_ERRORS, code_of
-from feedsvc.store.redis.keys import SIGN_OF_LIFE
+from feedsvc.store.redis.keys import BEGINNINGS, SIGN_OF_LIFE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # One harmless call of each command. The key holds a string. So a command for another type fails
 # because of the type, and not because of missing rights. The order matters: the first call makes
@@ -62,6 +66,7 @@ NEEDED: tuple[tuple[Any, ...], ...] = (
     ("ZSCORE", _KEY, "a"),
     ("DEL", _KEY),
     ("UNLINK", _KEY),
+    *(("HDEL", beginning, "a") for beginning in BEGINNINGS),
 )
 _OF_A_CLUSTER = (("CLUSTER", "NODES"), ("CLUSTER", "SLOTS"))
 
@@ -81,7 +86,7 @@ def require(url: str) -> None:
     names: dict[str, None] = {}
     for node in plain_nodes(url):
         with closing(node):
-            names |= dict.fromkeys(forbidden(node, is_cluster=url.startswith(CLUSTER)))
+            names |= dict.fromkeys(forbidden(node, needed(url)))
     if names:
         raise RedisRefuses(
             f"it forbids the user {', '.join(names)}; docs/operations.md has the line that allows "
@@ -89,16 +94,22 @@ def require(url: str) -> None:
         )
 
 
-def forbidden(node: redis.Redis, *, is_cluster: bool) -> list[str]:
-    """Return the needed commands that a server forbids, or no command if the server is away.
+def needed(url: str) -> tuple[tuple[Any, ...], ...]:
+    """Return the calls that every server of the URL has to allow."""
+    return (*NEEDED, *(_OF_A_CLUSTER if url.startswith(CLUSTER) else ()))
 
-    Raises `RedisRefuses` if it refuses the login or the database.
+
+def forbidden(node: redis.Redis, calls: Sequence[tuple[Any, ...]]) -> list[str]:
+    """Return what a server forbids of the calls: commands, keys and channels.
+
+    A server that is away forbids nothing. Raises `RedisRefuses` if it refuses the login or the
+    database.
     """
-    calls = (*NEEDED, *(_OF_A_CLUSTER if is_cluster else ()))
     try:
         with connected(node) as connection:
             connection.send_packed_command(connection.pack_commands(calls))
-            return [_name(call) for call in calls if _is_forbidden(connection)]
+            refused = (_refused_part(connection, call) for call in calls)
+            return list(dict.fromkeys(part for part in refused if part))
     except redis.AuthenticationError as error:
         raise RedisRefuses(f"it refuses the login: {error}") from None
     except redis.ResponseError as error:
@@ -109,12 +120,16 @@ def forbidden(node: redis.Redis, *, is_cluster: bool) -> list[str]:
         return []
 
 
-def _is_forbidden(connection: Any) -> bool:
+def _refused_part(connection: Any, call: tuple[Any, ...]) -> str | None:
+    """Read the answer of a call. Return what the user may not use, or None."""
     try:
         connection.read_response()
     except redis.ResponseError as error:
-        return code_of(error) == "NOPERM"
-    return False
+        if code_of(error) != "NOPERM":
+            return None
+        part = re.search("access (?:a|one of the) (key|channel)", str(error))
+        return f"the {part[1]} {call[1]}" if part else _name(call)
+    return None
 
 
 def _name(call: tuple[Any, ...]) -> str:
