@@ -54,13 +54,13 @@ def upload(app, headers) -> Answer:
 
 
 def pushes_a_post(app, seconds: float = 30) -> bool:
-    """Let account 9 follow 8, and upload as 8. Wait until a worker has pushed the post."""
+    """Let account 91 follow 81, and upload as 81. Wait until a worker has pushed the post."""
     client = app.test_client()
-    for account in (8, 9):
+    for account in (81, 91):
         client.put(f"/v1/accounts/{account}", headers=authorization(account))
-    client.put("/v1/accounts/9/following/8", headers=authorization(9))
-    assert client.get("/v1/feed", headers=authorization(9)).json["data"] == []
-    post = client.post("/v1/posts", json=PHOTO, headers=authorization(8)).json
+    client.put("/v1/accounts/91/following/81", headers=authorization(91))
+    assert client.get("/v1/feed", headers=authorization(91)).json["data"] == []
+    post = client.post("/v1/posts", json=PHOTO, headers=authorization(81)).json
 
     def fan_out():
         address = f"/v1/admin/fanouts/{post['id']}"
