@@ -40,6 +40,7 @@ def post(stores):
 
 
 def is_one_line(err):
+    assert ". (" not in err
     return err.startswith("error: ") and err.count("\n") == 1 and "Traceback" not in err
 
 
@@ -359,6 +360,12 @@ def test_help_is_printed_for_every_group(run, group):
     code, out, _ = run(*group, "--help")
     assert code == 0
     assert out.startswith("Usage: feedsvc")
+    assert not [line for line in out.splitlines()[1:] if line.endswith("...")], "a cut-off sentence"
+
+
+def test_the_help_names_the_scopes_of_tokens_and_links(run):
+    for command in ("token", "console"):
+        assert "admin:read" in run(command, "--help")[1]
 
 
 def test_a_link_to_the_console_is_printed(run):

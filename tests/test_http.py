@@ -7,6 +7,7 @@ import hmac
 import io
 import json
 import time
+from http import HTTPStatus
 
 import jwt
 import pytest
@@ -382,6 +383,43 @@ def test_a_limit_out_of_range_is_refused(client, auth, limit):
 @pytest.mark.parametrize("query", ["more=1", "Limit=5", "cursor=x&cursor=y"])
 def test_an_unknown_or_repeated_query_parameter_is_refused(client, auth, query):
     assert is_problem(client.get(f"/v1/feed?{query}", headers=auth(9)), 422, "query")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "part", "errors"),
+    [
+        ("posts", [], "JSON body", {"json": {"_schema": ["Must be a JSON object."]}}),
+        (
+            "posts",
+            {"photo_url": 7, "size": 1},
+            "JSON body",
+            {"json": {"photo_url": ["Must be a string."], "size": ["Unknown field."]}},
+        ),
+        (
+            "feed?limit=0",
+            None,
+            "query",
+            {"query": {"limit": ["Must be an integer between 1 and 100."]}},
+        ),
+    ],
+)
+def test_a_refusal_names_each_value_and_what_is_accepted(client, auth, path, body, part, errors):
+    method = "GET" if body is None else "POST"
+    answer = client.open(f"/v1/{path}", method=method, json=body, headers=auth(9))
+    assert is_problem(answer, 422)
+    assert answer.json["errors"] == errors
+    assert answer.json["detail"] == (
+        f"The {part} has invalid values: errors names each one and what is accepted."
+    )
+
+
+@pytest.mark.parametrize("path", ["v1/posts/1", "v1/feed", "nowhere", "docs/nothing"])
+def test_the_title_of_a_problem_is_the_phrase_of_its_status(client, auth, path):
+    """RFC 9457 asks for it, whichever part of the service answers."""
+    for headers in ({}, auth(9)):
+        answer = client.delete(f"/{path}", headers=headers)
+        if answer.status_code >= 400:
+            assert answer.json["title"] == HTTPStatus(answer.status_code).phrase
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import jwt
 
 from feedsvc import jwks
 from feedsvc.api.problems import Unauthorized
-from feedsvc.formats import parse_id
+from feedsvc.formats import ACCEPTED_ID, parse_id
 from feedsvc.jwks import Key
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ class Authenticator:
         Raises `Unauthorized`, or `StoreUnavailable` if the key cannot be fetched now.
         """
         if authorization is None or authorization.type != "bearer" or not authorization.token:
-            raise Unauthorized("A bearer token is needed: Authorization: Bearer <JWT>", given=False)
+            raise Unauthorized(
+                "A bearer token is needed. Send Authorization: Bearer <JWT>.", given=False
+            )
         token = authorization.token
         caller = self._cache.get(token)
         if caller is None:
@@ -105,9 +107,11 @@ class Authenticator:
         claims = self._claims(token)
         account, scope = parse_id(claims["sub"]), claims["scope"]
         if account is None:
-            raise Unauthorized("The token's sub is not an account id", given=True)
+            raise Unauthorized(f"The token's sub is no account id. {ACCEPTED_ID}", given=True)
         if not isinstance(scope, str):
-            raise Unauthorized("The token's scope is not a string", given=True)
+            raise Unauthorized(
+                "The token's scope must be scopes in one string, separated by spaces.", given=True
+            )
         return Caller(account, frozenset(scope.split(" ")), int(claims["exp"]))
 
     def _claims(self, token: str) -> dict[str, Any]:
@@ -126,16 +130,18 @@ class Authenticator:
                         options=self._options,
                     )
         except jwt.ExpiredSignatureError:
-            raise Unauthorized("The token has expired", given=True) from None
+            raise Unauthorized("The token has expired.", given=True) from None
         except jwt.MissingRequiredClaimError as error:
-            raise Unauthorized(f"The token lacks the claim {error.claim}", given=True) from None
+            raise Unauthorized(f"The token lacks the claim {error.claim}.", given=True) from None
         except jwt.InvalidAudienceError:
-            raise Unauthorized("The token is for another audience", given=True) from None
+            raise Unauthorized("The token is for another audience.", given=True) from None
         except jwt.InvalidIssuerError:
-            raise Unauthorized("The token is from another issuer", given=True) from None
+            raise Unauthorized("The token is from another issuer.", given=True) from None
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             pass
-        raise Unauthorized("The token is not valid", given=True)
+        raise Unauthorized(
+            "The token is damaged, not valid yet, or signed with another key.", given=True
+        )
 
 
 def sign(settings: Settings, secret: str, account: int, scopes: Iterable[str], ttl: int) -> str:

@@ -19,26 +19,19 @@ _log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 
-# The titles of the errors of the service, by status.
-_TITLES = {
-    400: "Bad request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not found",
-    409: "Conflict",
-    412: "Precondition failed",
-    415: "Unsupported media type",
-    422: "Unprocessable content",
-    428: "Precondition required",
-    500: "Internal error",
-    503: "Service unavailable",
-}
 # Details that replace Werkzeug's own, which say too little.
 _DETAILS = {
     404: "Nothing exists at this address. The document at /openapi.json lists every address.",
     413: "The body is larger than 1 MiB (1,048,576 bytes), which is the most that is accepted.",
 }
 _TRUNCATED = "The body is shorter than its Content-Length says. Nothing was changed. Send it again."
+_LOCATIONS = {
+    "form": "The form has invalid values",
+    "headers": "The headers have invalid values",
+    "json": "The JSON body has invalid values",
+    "path": "The path has invalid values",
+    "query": "The query has invalid values",
+}
 # The headers that answers keep of Werkzeug's errors. The HTML bodies are dropped.
 _KEPT_HEADERS = ("Allow", "Content-Range", "Retry-After")
 
@@ -80,21 +73,21 @@ class InvalidFields(FeedsvcError):
 
     def __init__(self, location: str, messages: dict[str, Any]) -> None:
         self.errors = {location: messages}
-        super().__init__(f"The {location} is not acceptable: see errors.")
+        super().__init__(f"{_LOCATIONS[location]}: errors names each one and what is accepted.")
 
 
-def problem(status: int, title: str, detail: str, **more: Any) -> Response:
+def problem(status: int, detail: str, **more: Any) -> Response:
     """Return an error answer. `more` adds members to the problem."""
-    text = problem_text(status, title, detail, g.get("request_id"), **more)
+    text = problem_text(status, detail, g.get("request_id"), **more)
     return Response(text, status, content_type=MEDIA_TYPE)
 
 
-def problem_text(status: int, title: str, detail: str, request_id: str | None, **more: Any) -> str:
-    """Return the JSON of a problem."""
+def problem_text(status: int, detail: str, request_id: str | None, **more: Any) -> str:
+    """Return the JSON of a problem. Its title is the phrase of the status."""
     return json.dumps(
         {
             "type": "about:blank",
-            "title": title,
+            "title": HTTPStatus(status).phrase,
             "status": status,
             "detail": detail,
             "request_id": request_id,
@@ -112,14 +105,13 @@ def answer_to(error: Exception) -> Response:
     _log.error("http.failed", exc_info=error)
     return problem(
         500,
-        "Internal server error",
         "The service failed. Report the request id: it finds the cause in the log.",
     )
 
 
 def _domain_problem(error: FeedsvcError) -> Response:
     members = {key: value for key, value in vars(error).items() if key in ("errors", "broken")}
-    answer = problem(error.status, _TITLES[error.status], str(error), **members)
+    answer = problem(error.status, str(error), **members)
     if isinstance(error, Unauthorized):
         answer.headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, StoreUnavailable):
@@ -134,9 +126,8 @@ def _domain_problem(error: FeedsvcError) -> Response:
 
 def _http_problem(error: HTTPException) -> Response:
     status = error.code or 500
-    phrase = HTTPStatus(status).phrase
     detail = _TRUNCATED if isinstance(error, ClientDisconnected) else _DETAILS.get(status)
-    answer = problem(status, phrase, detail or error.description or phrase)
+    answer = problem(status, detail or error.description or HTTPStatus(status).phrase)
     answer.headers.extend(
         {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
     )

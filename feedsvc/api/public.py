@@ -72,7 +72,7 @@ def readyz() -> Response:
 
 
 def _not_ready(detail: str, **more: list[str]) -> Response:
-    answer = problem(503, "Service unavailable", detail, **more)
+    answer = problem(503, detail, **more)
     answer.headers["Retry-After"] = "2"
     return answer
 

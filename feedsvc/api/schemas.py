@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import ClassVar, Any
 
 from marshmallow import (
     RAISE,
@@ -36,6 +36,8 @@ _ROUTE = validate.OneOf(["push", "pull"])
 
 class Strict(Schema):
     """Input. An unknown field is an error."""
+
+    error_messages: ClassVar[dict[str, str]] = {"type": "Must be a JSON object."}
 
     class Meta:
         unknown = RAISE

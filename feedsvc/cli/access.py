@@ -13,7 +13,12 @@ from feedsvc.settings import load_settings
 
 @click.command()
 @click.option("--account", required=True, type=IdParameter(), help="The token's account.")
-@click.option("--scope", default="feed", show_default=True, help="Scopes, separated by spaces.")
+@click.option(
+    "--scope",
+    default="feed",
+    show_default=True,
+    help=f"Scopes, separated by spaces: {', '.join(SCOPES)}.",
+)
 @click.option(
     "--ttl",
     default=3600,
@@ -42,7 +47,7 @@ def token(account: int, scope: str, ttl: int, as_json: bool) -> None:
     type=IdParameter(),
     help="The account that changes are recorded under.",
 )
-@click.option("--read-only", is_flag=True, help="Allow reading only, no changes.")
+@click.option("--read-only", is_flag=True, help="Leave out the scope admin:write.")
 @click.option(
     "--url",
     help="The address of the running service.  [default: FEEDSVC_PUBLIC_URL, else "
@@ -52,7 +57,7 @@ def token(account: int, scope: str, ttl: int, as_json: bool) -> None:
     "--revoke",
     "is_revoked",
     is_flag=True,
-    help="Print no link; end the account's sessions, and its links.",
+    help="Print no link; end the sessions and the links of the account.",
 )
 @json_option
 def console(
@@ -60,7 +65,8 @@ def console(
 ) -> None:
     """Print a sign-in link for the console.
 
-    It signs one person in, once, within an hour.
+    It signs one person in, once, within an hour, with the scopes admin:read and admin:write. Give
+    --read-only for admin:read alone.
     """
     if is_revoked:
         with opened() as services:

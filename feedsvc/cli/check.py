@@ -30,9 +30,9 @@ _TITLES = ("part", "state", "found, and what to do")
 @click.command()
 @json_option
 def check(as_json: bool) -> None:
-    """Check every setting and every store, and print advice on each fault.
+    """Check settings, stores and broker, and advise.
 
-    Starts nothing and changes nothing. Exits 1 on any fault.
+    Prints what to do about each fault. Starts nothing and changes nothing. Exits 1 on any fault.
     """
     found = list(findings(os.environ))
     faults = sum(each.state == "fault" for each in found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import redis
@@ -16,7 +17,7 @@ from feedsvc.fanout import sweep
 from feedsvc.store import clocks
 from feedsvc.store.redis import commands
 from feedsvc.store.redis.client import connect_plainly, plain_nodes
-from feedsvc.store.redis.keys import run_id
+from feedsvc.store.redis.keys import BEGINNINGS, run_id
 from feedsvc.store.sql import clock, migrate
 from feedsvc.store.sql.database import Database
 from feedsvc.store.sql.tables import Base
@@ -33,6 +34,9 @@ State = Literal["ok", "warning", "fault"]
 # The oldest versions that the service works with. PostgreSQL 13 is the first one with transaction
 # numbers of 64 bits (`xid8`). The Lua scripts use functions of Redis 7.0.
 _OLDEST_POSTGRESQL, _OLDEST_REDIS = 13, (7, 0)
+# So many keys show whether another program uses the database.
+_LOOKED_AT = 1_000
+_OUR_BEGINNINGS = tuple(beginning.encode() for beginning in BEGINNINGS)
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
@@ -246,12 +250,16 @@ def _redis_contents(client: Any) -> Iterator[Finding]:
     if isinstance(client, redis.RedisCluster):
         return
     with suppress(redis.ResponseError):
-        size = client.dbsize()
-        if size and client.get(run_id()) is None:
+        if client.get(run_id()) is not None:
+            return
+        # After a FLUSHDB open connections write keys of the service before one writes the run.
+        some = islice(client.scan_iter(count=_LOOKED_AT), _LOOKED_AT)
+        foreign = [key for key in some if not key.startswith(_OUR_BEGINNINGS)]
+        if foreign:
             yield Finding(
                 "Redis contents",
                 "fault",
-                f"{size} keys that are not of this service",
+                f"keys of another program, such as {foreign[0].decode(errors='replace')}",
                 "choose an empty database: the service empties the one that it uses",
             )
 

@@ -64,7 +64,7 @@ def rebuild(account: int, as_json: bool) -> None:
 
 
 @feed.command()
-@click.option("--sample", type=click.IntRange(1), help="Random accounts to draw; default: all.")
+@click.option("--sample", type=click.IntRange(1), help="Random accounts to draw.  [default: all]")
 @json_option
 def audit(sample: int | None, as_json: bool) -> None:
     """Compare stored feeds with the database.

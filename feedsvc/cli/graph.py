@@ -26,13 +26,14 @@ def graph() -> None:
     type=click.Choice(["stop", "skip"]),
     default="stop",
     show_default=True,
-    help="stop: import nothing if a line is malformed; skip: leave such lines out.",
+    help="stop: import nothing if a line is malformed; skip: leave malformed lines out.",
 )
 @json_option
 def import_command(file: Path, on_error: str, as_json: bool) -> None:
     """Import a follow graph from a file.
 
-    Each line is `follower followee`. The file may be gzipped (.gz).
+    Each line is `follower followee`, with blanks or tabs between. Lines that begin with # or % are
+    comments. The file may be gzipped (.gz). Repeated lines are counted and change nothing.
     """
     try:
         size = file.stat().st_size

@@ -38,10 +38,10 @@ def main() -> None:
     try:
         sys.exit(commands.main(standalone_mode=False, prog_name="feedsvc") or 0)
     except click.exceptions.NoArgsIsHelpError as error:  # its message is the whole help
-        _fail(f"Missing command. (see {error.ctx.command_path} --help)", 2)
+        _fail(f"Missing command (see {error.ctx.command_path} --help)", 2)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "feedsvc"
-        _fail(f"{error.format_message()} (see {where} --help)", 2)
+        _fail(f"{error.format_message().rstrip('.')} (see {where} --help)", 2)
     except click.Abort:
         _fail("interrupted", 130)
     except click.ClickException as error:

@@ -85,9 +85,10 @@ def inputs(as_json: bool) -> None:
 @click.command()
 @json_option
 def calibrate(as_json: bool) -> None:
-    """Measure the unit costs of this system: a push, a read, a merged list and so on.
+    """Measure the unit costs of this system.
 
-    Takes less than a minute, and changes no data of the service.
+    A unit is a push, a read, a merged list and so on. Takes less than a minute, and changes no data
+    of the service.
     """
     with opened() as services:
         with tqdm(total=calibrating.ROUNDS, desc="calibrate", disable=None, leave=False) as bar:

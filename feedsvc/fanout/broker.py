@@ -48,7 +48,8 @@ class BrokerRefuses(FeedsvcError):
 
     def __init__(self, cause: str) -> None:
         self.cause = cause
-        super().__init__(f"the broker cannot be used: {cause} (check FEEDSVC_BROKER_URL)")
+        words = cause.rstrip(".")
+        super().__init__(f"the broker cannot be used: {words} (check FEEDSVC_BROKER_URL)")
 
 
 def check(celery: Celery) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from feedsvc.api.answers import PROTECTION, request_id
@@ -29,7 +28,7 @@ class Refusal(Exception):
         """Return the headers and the body for a request with the headers `asked`, if any."""
         given = {name: value.decode("latin-1") for name, value in asked}
         own_id = request_id(given.get(b"x-request-id", ""))
-        body = problem_text(self.status, HTTPStatus(self.status).phrase, str(self), own_id).encode()
+        body = problem_text(self.status, str(self), own_id).encode()
         headers = [
             ("Content-Type", MEDIA_TYPE),
             ("Content-Length", str(len(body))),

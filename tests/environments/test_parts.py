@@ -326,7 +326,7 @@ def test_a_broker_that_refuses_running_parts_is_a_line_in_their_logs(limited, br
 
 
 @pytest.mark.parametrize("concurrency", ["1", "2"])
-def test_a_worker_that_finds_messages_at_its_start_prints_no_warning_of_celery(settings, concurrency):
+def test_a_worker_that_finds_messages_at_its_start_prints_no_warning(settings, concurrency):
     with part(settings, "feedsvc", "beat"), closing(celery_on(settings["broker_url"])) as celery:
         with celery.connection_for_read() as connection:
             wait_until(lambda: count_waiting(connection, SWEEP_QUEUE) > 3, 30)

@@ -12,6 +12,7 @@ import pytest
 
 from feedsvc import create_app
 from feedsvc.cli import check
+from feedsvc.cli.check_stores import ask_redis
 from feedsvc.errors import StoreUnavailable
 from feedsvc.fanout import broker_rights
 from feedsvc.inspection.audit import audit
@@ -219,6 +220,27 @@ def test_what_a_redis_lacks_as_a_broker_is_named_by_check_and_at_the_start(serve
         assert operator.keys("*") == []
 
 
+@MANAGED
+def test_keys_that_follow_a_flush_are_not_taken_for_another_programs(server, open_world, more):
+    url = allow(server, *more)
+    world = open_world(url)
+    world.add_followers(9, FOLLOWERS)
+    world.post(9)
+    with closing(server.client()) as operator:
+        operator.flushdb()
+        world.post(9)
+        world.is_exact(1)
+        assert operator.dbsize() > 0
+
+        def contents():
+            return [each.found for each in ask_redis(url) if each.part == "Redis contents"]
+
+        assert contents() == []
+        operator.flushdb()
+        operator.set("of-another", 1)
+        assert contents() == ["keys of another program, such as of-another"]
+
+
 def exact(server, name, calls):
     """Make a user that may use the commands of the calls alone. Returns the URL of its login."""
     pairs = {"|".join(call[:2]) if call[0] == "SCRIPT" else call[0] for call in calls}
@@ -281,6 +303,7 @@ def test_a_wrong_password_or_database_is_one_line_from_every_command(server, tmp
         done = _run(tmp_path, bad, "worker")
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
         assert words in done.stderr
+        assert ". (" not in done.stderr
         assert "changed" not in done.stderr
 
 

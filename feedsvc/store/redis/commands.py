@@ -75,7 +75,7 @@ class RedisRefuses(FeedsvcError):
     """Redis refuses the login, the database, or commands that the service needs."""
 
     def __init__(self, cause: str) -> None:
-        super().__init__(f"Redis cannot be used: {cause} (check FEEDSVC_REDIS_URL)")
+        super().__init__(f"Redis cannot be used: {cause.rstrip('.')} (check FEEDSVC_REDIS_URL)")
 
 
 def require(url: str) -> None:
