@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import ClassVar, Any
+from typing import Any, ClassVar
 
 from marshmallow import (
     RAISE,
