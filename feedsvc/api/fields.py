@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields
@@ -35,7 +35,7 @@ class Id(fields.Field[int]):
 class Text(fields.String):
     """Any Unicode except NUL and lone surrogates."""
 
-    default_error_messages: ClassVar[dict[str, str]] = {"invalid": "Must be a string."}
+    default_error_messages = {"invalid": "Must be a string."}  # noqa: RUF012 -- as its base class
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **more)
