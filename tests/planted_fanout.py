@@ -229,4 +229,9 @@ PROMISES = [
         ),
         ("tests/test_deletion.py::test_a_stale_step_does_not_touch_a_new_account",),
     ),
+    Planted(
+        "remove an account that has got new posts and follows",
+        (Edit(DELETION, 'connection.scalar(_HAS_MORE, {"account": account})', "False"),),
+        ("tests/test_deletion.py::test_a_stale_last_step_spares_a_new_account_that_is_marked",),
+    ),
 ]

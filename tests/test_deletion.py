@@ -142,6 +142,17 @@ def test_a_stale_step_does_not_touch_a_new_account(world):
     assert read.many(world.stores, 1, [post])
 
 
+def test_a_stale_last_step_spares_a_new_account_that_is_marked(world, dies, monkeypatch):
+    world.add_followers(9, [1])
+    world.post(9)
+    delete_and_die(world.stores, dies, monkeypatch, "_remove_posts")
+    assert not deletion._remove_row(world.stores, 9)
+    assert rows_of(world.stores, 9) == [1, 1, 1]
+    deletion.sweep(world.stores)
+    assert rows_of(world.stores, 9) == [0, 0, 0]
+    assert accounts.get(world.stores, 1).following_count == 0
+
+
 def test_a_large_account_is_hidden_by_the_request_and_removed_by_the_sweep(world, monkeypatch):
     monkeypatch.setattr(deletion, "_STEP_ROWS", 2)
     monkeypatch.setattr(deletion, "_STEPS", 3)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from feedsvc import outbox
 from feedsvc.cache import post_bodies
-from feedsvc.errors import NotFound
+from feedsvc.errors import BeingDeleted, NotFound
 from feedsvc.graph import accounts, deletion, follows
 from feedsvc.graph import load as loading
 from feedsvc.graph.load import load_edges
@@ -104,6 +104,37 @@ def test_two_concurrent_deletions_of_an_account_count_its_edges_off_once(world, 
     deletion.delete(world.stores, 9)
     again.ends()
     assert [accounts.get(world.stores, account).following_count for account in (1, 2)] == [1, 1]
+
+
+def test_concurrent_deletions_of_accounts_that_follow_each_other_end(world, meets):
+    world.people(8, 9)
+    world.follow(8, 9)
+    world.follow(9, 8)
+    other = meets(deletion, "_decrement", lambda: deletion.delete(world.stores, 8))
+    deletion.delete(world.stores, 9)
+    other.ends()
+    deletion.sweep(world.stores)
+    assert (count(world.stores, Follow), count(world.stores, Account)) == (0, 0)
+
+
+def test_a_deletion_ends_beside_a_follow_that_has_waited_since_before_its_mark(world, monkeypatch):
+    world.people(1, 9)
+    world.follow(1, 9)
+    unfollow = Concurrent(world.stores, lambda: follows.unfollow(world.stores, 1, 9))
+    delete = Concurrent(world.stores, lambda: deletion.delete(world.stores, 9))
+    with world.stores.sql.writing() as connection:
+        accounts.lock(connection, 1)
+        unfollow.waits()
+        with monkeypatch.context() as patch:
+            patch.setattr(deletion, "_STEPS", 0)
+            deletion.delete(world.stores, 9)  # only marks
+        delete.start()
+        wait_until(lambda: delete.a_lock_is_awaited() == 2)
+    delete.ends()
+    with pytest.raises(BeingDeleted):
+        unfollow.ends()
+    assert accounts.get(world.stores, 1).following_count == 0
+    assert count(world.stores, Account) == 1
 
 
 def test_an_import_counts_a_concurrent_follow(world, meets):

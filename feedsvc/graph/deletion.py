@@ -30,10 +30,29 @@ _STEP_ROWS = 1_000
 _STEPS = 20
 
 _MARKED = sa.select(Account.id).where(Account.deleting).order_by(Account.id).limit(_STEPS)
-_CLAIM = (
+_ACCOUNT = sa.bindparam("account", type_=sa.BigInteger)
+_CLAIM = sa.select(Account.id).where(Account.id == _ACCOUNT, Account.deleting).with_for_update()
+# Like `_CLAIM`, and at once the locks of other accounts that are not marked, in ascending order as
+# everywhere (graph/accounts.py). Another transaction may hold the lock of one of them and wait for
+# the account's, although it skips marked accounts: its statement may have begun before the mark.
+_CLAIM_BESIDE = (
     sa.select(Account.id)
-    .where(Account.id == sa.bindparam("account", type_=sa.BigInteger), Account.deleting)
+    .where(
+        sa.or_(
+            sa.and_(Account.id == _ACCOUNT, Account.deleting),
+            sa.and_(Account.id.in_(sa.bindparam("others", expanding=True)), ~Account.deleting),
+        )
+    )
+    .order_by(Account.id)
     .with_for_update()
+)
+_HAS_MORE = sa.select(
+    sa.or_(
+        *(
+            sa.exists().where(column == _ACCOUNT)
+            for column in (Post.author_id, Follow.followee_id, Follow.follower_id)
+        )
+    )
 )
 
 
@@ -68,10 +87,11 @@ def _remove(stores: Stores, account: int, steps: int) -> int:
     """Take up to `steps` steps of the removal. Return the number of unused steps."""
     while steps:
         steps -= 1
-        if not (_remove_posts(stores, account) or _remove_edges(stores, account)):
-            # A process may have died between the commit of a step and its effects.
-            outbox.apply_pending(stores, account)
-            _remove_row(stores, account)
+        if _remove_posts(stores, account) or _remove_edges(stores, account):
+            continue
+        # A process may have died between the commit of a step and its effects.
+        outbox.apply_pending(stores, account)
+        if _remove_row(stores, account):
             break
     return steps
 
@@ -80,8 +100,8 @@ def _claim(connection: Connection, account: int) -> bool:
     """Lock the account until the transaction ends. Return whether the account is still marked.
 
     Another process may have finished the deletion, and a new account may have taken the id. The
-    lock causes no deadlock: other transactions skip marked accounts, so a transaction that waits
-    for this lock holds no other one.
+    caller must lock no other account after this one: a transaction that waits for this lock may
+    hold theirs.
     """
     return connection.scalar(_CLAIM, {"account": account}) is not None
 
@@ -105,7 +125,7 @@ def _remove_posts(stores: Stores, account: int) -> int:
 def _remove_edges(stores: Stores, account: int) -> int:
     """Delete up to a thousand follows of one direction. Returns their number.
 
-    The counts of the accounts at the other end go down by one.
+    The counts of the accounts at the other end go down by one, unless they are marked too.
     """
     ends = (
         (Follow.followee_id, Follow.follower_id, Account.following_count),
@@ -113,30 +133,37 @@ def _remove_edges(stores: Stores, account: int) -> int:
     )
     with outbox.transaction(stores) as transaction:
         connection = transaction.connection
-        if not _claim(connection, account):
-            return 0
         for mine, theirs, count in ends:
             query = sa.select(theirs).where(mine == account).order_by(theirs).limit(_STEP_ROWS)
             others = list(connection.scalars(query))
-            if others:
-                edges = sa.delete(Follow).where(mine == account, theirs.in_(others))
-                removed = list(connection.scalars(edges.returning(theirs)))
-                _decrement(connection, removed, count)
-                transaction.add(RelationsChanged([account, *others]))
-                return len(others)
+            if not others:
+                continue
+            values = {"account": account, "others": others}
+            locked = set(connection.scalars(_CLAIM_BESIDE, values))
+            if account not in locked:
+                return 0
+            edges = sa.delete(Follow).where(mine == account, theirs.in_(others))
+            removed = set(connection.scalars(edges.returning(theirs)))
+            _decrement(connection, removed & locked, count)
+            transaction.add(RelationsChanged([account, *others]))
+            return len(others)
     return 0
 
 
 def _decrement(
-    connection: Connection, accounts: list[int], count: InstrumentedAttribute[int]
+    connection: Connection, accounts: set[int], count: InstrumentedAttribute[int]
 ) -> None:
-    lock_existing(connection, accounts)
     connection.execute(
         sa.update(Account).where(Account.id.in_(accounts)).values({count: count - 1})
     )
 
 
-def _remove_row(stores: Stores, account: int) -> None:
+def _remove_row(stores: Stores, account: int) -> bool:
+    """Delete the account's row. Return False if posts or follows are left.
+
+    Since this process found none, another one may have finished the deletion, and a new account
+    with the same id may have been marked.
+    """
     rows = (
         (IdempotencyKey, IdempotencyKey.account_id),
         (Pin, Pin.account_id),
@@ -147,7 +174,12 @@ def _remove_row(stores: Stores, account: int) -> None:
         (Account, Account.id),
     )
     with outbox.transaction(stores) as transaction:
-        if _claim(transaction.connection, account):
-            for table, column in rows:
-                transaction.connection.execute(sa.delete(table).where(column == account))
-            transaction.add(AccountDeleted(account))
+        connection = transaction.connection
+        if not _claim(connection, account):
+            return True
+        if connection.scalar(_HAS_MORE, {"account": account}):
+            return False
+        for table, column in rows:
+            connection.execute(sa.delete(table).where(column == account))
+        transaction.add(AccountDeleted(account))
+    return True
