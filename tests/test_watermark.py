@@ -298,4 +298,4 @@ def rise(stores):
 
 
 def on_record(stores):
-    return int(stores.redis.hget(POST_IDS, "highest"))
+    return int(stores.redis.hget(POST_IDS, "highest") or 0)
