@@ -16,6 +16,7 @@ from feedsvc import create_app, formats
 from feedsvc.console import accounts as console_accounts
 from feedsvc.console import record, session
 from feedsvc.console.session import one_time_link
+from feedsvc.console.sign_in import COOKIE
 from feedsvc.planning.rates import Misfit
 from feedsvc.routing import versions
 from feedsvc.store.redis import keys
@@ -126,13 +127,13 @@ def test_a_forged_cookie_is_ignored(client, sign_in):
         .rstrip("=")
     )
     for forged in (other, "", payload[1:]):
-        client.set_cookie(session.COOKIE, f"{forged}.{signature}", path="/console")
+        client.set_cookie(COOKIE, f"{forged}.{signature}", path="/console")
         assert client.get("/console/").status_code == 303
 
 
 def test_the_cookie_is_not_a_token_and_a_token_is_not_a_cookie(client, auth, sign_in):
     token = auth(1, WRITE)["Authorization"].removeprefix("Bearer ")
-    client.set_cookie(session.COOKIE, token, path="/console")
+    client.set_cookie(COOKIE, token, path="/console")
     assert client.get("/console/").status_code == 303
     value = cookie_of(sign_in()).partition(";")[0].partition("=")[2]
     assert (
@@ -158,11 +159,11 @@ def test_a_one_time_link_signs_in_once(client, app):
 def test_signing_out_ends_the_session_for_every_copy_of_its_cookie(client, sign_in, send):
     copy = value_of(sign_in())
     other = value_of(sign_in())
-    client.set_cookie(session.COOKIE, copy, path="/console")
+    client.set_cookie(COOKIE, copy, path="/console")
     assert send("/sign-out").headers["Location"] == "/console/sign-in"
     assert client.get("/console/").status_code == 303
     for value, status in ((copy, 303), (other, 200)):
-        client.set_cookie(session.COOKIE, value, path="/console")
+        client.set_cookie(COOKIE, value, path="/console")
         assert client.get("/console/").status_code == status
 
 
@@ -190,7 +191,7 @@ def test_a_session_ends_when_the_key_of_its_token_is_removed(settings, tmp_path)
             if cookie is None:
                 form = {"token": token}
                 cookie = value_of(client.post("/console/sign-in", data=form, headers=ORIGIN))
-            client.set_cookie(session.COOKIE, cookie, path="/console")
+            client.set_cookie(COOKIE, cookie, path="/console")
             return client.get("/console/").status_code, cookie
 
     answered, cookie = status(removed, other)

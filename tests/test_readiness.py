@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -65,8 +66,13 @@ def test_clocks_more_than_a_second_apart_are_reported(client, monkeypatch, secon
     monkeypatch.setattr("feedsvc.store.clocks.time", Time)
     answer = wait_until(lambda: (got := client.get("/readyz")).json["status"] == "degraded" and got)
     assert (answer.status_code, answer.json["degraded"]) == (200, ["clocks"])
-    where = "ahead of" if seconds < 0 else "behind"
-    assert f"the clock of Redis is 8.0 s {where} this host's" in answer.json["causes"]["clocks"]
+    cause = answer.json["causes"]["clocks"]
+    [found, where] = re.findall(r"the clock of Redis is ([0-9.]+) s (ahead of|behind) this", cause)[
+        0
+    ]
+    # The way to Redis and back counts in part.
+    assert 7 < float(found) < 9
+    assert where == ("ahead of" if seconds < 0 else "behind")
 
 
 def test_many_probes_ask_once_a_second():

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, g, make_response, redirect, render_templa
 from feedsvc import formats
 from feedsvc.api import problems
 from feedsvc.api.problems import Unauthorized
-from feedsvc.console import accounts, forms, record, session, threshold
+from feedsvc.console import accounts, forms, record, session, sign_in, threshold
 from feedsvc.errors import Forbidden
 from feedsvc.version import __version__
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
 
 _PARTS = (
-    session.pages,
+    sign_in.pages,
     threshold.pages,
     record.pages,
     accounts.pages,
@@ -67,7 +67,7 @@ def make_site() -> Blueprint:
 
 def _admit() -> AnyResponse | None:
     """Require a session; for a change, also a form of this console and the right to change."""
-    g.session = session.read(request, session.secret())
+    g.session = sign_in.read(request, sign_in.secret())
     is_change = request.method not in ("GET", "HEAD", "OPTIONS")
     if is_change:
         forms.require_own_page(request, None if request.endpoint in _OPEN else g.session)

@@ -86,13 +86,7 @@ def publish(
             first = idempotency.claim(stores, connection, author, idempotency_key, digest)
             if first is not None:
                 return _replay(transaction, draft._replace(id=first))
-        # Lock the author's row until the commit. A deletion of the account waits for the lock, and
-        # then also deletes this post. The lock gives the transaction its number. The watermark
-        # relies on a number that is taken before the id is drawn (store/watermark.py).
-        account = connection.execute(_LOCK_AUTHOR, {"author": author}).first()
-        if account is None:
-            accounts.refuse_deleting(connection, [author])
-            raise NotFound("account", author)
+        account = _lock_author(connection, author)
         decide = next_route.decider(stores, connection, [author])
         decision = decide(author, account.follower_count, account.last_route)
         post = _insert_post(stores, transaction, draft, decision)
@@ -113,6 +107,20 @@ def publish(
         policy_version=decision.policy_version,
     )
     return Published(post.id, body, replayed=False)
+
+
+def _lock_author(connection: Connection, author: int) -> Row[int, str | None]:
+    """Lock the author's row until the commit. Return its follower count and its last route.
+
+    A deletion of the account waits for the lock, and then also deletes the post. The lock gives the
+    transaction its number. The watermark relies on a number that is taken before the id is drawn
+    (store/watermark.py).
+    """
+    account = connection.execute(_LOCK_AUTHOR, {"author": author}).first()
+    if account is None:
+        accounts.refuse_deleting(connection, [author])
+        raise NotFound("account", author)
+    return account
 
 
 def _replay(transaction: Transaction, post: PostRow) -> Published:

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import os
 import pwd
-import selectors
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-import threading
-import time
-import urllib.error
-import urllib.request
 import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -130,7 +125,7 @@ class PostgreSQL(Server):
         identity = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid}
         if user is not None:
             os.chown(self.folder, user.pw_uid, user.pw_gid)
-        command = [_postgresql("initdb"), "-D", "data", "-U", "root", "-A", "trust", "-N"]
+        command = [postgresql_program("initdb"), "-D", "data", "-U", "root", "-A", "trust", "-N"]
         encoding = [] if any("-E" in part for part in self._initdb) else ["-E", "UTF8"]
         subprocess.run(
             [*command, *encoding, "--no-locale", *self._initdb],
@@ -149,7 +144,7 @@ class PostgreSQL(Server):
             **self._settings,
         }
         options = (part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
-        return [_postgresql("postgres"), "-D", str(self.folder / "data"), *options]
+        return [postgresql_program("postgres"), "-D", str(self.folder / "data"), *options]
 
     def answers(self) -> bool:
         try:
@@ -363,147 +358,7 @@ http {{
         return ["nginx", "-c", str(self.folder / "nginx.conf")]
 
 
-class Proxy:
-    """A TCP proxy in this process, which can swallow packets as a firewall does.
-
-    `swallow_existing` makes the open connections dead without closing them; new ones work.
-    `swallow_all` swallows also what new connections send. `passes` lets everything through again,
-    except on connections that were made dead by `swallow_existing`.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._dead: set[socket.socket] = set()
-        self._peers: dict[socket.socket, socket.socket] = {}
-        self._swallows = False
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def swallow_existing(self) -> None:
-        self._dead |= set(self._peers)
-
-    def swallow_all(self) -> None:
-        self._swallows = True
-
-    def passes(self) -> None:
-        self._swallows = False
-
-    def close(self) -> None:
-        self._closed.set()
-        self._thread.join(5)
-        for each in [self._listener, *self._peers]:
-            each.close()
-
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            for key, _ in self._selector.select(0.05):
-                self._serve(key.fileobj)
-
-    def _serve(self, ready) -> None:
-        if ready is self._listener:
-            inside, _ = self._listener.accept()
-            outside = socket.create_connection(("127.0.0.1", self._target))
-            self._peers |= {inside: outside, outside: inside}
-            for each in (inside, outside):
-                self._selector.register(each, selectors.EVENT_READ)
-            return
-        if ready not in self._peers:  # closed a moment ago, with its peer
-            return
-        try:
-            data = ready.recv(65536)
-        except OSError:
-            data = b""
-        if self._swallows or ready in self._dead:
-            if not data:
-                self._selector.unregister(ready)
-            return
-        peer = self._peers[ready]
-        with suppress(OSError):
-            if data:
-                peer.sendall(data)
-                return
-        for each in (ready, peer):
-            with suppress(KeyError, ValueError):
-                self._selector.unregister(each)
-            self._peers.pop(each, None)
-            each.close()
-
-
-class Part:
-    """A process of the service, or of a server that runs it: `command` with `settings` around it.
-
-    `settings` are the names of the settings without prefix, in lower case. Variables of the test's
-    own environment that name settings are left out.
-    """
-
-    def __init__(self, *command: str, cwd: Path | None = None, **settings: object) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="fs-part-"))
-        self.log = self.folder / "log"
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if "FEEDSVC_" not in name},
-            "PYTHONUNBUFFERED": "1",
-            **{f"FEEDSVC_{name.upper()}": str(value) for name, value in settings.items()},
-        }
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=cwd,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=die_with_parent,
-                start_new_session=True,
-            )
-
-    def output(self) -> str:
-        """Return what the process has printed so far."""
-        return self.log.read_text(errors="replace")
-
-    def wait_for(self, url: str, seconds: float = _START_SECONDS) -> None:
-        """Wait until the address answers with a status below 500."""
-        wait_until(lambda: self._is_alive() and _status(url) < 500, seconds)
-
-    def wait_for_text(self, text: str, seconds: float = _START_SECONDS) -> None:
-        """Wait until the process has printed a text."""
-        wait_until(lambda: text in self.output() or not self._is_alive(), seconds)
-        assert text in self.output()
-
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 25) -> int:
-        """Send a signal, and return the exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(seconds)
-
-    def close(self) -> None:
-        """Kill the process and its children."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _is_alive(self) -> bool:
-        assert self.process.poll() is None, self.output()[-3000:]
-        return True
-
-
-def _status(url):
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=2) as answer:
-            return answer.status
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        time.sleep(0.05)
-        return 599
-
-
-def _postgresql(name):
+def postgresql_program(name):
     """Return the path of a program of the newest PostgreSQL that the system has."""
     places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     assert places, "PostgreSQL's server is not installed"

@@ -19,7 +19,8 @@ import pytest
 from feedsvc.store.redis import keys
 from tests.engines import free_port, wait_until
 from tests.environments.calls import PHOTO, SECRET, authorization, migrated
-from tests.environments.servers import Part, PostgreSQL, Redis
+from tests.environments.parts import Part
+from tests.environments.servers import PostgreSQL, Redis
 
 VIEWER, AUTHORS = 1, (8, 9)
 

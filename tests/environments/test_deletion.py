@@ -14,7 +14,7 @@ import psycopg
 from feedsvc import create_app
 from tests.engines import free_port, wait_until
 from tests.environments.calls import PHOTO, SECRET, authorization, migrated
-from tests.environments.servers import Part
+from tests.environments.parts import Part
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ from feedsvc.errors import StoreUnavailable
 from feedsvc.store.sql.faults import is_refusal
 from tests.engines import free_port, wait_until
 from tests.environments.calls import are_unavailable, call, migrated, together, upload
-from tests.environments.servers import PostgreSQL, _postgresql
+from tests.environments.servers import PostgreSQL, postgresql_program
 
 POLICY = "/v1/admin/threshold"
 
@@ -88,7 +88,13 @@ class Standby(PostgreSQL):
         os.chown(self.folder, user.pw_uid, user.pw_gid)
         subprocess.run(
             [
-                *(_postgresql("pg_basebackup"), "-h", "127.0.0.1", "-p", str(self._primary.port)),
+                *(
+                    postgresql_program("pg_basebackup"),
+                    "-h",
+                    "127.0.0.1",
+                    "-p",
+                    str(self._primary.port),
+                ),
                 *("-U", "root", "-D", "data", "-R", "-X", "stream", "-c", "fast", "-N"),
             ],
             cwd=self.folder,

@@ -15,7 +15,7 @@ import pytest
 
 from tests.engines import free_port, wait_until
 from tests.environments.calls import SECRET, authorization
-from tests.environments.servers import Part
+from tests.environments.parts import Part
 
 _MEBIBYTE = 1 << 20
 _POST = {"photo_url": "https://img.example/1.jpg", "description": "x" * 2_000}

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.environments.servers import Proxy
+from tests.environments.proxy import Proxy
 
 
 def test_a_swallowed_connection_stays_open_and_silent_while_a_new_one_works(redis_server):

@@ -26,7 +26,9 @@ from tests.environments.calls import (
     together,
     upload,
 )
-from tests.environments.servers import Part, PgBouncer, PostgreSQL, Proxy
+from tests.environments.parts import Part
+from tests.environments.proxy import Proxy
+from tests.environments.servers import PgBouncer, PostgreSQL
 
 HALF = REQUEST_THREADS // 2
 

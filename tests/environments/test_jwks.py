@@ -12,7 +12,7 @@ from contextlib import closing
 import pytest
 
 from tests.engines import free_port, wait_until
-from tests.environments.servers import Part
+from tests.environments.parts import Part
 from tests.key_server import KeyServer, SigningKey
 
 KEY = SigningKey("one")

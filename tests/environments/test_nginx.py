@@ -16,7 +16,8 @@ import pytest
 from tests.browser import chromium
 from tests.engines import free_port
 from tests.environments.calls import SECRET, authorization
-from tests.environments.servers import Nginx, Part
+from tests.environments.parts import Part
+from tests.environments.servers import Nginx
 
 # nginx passes a client's own headers on, so it must set every one that the service believes.
 FORWARDED = """

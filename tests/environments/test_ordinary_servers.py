@@ -13,7 +13,7 @@ import pytest
 
 from tests.engines import free_port, wait_until
 from tests.environments.calls import SECRET, authorization
-from tests.environments.servers import Part
+from tests.environments.parts import Part
 
 ROOT = Path(__file__).parents[2]
 AUTHOR = 2**62 + 6

@@ -22,7 +22,8 @@ from feedsvc.store.redis import keys
 from feedsvc.tasks import celery_on
 from tests.engines import free_port, wait_until
 from tests.environments.calls import PHOTO, SECRET, authorization, pushes_a_post
-from tests.environments.servers import Part, PgBouncer, Redis
+from tests.environments.parts import Part
+from tests.environments.servers import PgBouncer, Redis
 from tests.rabbitmq import RabbitMQ
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,8 @@ import redis
 from feedsvc import create_app
 from tests.engines import wait_until
 from tests.environments.calls import SECRET, authorization
-from tests.environments.servers import Proxy, Redis
+from tests.environments.proxy import Proxy
+from tests.environments.servers import Redis
 
 
 def headers(account, scope="feed service", **more):

@@ -24,7 +24,8 @@ from feedsvc.store.redis.commands import NEEDED, RedisRefuses, require
 from tests.conftest import TINY
 from tests.engines import wait_until
 from tests.environments.calls import SECRET, pushes_a_post
-from tests.environments.servers import Part, Redis
+from tests.environments.parts import Part
+from tests.environments.servers import Redis
 from tests.world import World
 
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"

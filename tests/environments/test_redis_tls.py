@@ -14,7 +14,8 @@ from feedsvc.redis_address import parse
 from feedsvc.store.redis.client import connect
 from feedsvc.tasks import celery_on
 from tests.environments.calls import SECRET, pushes_a_post
-from tests.environments.servers import Certificates, Part, TlsRedis
+from tests.environments.parts import Part
+from tests.environments.servers import Certificates, TlsRedis
 
 
 @pytest.fixture(scope="module")

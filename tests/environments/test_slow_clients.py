@@ -14,16 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
-import jwt
 import pytest
 
 from feedsvc.settings import REQUEST_THREADS
 from tests.engines import free_port, wait_until
-from tests.environments.servers import Part
+from tests.environments.calls import SECRET, authorization
+from tests.environments.parts import Part
 from tests.environments.slow_app import STREAMED_BYTES
 
 ROOT = Path(__file__).parents[2]
-SECRET = "a secret for tests that is long enough"
 AUTHOR = 2**62 + 5
 WEB = "import sys; from feedsvc.supervise import web; web.main(sys.argv.pop())"
 POST = b'{"photo_url": "https://img.example/1.jpg", "description": "never whole"}'
@@ -116,7 +115,7 @@ def test_a_client_can_read_that_its_body_is_too_large(service, size, framing):
         "POST",
         "/v1/posts",
         (body[at : at + 65_536] for at in range(0, size, 65_536)) if chunked else body,
-        {**_token(), "Content-Type": "application/json"},
+        {**authorization(AUTHOR), "Content-Type": "application/json"},
         encode_chunked=chunked,
     )
     answer = connection.getresponse()
@@ -341,7 +340,7 @@ class _Answer:
 
 def _get(port, path):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request("GET", path, headers=_token())
+    connection.request("GET", path, headers=authorization(AUTHOR))
     with closing(connection):
         return _Answer(connection.getresponse())
 
@@ -353,13 +352,8 @@ def _post(port, body):
         return _Answer(connection.getresponse())
 
 
-def _token():
-    claims = {"sub": str(AUTHOR), "scope": "feed", "exp": int(time.time()) + 600}
-    return {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
-
-
 def _head(*lines):
-    token = f"Authorization: {_token()['Authorization']}"
+    token = f"Authorization: {authorization(AUTHOR)['Authorization']}"
     lines = ("POST /v1/posts HTTP/1.1", "Host: x", "Content-Type: application/json", token, *lines)
     return "\r\n".join([*lines, "", ""]).encode()
 
