@@ -122,8 +122,9 @@ class KeyServer:
                 return
             self._next_at = now + _PAUSE_SECONDS
             asked, self._asked = frozenset(self._asked), set()
-            self._running = _Fetch(now, threading.Thread(target=self._fetch, args=(asked, now)))
-            self._running.start()
+            running = _Fetch(now, threading.Thread(target=self._fetch, args=(asked, now)))
+            running.start()
+            self._running = running  # not before: `matching` waits for it without the lock
 
     def _fetch(self, asked: frozenset[int], began: float) -> None:
         try:

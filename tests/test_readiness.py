@@ -75,6 +75,18 @@ def test_clocks_more_than_a_second_apart_are_reported(client, monkeypatch, secon
     assert where == ("ahead of" if seconds < 0 else "behind")
 
 
+def test_a_probe_beside_the_start_of_a_check_gets_the_result_before(monkeypatch):
+    check = _Check(lambda: "down", fresh_seconds=0)
+    check.run_if_stale()
+    assert check.fault() == "down"
+    start, beside = threading.Thread.start, []
+    monkeypatch.setattr(
+        threading.Thread, "start", lambda thread: beside.append(check.fault()) or start(thread)
+    )
+    wait_until(lambda: check.run_if_stale() or beside)
+    assert beside[0] == "down"
+
+
 def test_many_probes_ask_once_a_second():
     asked = []
     check = _Check(lambda: asked.append(1), 1000)

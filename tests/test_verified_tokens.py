@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import types
+from contextlib import suppress
 
 import jwt
 import pytest
@@ -220,6 +221,21 @@ def test_a_slow_key_server_is_asked_once_and_occupies_no_request(
     key_server.released.set()
     wait_until(lambda: accepts(by_server, K1.bearer(7)))
     assert key_server.fetches == 1
+
+
+def test_a_request_waits_only_for_a_fetch_that_has_started(key_server, monkeypatch):
+    source, start, beside = jwks.KeyServer(key_server.url), threading.Thread.start, []
+
+    def starting(thread):
+        if source._running is not None:
+            source._running.wait()
+        beside.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starting)
+    with suppress(StoreUnavailable):  # the fetch takes too long on a busy machine
+        source.matching(None)
+    assert beside
 
 
 def test_an_answer_that_drips_is_given_up(key_server, by_server, monkeypatch):

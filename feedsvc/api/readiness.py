@@ -121,8 +121,9 @@ class _Check:
             if is_running or time.monotonic() - self._began < self.fresh_seconds:
                 return
             self._began = time.monotonic()
-            self._thread = threading.Thread(target=self._run, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, daemon=True)
+            thread.start()
+            self._thread = thread  # not before: `fault` joins it without the lock
 
     def fault(self) -> str | None:
         """Return the latest result. Waits briefly for a check that is running."""
