@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from feedsvc.front.refusals import Refusal
 
@@ -109,6 +109,7 @@ class Connection(HttpToolsProtocol):
         self._clients = clients
         self._wait(_HEAD_SECONDS)
         self._unanswered = 0  # whole requests
+        self._answering: RequestResponseCycle | None = None  # the first of them
         self._is_receiving = False  # a request has begun, and is not whole
         self._is_ended = False  # the client sends nothing more
         self._is_ignoring = False  # whatever it sends
@@ -148,6 +149,13 @@ class Connection(HttpToolsProtocol):
         self.flow = _Flow(transport)
         if len(self.connections) > self._clients.most_connections:
             self._clients.make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # Uvicorn tells only the request that came last.
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._is_ignoring:
@@ -247,8 +255,9 @@ class Connection(HttpToolsProtocol):
     # The answers of uvicorn call the methods from here on.
 
     def write(self, data: bytes) -> None:
-        """Send a part of an answer."""
-        self.transport.write(data)
+        """Send a part of an answer, unless an earlier part found the client gone."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
 
     def is_closing(self) -> bool:
         """Return whether nothing more can be sent."""
@@ -260,7 +269,7 @@ class Connection(HttpToolsProtocol):
         self._unanswered = 0
         self._unfed = b""
         self._wait(self._clients.linger_seconds + self._seconds_to_send())
-        if self._is_ended:
+        if self._is_ended or self.transport.is_closing():
             self.transport.close()
         else:
             self.transport.write_eof()
@@ -293,6 +302,10 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
             if not self._unanswered:
                 self._wait(_ARRIVAL_SECONDS)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _go_on_reading(self) -> None:
         if not self._is_ended:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -231,6 +232,19 @@ def test_a_probe_is_answered_while_a_store_hangs(redis_server, tmp_path):
                     assert time.monotonic() - started < 1
             assert {read.result().status for read in reads} == {503}
         wait_until(lambda: _get(port, "/v1/feed").status == 200, 5)
+
+
+def test_a_client_that_goes_before_its_answers_is_no_failure(slow_app):
+    """It has sent several requests together, and reads nothing."""
+    clients = [_connected(slow_app.port) for _ in range(REQUEST_THREADS)]
+    for client in clients:
+        client.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+    for client in clients:
+        assert client.recv(1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+    assert _get(slow_app.port, "/hang?until=/").status == 200
+    assert "failed" not in slow_app.output()
 
 
 def test_slow_readers_of_an_answer_hold_no_thread(slow_app):
