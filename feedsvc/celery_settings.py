@@ -22,7 +22,6 @@ accept_content = ["json"]
 task_queues = tuple(Queue(name, Exchange(name), routing_key=name) for name in QUEUES)
 worker_consumer = "feedsvc.fanout.consumer:Consumer"
 task_default_queue = FANOUT_QUEUE
-task_create_missing_queues = True
 task_routes = {
     name: {"queue": SWEEP_QUEUE}
     for name in (
@@ -69,4 +68,3 @@ broker_transport_options = {
 worker_hijack_root_logger = False
 worker_redirect_stdouts = False
 worker_cancel_long_running_tasks_on_connection_loss = True
-enable_utc = True

@@ -42,7 +42,7 @@ REDIS_CALLS: tuple[tuple[Any, ...], ...] = (
     ("UNWATCH",),
     ("MULTI",),
     ("EXEC",),
-    ("BRPOP", _NOBODY, 1),
+    ("BRPOP", _NOBODY, 0.1),
     ("EVALSHA", "0" * 40, 0),
     ("EXISTS", _NOBODY),
     ("GET", _NOBODY),
