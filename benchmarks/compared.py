@@ -15,7 +15,7 @@ from benchmarks.recording import BLIND, PULL, READ
 from benchmarks.service import WORKERS
 from feedsvc.planning import costs as formulas
 from feedsvc.planning.costs import Pushing
-from feedsvc.planning.model import Lines, Situation
+from feedsvc.planning.model import Group, Lines, Processes, Situation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,21 +147,27 @@ def _predict_push(recording: Recording, of: Round, costs: UnitCosts, promote_at:
 
 def _predict_pull(recording: Recording, of: Round, costs: UnitCosts, promote_at: int) -> float:
     survey = with_reads(of.survey, of.runs[promote_at].reads)
-    pulling = _predict(recording, survey, costs, promote_at).pulling
-    # The news of new posts are no part of what is measured.
-    return formulas.pull_seconds(costs, replace(pulling, posts=0))
+    return formulas.pull_seconds(costs, _predict(recording, survey, costs, promote_at).pulling)
 
 
 def _predict(recording: Recording, survey: Survey, costs: UnitCosts, promote_at: int) -> Prediction:
     lines = Lines(promote_at, promote_at)
-    situation = _Alone(survey, costs, costs.share(0), WORKERS, recording.batches, lines)
+    processes = Processes(WORKERS, 1, 64 << 20)
+    situation = _AsMeasured(survey, costs, costs.share(0), processes, recording.batches, lines)
     return situation.predict(lines)
 
 
-class _Alone(Situation):
-    """A situation in which every small post is a micro-batch of its own, as in a run."""
+class _AsMeasured(Situation):
+    """A situation in which every small post is a micro-batch of its own, as in a run.
+
+    In a run no read finds that the list of a pushed author is empty again (see `sweep`).
+    """
 
     posts_per_micro_batch = 1.0
+
+    def empty_fetches(self, group: Group) -> float:
+        """Return 0."""
+        return 0.0 * group.cell.posts
 
 
 def _ratio(part: float, whole: float) -> float:

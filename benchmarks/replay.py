@@ -10,9 +10,9 @@ from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.service import WORKERS, opened
+from benchmarks.service import WEB_WORKERS, WORKERS, opened
 from feedsvc.graph import generate
-from feedsvc.planning import calibrated
+from feedsvc.planning import learning
 from feedsvc.planning.replay import follow_graph
 from feedsvc.planning.replay.simulation import pulled_accounts, simulate
 from feedsvc.planning.replay.workload import Rates
@@ -61,7 +61,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 def _round(stores: Stores, events: int, seed: int) -> dict[str, float]:
     took: dict[str, float] = {}
-    deployment = deployment_of(stores.limits, WORKERS, calibrated.DEFAULT_COSTS)
+    deployment = deployment_of(stores.limits, WORKERS, WEB_WORKERS, learning.DEFAULTS.costs)
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
         started = time.perf_counter()

@@ -18,8 +18,8 @@ from benchmarks.recording import PULL, PUSH, Recording, Round, Run
 from benchmarks.service import opened, workers
 from benchmarks.state import State
 from feedsvc.feed import reader
-from feedsvc.planning import recommendation
-from feedsvc.planning.calibration.calibrate import calibrate
+from feedsvc.planning import recommendation, unit_costs
+from feedsvc.planning.calibrate import calibrate
 from feedsvc.planning.costs import Batches
 from feedsvc.planning.survey import survey
 from feedsvc.routing.guardrails import Guardrails
@@ -163,4 +163,5 @@ def _calibrated(
                 reader.home_page(bench.stores, viewer, None, 20)
             speed.sample()
 
-    return calibrate(bench.stores, bench.services.celery, progress).costs, speed.take()
+    calibrate(bench.stores, progress)
+    return unit_costs.learnt(bench.stores, {}).costs, speed.take()

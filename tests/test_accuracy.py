@@ -17,21 +17,29 @@ from benchmarks.mixes import MIXES, W1, W2, W3
 from benchmarks.recording import PULL, PUSH, Recording, Round, Run
 from benchmarks.results import Options
 from benchmarks.rounds import Plan
-from feedsvc.planning.calibrated import DEFAULT_COSTS
 from feedsvc.planning.costs import Batches, UnitCosts
+from feedsvc.planning.learning import DEFAULTS
 from feedsvc.planning.survey.aggregates import ListsAt, Survey
 
-# A small pushed post costs 10 ms, and a merged list 100 µs.
+# A small pushed post costs 10 ms, and a read that merges any list 400 µs more.
 COSTS = UnitCosts(
-    **dict.fromkeys(vars(DEFAULT_COSTS), 0.0) | {"small_fanout_us": 10_000.0, "list_us": 100.0}
+    **dict.fromkeys(vars(DEFAULTS.costs), 0.0) | {"small_post_us": 10_000.0, "first_list_us": 400.0}
 )
 
 
 def lists_at(promote_at, mean):
-    about = dict.fromkeys(
-        ("mean_margin", "p50_margin", "p99_margin", "merging", "entries", "feed_entries"), 0.0
+    about = dict.fromkeys(("mean_margin", "p50_margin", "p99_margin", "feed_entries"), 0.0)
+    shares, parts = [1 - mean / 4, mean / 4], [0.0, mean]
+    return ListsAt(
+        promote_at=promote_at,
+        mean=mean,
+        p50=0,
+        p99=0,
+        largest=0,
+        shares=shares,
+        parts=parts,
+        **about,
     )
-    return ListsAt(promote_at=promote_at, mean=mean, p50=0, p99=0, largest=0, **about)
 
 
 def survey():
@@ -46,6 +54,9 @@ def survey():
         posts=7.0,
         viewers_sampled=10,
         materialised_share=1.0,
+        reading_processes=1,
+        working_processes=2,
+        work={},
         assumed=[],
         complete_from=1,
         cells=[],

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from feedsvc.fanout import micro_batches, queues
 from feedsvc.planning import rates
-from feedsvc.planning.calibrated import DEFAULT_COSTS, DEFAULTS
 from feedsvc.planning.costs import (
     Batches,
     Pulling,
@@ -20,19 +19,22 @@ from feedsvc.planning.costs import (
     base_seconds,
     job_seconds,
     list_bytes,
+    list_units,
     posts_per_micro_batch,
     pull_seconds,
     push_seconds,
     seconds_to_last_follower,
-    tenfolds,
     wait_seconds,
 )
-from feedsvc.planning.model import Lines, Situation, saving
+from feedsvc.planning.learning import DEFAULTS
+from feedsvc.planning.model import Lines, Processes, Situation, saving
 from feedsvc.planning.recommendation import advise, broken_limits, choose
 from feedsvc.planning.survey.aggregates import Cell, ListsAt, NamedAccount, Survey, grid
 from feedsvc.routing.guardrails import Guardrails
 from feedsvc.routing.versions import PolicyInfo
+from feedsvc.store.redis.work import Tally
 
+DEFAULT_COSTS = DEFAULTS.costs
 amounts = st.floats(0, 1e9)
 shares = st.floats(0, 1)
 followers = st.integers(0, 200)
@@ -43,9 +45,11 @@ pushings = st.builds(
     micro_batches=amounts,
     links=amounts,
     follower_ids=amounts,
+    empty_fetches=amounts,
 )
 pullings = st.builds(Pulling, **dict.fromkeys(vars(Pulling()), amounts))
 BATCHES = Batches(batch=30, small=10)
+PROCESSES = Processes(working=2, reading=2, near_cache_bytes=1e6)
 NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
 
 
@@ -81,33 +85,39 @@ def test_a_skipped_push_costs_less_than_a_push_into_a_feed(ids, share):
 def test_the_formulas_give_the_sums_made_by_hand():
     costs = DEFAULT_COSTS
     pushed = push_seconds(
-        costs, Pushing(posts=2, small_posts=1, micro_batches=1, links=3, follower_ids=1000), 0.25
+        costs,
+        Pushing(
+            posts=2, small_posts=1, micro_batches=1, links=3, follower_ids=1000, empty_fetches=6
+        ),
+        0.25,
     )
-    by_hand = 2 * costs.fanout_us + costs.round_us + costs.small_fanout_us + 3 * costs.link_us
-    by_hand += 1000 * (costs.follower_id_us + 0.25 * costs.push_us + 0.75 * costs.skip_us)
+    by_hand = 2 * (costs.message_us + costs.take_off_us)
+    by_hand += costs.micro_batch_us + costs.small_post_us + 3 * costs.link_us
+    by_hand += 1000 * (costs.follower_us + 0.25 * costs.push_us + 0.75 * costs.skip_us)
+    by_hand += 6 * (costs.fetch_us + costs.fetched_list_us)
     assert close(pushed, by_hand / 1e6)
     pulled = pull_seconds(
         costs,
-        Pulling(
-            look_ups=9,
-            merging_reads=5,
-            lists=20,
-            tenfolds=20 * tenfolds(1_000),
-            entries=400,
-            posts=3,
-        ),
+        Pulling(look_ups=9, merging_reads=5, list_units=20, fetches=2, fetched_lists=3),
     )
-    by_hand = (
-        9 * costs.look_up_us
-        + 5 * costs.first_list_us
-        + 20 * (costs.list_us + 3 * costs.list_tenfold_us)
-        + 400 * costs.list_entry_us
-    )
-    assert close(pulled, (by_hand + 3 * 2 * costs.learn_us) / 1e6)
-    assert close(
-        base_seconds(costs, posts=2, reads=7), (2 * costs.upload_us + 7 * costs.read_us) / 1e6
-    )
-    assert list_bytes(costs, 2, 10) == 2 * costs.feed_bytes + 10 * costs.entry_bytes
+    by_hand = 9 * costs.look_up_us + 5 * costs.first_list_us + 20 * costs.list_us
+    by_hand += 2 * costs.fetch_us + 3 * costs.fetched_list_us
+    assert close(pulled, by_hand / 1e6)
+    base = base_seconds(costs, posts=2, reads=7, processes=3)
+    assert close(base, (2 * (costs.upload_us + 3 * costs.learn_us) + 7 * costs.read_us) / 1e6)
+    assert list_bytes(2, 10) == 2 * 80 + 10 * 10.2
+
+
+@given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e6))
+def test_more_lists_cost_more_up_to_the_root_of_the_cached_lists(one, other, cached):
+    less, more = (list_units(lists, cached) for lists in sorted((one, other)))
+    assert less <= more <= list_units(math.sqrt(cached), cached) + 1e-9
+    assert list_units(one, 0) == 0
+
+
+@given(st.floats(1, 1e5), st.floats(1, 1e5))
+def test_twice_the_lists_cost_less_than_twice_as_much(lists, cached):
+    assert list_units(2 * lists, cached) < 2 * list_units(lists, cached)
 
 
 @given(st.floats(0, 2), st.floats(0, 2))
@@ -147,7 +157,7 @@ def test_a_micro_batch_delivers_the_posts_of_its_wait_or_of_the_micro_batch_befo
         rate = min(one, other)
         gathered, while_one_ran = (
             1 + rate * queues.GATHER_SECONDS,
-            rate / 2 * (DEFAULT_COSTS.round_us / 1e6 + less * each),
+            rate / 2 * (DEFAULT_COSTS.micro_batch_us / 1e6 + less * each),
         )
         assert close(less, gathered) or (less > gathered and close(less, while_one_ran))
 
@@ -221,6 +231,9 @@ def situations(draw):
         materialised_feeds=50.0,
         materialised_share=draw(shares),
         materialised_margin=0.01,
+        reading_processes=2,
+        working_processes=2,
+        work={"link": {9: Tally(1, 300, 0, 2_000)}},
         assumed=[],
         complete_from=0,
         cells=[],
@@ -230,7 +243,12 @@ def situations(draw):
     lines = st.integers(1, 250)
     one, other = draw(lines), draw(lines)
     today = Lines(max(one, other), min(one, other))
-    return Situation(survey, DEFAULT_COSTS, DEFAULT_COSTS.share(0.1), 2, BATCHES, today)
+    processes = Processes(
+        working=2,
+        reading=draw(st.integers(1, 200)),
+        near_cache_bytes=draw(st.sampled_from([0, 5_000, 1e6])),
+    )
+    return Situation(survey, DEFAULT_COSTS, DEFAULT_COSTS.share(0.1), processes, BATCHES, today)
 
 
 def _lists(point, named):
@@ -242,8 +260,8 @@ def _lists(point, named):
         and (each.follower_count >= point or each.pin == "pull")
     ]
     count = sum(each.follower_count for each in merged) / 200
-    entries = sum(each.follower_count * each.entries for each in merged) / 200
     pushed = sum(each.posts for each in named if each not in merged)
+    share = min(1.0, count)
     return ListsAt(
         promote_at=point,
         mean=count,
@@ -253,8 +271,8 @@ def _lists(point, named):
         p99=int(2 * count),
         p99_margin=1.0,
         largest=len(merged),
-        merging=min(1.0, count),
-        entries=entries,
+        shares=[1 - share, share],
+        parts=[0.0, count],
         feed_entries=min(10.0, pushed),
     )
 
@@ -272,7 +290,8 @@ def test_a_higher_threshold_pushes_more_and_pulls_less(situation, one, other):
 @given(situations())
 def test_every_post_is_pushed_or_pulled(situation):
     found = situation.predict(situation.today)
-    assert close(found.pushing.posts + found.pulling.posts, situation.survey.posts)
+    pulled = found.pulled(lambda cell: cell.posts)
+    assert close(found.pushing.posts + pulled, situation.survey.posts)
 
 
 @given(situations())
@@ -383,6 +402,9 @@ def test_a_large_silent_account_and_a_small_talkative_one_are_misfits():
         materialised_feeds=10.0,
         materialised_share=1.0,
         materialised_margin=0.0,
+        reading_processes=2,
+        working_processes=2,
+        work={},
         assumed=[],
         complete_from=0,
         cells=[],
@@ -390,7 +412,7 @@ def test_a_large_silent_account_and_a_small_talkative_one_are_misfits():
         lists=lists,
     )
     situation = Situation(
-        survey, DEFAULT_COSTS, DEFAULT_COSTS.share(0.1), 2, BATCHES, Lines(100, 100)
+        survey, DEFAULT_COSTS, DEFAULT_COSTS.share(0.1), PROCESSES, BATCHES, Lines(100, 100)
     )
     assert [misfit.account_id for misfit in rates.misfits(situation, "pull")] == [1]
     assert [misfit.account_id for misfit in rates.misfits(situation, "push")] == [2]

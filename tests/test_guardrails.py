@@ -34,6 +34,7 @@ NO_EFFECT = Preview(
     proposed=UNREAD,
     inputs=UNREAD,
     costs=UNREAD,
+    processes=UNREAD,
     to_pull=Side(0, 0, []),
     to_push=Side(0, 0, []),
     deliveries_per_day=NONE,

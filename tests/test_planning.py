@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
 from feedsvc.feed import reader
 from feedsvc.graph import generate
-from feedsvc.planning import calibrated
+from feedsvc.planning import near_cache, unit_costs
 from feedsvc.planning.inputs import NoSurvey
+from feedsvc.planning.learning import DEFAULTS
 from feedsvc.planning.preview import in_words, preview
 from feedsvc.planning.recommendation import recommendation
-from feedsvc.planning.survey import survey, viewers
+from feedsvc.planning.survey import survey
 from feedsvc.planning.survey.aggregates import grid
 from feedsvc.routing import pins
 from feedsvc.routing.guardrails import Guardrails
 from feedsvc.store.redis import usage
+from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.sql.tables import Account, Follow
 from tests.test_cli import run  # noqa: F401 -- a fixture
 from tests.thresholds import set_threshold
@@ -36,7 +39,7 @@ def one_is_enough(monkeypatch, all_viewers_count):
 
 
 @pytest.fixture
-def town(world, one_is_enough):
+def town(world, one_is_enough, monkeypatch):
     """Return a world in which account n has n followers, for n from 1 to 9.
 
     Accounts with an odd number n post n times. Viewer 9 + n reads n times.
@@ -51,6 +54,10 @@ def town(world, one_is_enough):
     for viewer in range(10, 19):
         for _ in range(viewer - 9):
             reader.home_page(world.stores, viewer, None, 3)
+    monkeypatch.setattr(usage, "_HAND_OVER_SECONDS", 0)
+    trip = RoundTrip(world.stores.redis)
+    world.stores.usage.add(trip)
+    trip.run()
     return world
 
 
@@ -76,23 +83,9 @@ def test_a_survey_finds_how_many_lists_reads_merge_under_each_threshold(town):
         )
         assert at.mean == pytest.approx(mean)
         assert at.largest == max(counts.values())
-        assert at.merging == pytest.approx(
-            sum(weight for viewer, weight in weights.items() if counts[viewer])
-            / sum(weights.values())
-        )
-
-
-def test_a_survey_counts_at_most_a_page_of_entries_for_each_read(town, monkeypatch):
-    monkeypatch.setattr(viewers, "PAGE_POSTS", 4)
-    at = survey.refresh(town.stores).lists_at(1)
-    # A viewer that reads n times follows accounts n to 9. Those with an odd number have posted.
-    seen = {
-        times: min(4, sum(posts for posts in (1, 3, 5, 7, 9) if posts >= times))
-        for times in range(1, 10)
-    }
-    assert at.entries == pytest.approx(
-        sum(times * entries for times, entries in seen.items()) / sum(seen)
-    )
+        merging = sum(weight for viewer, weight in weights.items() if counts[viewer])
+        assert 1 - at.shares[0] == pytest.approx(merging / sum(weights.values()))
+        assert at.mean_of(lambda count: count) == pytest.approx(mean)
 
 
 def test_a_survey_counts_posts_reads_and_materialised_feeds(town):
@@ -212,6 +205,33 @@ def test_the_curve_of_a_recommendation_ends_where_no_account_is_pulled(town):
     assert "max_lists_per_read" in advice.curve[0].breaks
 
 
+def test_a_recommendation_says_at_which_thresholds_the_lists_exceed_the_near_cache(
+    town, monkeypatch
+):
+    survey.refresh(town.stores)
+    usual = recommendation(town.stores, Guardrails())
+    assert (usual.lists_fit_from, usual.near_cache) == (1, None)
+    # Room for two lists: those of the accounts with 7 and 9 followers.
+    monkeypatch.setattr(near_cache, "BUDGET", 2_300)
+    advice = recommendation(town.stores, Guardrails())
+    fits = {point.promote_at: point.fits_near_cache for point in advice.curve}
+    assert advice.lists_fit_from == min(at for at, is_fit in fits.items() if is_fit) == 6
+    assert all(
+        (point.missed_lists_per_read > 0) == (not point.fits_near_cache) for point in advice.curve
+    )
+    assert "exceed the near cache of a process" in advice.near_cache
+
+
+def test_more_processes_make_each_post_cost_more(town):
+    survey.refresh(town.stores)
+    few, many = (
+        preview(town.stores, 5, processes=count).processor_seconds_per_day for count in (1, 200)
+    )
+    assert many.base.proposed > few.base.proposed
+    assert many.push.proposed > few.push.proposed
+    assert many.pull.proposed == few.pull.proposed
+
+
 # HTTP
 
 
@@ -230,9 +250,11 @@ def test_preview_recommendation_and_inputs_need_a_scope_and_a_survey(client, aut
     assert shown["costs"] == {
         "calibrated_at": None,
         "machine": None,
-        "workers": 2,
+        "observations": shown["costs"]["observations"],
         "is_default": True,
     }
+    assert shown["costs"]["observations"]["upload"] == 25
+    assert shown["processes"]["reading"] == 1
     assert shown["current"] == {"version": 1, "promote_at": 1000, "demote_at": 1000}
     advice = client.get(
         f"{PATH}/recommendation?max_lists_per_read=1&max_delivery_seconds=0.5", headers=headers
@@ -240,7 +262,7 @@ def test_preview_recommendation_and_inputs_need_a_scope_and_a_survey(client, aut
     assert advice["keeps_limits"] is True
     inputs = client.get(f"{PATH}/inputs", headers=headers).json
     assert inputs["distribution"][0] == {"followers": 1, "accounts": 9}
-    assert inputs["costs"]["costs"]["push_us"] == calibrated.DEFAULT_COSTS.push_us
+    assert inputs["costs"]["costs"]["learn_us"] > 0
 
 
 @pytest.mark.parametrize(
@@ -252,6 +274,8 @@ def test_preview_recommendation_and_inputs_need_a_scope_and_a_survey(client, aut
         "preview?promote_at=1e3",
         "preview?promote_at=9223372036854775808",
         "preview?promote_at=5&more=1",
+        "preview?promote_at=5&processes=0",
+        "recommendation?processes=x",
         "recommendation?max_delivery_seconds=0",
         "recommendation?max_delivery_seconds=-1",
         "recommendation?max_lists_per_read=nan",
@@ -266,13 +290,8 @@ def test_a_malformed_query_is_refused(client, auth, query):
 
 
 def test_no_answer_has_a_number_that_json_cannot_write(client, auth, town, monkeypatch):
-    monkeypatch.setattr(
-        calibrated,
-        "DEFAULTS",
-        calibrated.CalibratedCosts(
-            None, None, 1, calibrated.DEFAULT_COSTS.share(1e6), calibrated.DEFAULT_COSTS
-        ),
-    )
+    slow = replace(DEFAULTS, costs=DEFAULTS.costs.share(1e6))
+    monkeypatch.setattr(unit_costs, "learnt", lambda *_: slow)
     survey.refresh(town.stores)
     for query in ("preview?promote_at=5", "recommendation", "inputs"):
         text = client.get(f"{PATH}/{query}", headers=auth(1, "admin:read")).text

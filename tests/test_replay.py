@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedsvc.planning.costs import PAGE_POSTS, UnitCosts
+from feedsvc.planning.costs import UnitCosts, list_units
 from feedsvc.planning.replay import write_path
 from feedsvc.planning.replay.follow_graph import follow_graph_of
 from feedsvc.planning.replay.simulation import (
@@ -39,10 +39,9 @@ from feedsvc.routing.policy import Thresholds
 FREE = UnitCosts(**dict.fromkeys(UnitCosts.__dataclass_fields__, 0.0))
 COSTS = replace(
     FREE,
-    fanout_us=900,
-    small_fanout_us=1_500,
+    small_post_us=2_400,
     link_us=2_500,
-    follower_id_us=400,
+    follower_us=400,
     push_us=3_000,
     skip_us=500,
     read_us=600,
@@ -56,6 +55,8 @@ DEPLOYMENT = Deployment(
     lanes=lambda followers: max(1, min(8, followers // 3)),
     take_off_seconds=3.5,
     cap=4,
+    readers=2,
+    near_cache_bytes=10**6,
     costs=COSTS,
 )
 
@@ -151,42 +152,30 @@ def test_reads_merge_no_list_without_pulled_accounts_and_pushes_under_way(graph,
     assert found.processor_seconds.pull == 0
 
 
-def test_posts_from_before_are_on_the_list_of_a_pulled_account_up_to_its_cap():
+def test_posts_from_before_are_on_the_list_of_a_pulled_account():
     graph = graph_of({1: {2}}, 2)
-    entries = replace(DEPLOYMENT, costs=replace(FREE, list_entry_us=1e6))
-    found = simulate(
-        graph,
-        workload(graph, [(1, 1)], [(0, 2), (2, 2)], before=[1, 1]),
-        bytearray([1, 0]),
-        entries,
-    )
-    assert (found.lists_per_read.mean, found.processor_seconds.pull) == (1, 2 + 3)
-    found = simulate(
-        graph,
-        workload(graph, [(1, 1)], [(0, 2), (2, 2)], before=[1] * 9),
-        bytearray([1, 0]),
-        entries,
-    )
-    assert found.processor_seconds.pull == 4 + 4
-    found = simulate(
-        graph,
-        workload(graph, [], [(0, 2)], before=[1] * 99),
-        bytearray([1, 0]),
-        replace(entries, cap=99),
-    )
-    assert found.processor_seconds.pull == PAGE_POSTS, "a page takes no more entries"
+    events = workload(graph, [(1, 1)], [(0, 2), (2, 2)], before=[1, 1])
+    costs = replace(FREE, first_list_us=1e6, list_us=1e6)
+    found = simulate(graph, events, bytearray([1, 0]), replace(DEPLOYMENT, costs=costs))
+    assert found.lists_per_read.mean == 1
+    assert found.processor_seconds.pull == pytest.approx(2 * (1 + list_units(1, 1)))
 
 
-def test_every_read_counts_where_its_lists_hold_more_than_a_page():
-    graph = graph_of({1: {4}, 2: {4, 5}, 3: {5}}, 5)
-    before = [1] * PAGE_POSTS + [2] * PAGE_POSTS + [3]
-    reads = [(0, 4), (1, 5), (2, 5)]
-    deployment = replace(DEPLOYMENT, cap=PAGE_POSTS, costs=replace(FREE, list_entry_us=1e6))
-    found = simulate(
-        graph, workload(graph, [], reads, before=before), bytearray([1, 1, 1, 0, 0]), deployment
+def test_reads_fetch_the_lists_that_exceed_the_near_cache():
+    graph = graph_of({1: {3}, 2: {3}}, 3)
+    events = workload(graph, [], [(0, 3), (1, 3)], before=[1, 2])
+    costs = replace(FREE, fetch_us=1e6, fetched_list_us=1e6)
+    fits, none_fits = (
+        simulate(
+            graph,
+            events,
+            bytearray([1, 1, 0]),
+            replace(DEPLOYMENT, costs=costs, near_cache_bytes=room),
+        )
+        for room in (10**6, 0)
     )
-    assert (found.lists_per_read.count, found.lists_per_read.mean) == (3, 2)
-    assert found.processor_seconds.pull == 3 * PAGE_POSTS
+    assert (fits.missed_lists_per_read, fits.processor_seconds.pull) == (0, 0)
+    assert (none_fits.missed_lists_per_read, none_fits.processor_seconds.pull) == (2, 2 * (1 + 2))
 
 
 @given(graphs, st.lists(st.tuples(seconds, accounts), min_size=1, max_size=20), st.floats(1, 10))
@@ -245,7 +234,7 @@ def test_redis_takes_one_slice_at_a_time():
 
 def test_small_fan_outs_that_wait_go_into_one_micro_batch():
     path = WritePath(
-        replace(DEPLOYMENT, workers=1, batch=4, costs=replace(FREE, small_fanout_us=1e6))
+        replace(DEPLOYMENT, workers=1, batch=4, costs=replace(FREE, small_post_us=1e6))
     )
     pushes = [Push(0, at, followers=1, with_feed=1) for at in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)]
     path.run(pushes)
@@ -261,7 +250,7 @@ def test_a_small_fan_out_waits_for_one_link_of_the_largest_accounts():
             DEPLOYMENT,
             workers=1,
             lanes=lambda _: 1,
-            costs=replace(FREE, link_us=1e6, small_fanout_us=1e6),
+            costs=replace(FREE, link_us=1e6, small_post_us=1e6),
         )
     )
     large = [Push(0, 0.0, followers=30, with_feed=30), Push(0, 0.0, followers=30, with_feed=30)]
@@ -274,7 +263,7 @@ def test_a_small_fan_out_waits_for_one_link_of_the_largest_accounts():
 
 def test_workers_that_cannot_keep_up_leave_fan_outs_unfinished():
     graph = graph_of({1: {2}}, 2)
-    slow = replace(DEPLOYMENT, costs=replace(FREE, small_fanout_us=10e6))
+    slow = replace(DEPLOYMENT, costs=replace(FREE, small_post_us=10e6))
     found = simulate(graph, workload(graph, [(at, 1) for at in range(30)]), bytearray(2), slow)
     assert found.unfinished > 20
     assert found.seconds_to_last_follower.max > 100

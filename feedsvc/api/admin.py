@@ -227,7 +227,8 @@ def get_threshold_preview(call: Call) -> Response:
 )
 def get_threshold_recommendation(call: Call) -> Response:
     """Recommend the threshold of least cost that respects the limits, with the reason."""
-    found = recommendation(call.stores, Guardrails(**call.query))
+    limits = {name: limit for name, limit in call.query.items() if name != "processes"}
+    found = recommendation(call.stores, Guardrails(**limits), call.query["processes"])
     return answer_json(RecommendationAnswer().dump(found))
 
 

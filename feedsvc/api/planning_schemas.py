@@ -29,6 +29,16 @@ def _whole(example: int, description: str | None = None) -> fields.Integer:
     )
 
 
+def _processes() -> QueryCount:
+    return QueryCount(
+        load_default=None,
+        metadata={
+            "description": "Processes that read feeds. Default: those that run.",
+            "example": 2,
+        },
+    )
+
+
 class PreviewQuery(OrderedLines):
     """The threshold to preview."""
 
@@ -46,6 +56,7 @@ class PreviewQuery(OrderedLines):
             "example": 40_000,
         },
     )
+    processes = _processes()
 
 
 class RecommendationQuery(Strict):
@@ -66,6 +77,7 @@ class RecommendationQuery(Strict):
         load_default=None,
         metadata={"description": "Memory of feeds and lists.", "example": 8_000_000_000},
     )
+    processes = _processes()
 
 
 class FigureAnswer(Schema):
@@ -108,6 +120,8 @@ class BasisAnswer(Schema):
     reads_per_day = _number(2_400_000.0)
     viewers_sampled = _whole(10_000)
     materialised_share = _number(0.7, "The share of follows whose follower has a feed in Redis.")
+    reading_processes = _whole(2, "Processes that read feeds, counted in the last minutes.")
+    working_processes = _whole(2, "Processes that fan out, counted in the last minutes.")
     assumed = fields.List(
         fields.String(validate=validate.OneOf(["posts", "reads"])),
         metadata={
@@ -120,24 +134,38 @@ class BasisAnswer(Schema):
 class CostsAnswer(Schema):
     """The origin of the unit costs."""
 
+    observations = fields.Dict(
+        fields.String(),
+        fields.Integer(),
+        metadata={
+            "description": "The pieces of work that they were learnt from, by kind.",
+            "example": {"read": 151_000, "merge": 151_000, "link": 420, "micro-batch": 22_000},
+        },
+    )
+    is_default = fields.Boolean(
+        metadata={
+            "description": "Too little work was counted: some are documented defaults.",
+            "example": False,
+        }
+    )
     calibrated_at = Moment(
-        attribute="taken_at", allow_none=True, metadata={"example": "2026-11-25T12:00:00.000Z"}
+        allow_none=True,
+        metadata={
+            "description": "The calibration whose work is among it.",
+            "example": "2026-11-25T12:00:00.000Z",
+        },
     )
     machine = fields.String(
         allow_none=True,
-        metadata={"example": "2 cores, x86_64, Python 3.11.7, Redis 7.0.15, SQLite 3.40.1"},
-    )
-    workers = _whole(2, "Processes that fan out.")
-    is_default = fields.Boolean(
         metadata={
-            "description": "These are the documented defaults: no calibration ran.",
-            "example": False,
-        }
+            "description": "Where it was calibrated.",
+            "example": "2 cores, x86_64, Python 3.11.7",
+        },
     )
 
 
 class UnitCostsAnswer(CostsAnswer):
-    """The unit costs in µs and bytes, each with the half-width of its 95 % interval."""
+    """The unit costs in µs, each with the half-width of its 95 % interval."""
 
     costs = fields.Function(
         lambda found: vars(found.costs),
@@ -147,6 +175,14 @@ class UnitCostsAnswer(CostsAnswer):
         lambda found: vars(found.margins),
         metadata={"type": "object", "example": {"push_us": 0.2, "list_us": 1.0}},
     )
+
+
+class ProcessesAnswer(Schema):
+    """The processes that the figures are about."""
+
+    working = _whole(2, "Processes that fan out.")
+    reading = _whole(2, "Processes that read feeds.")
+    near_cache_bytes = _whole(67_108_864, "The near cache of each process that reads.")
 
 
 class NamedAccountAnswer(Schema):
@@ -193,6 +229,7 @@ class PreviewAnswer(Schema):
     proposed = fields.Nested(PairAnswer)
     inputs = fields.Nested(BasisAnswer)
     costs = fields.Nested(CostsAnswer)
+    processes = fields.Nested(ProcessesAnswer)
     to_pull = fields.Nested(SideAnswer)
     to_push = fields.Nested(SideAnswer)
     deliveries_per_day = fields.Nested(FigureAnswer)
@@ -229,6 +266,13 @@ class PointAnswer(PairAnswer):
     lists_per_read_p99 = _number(17.0)
     seconds_to_last_follower = _number(0.4, allow_none=True)
     redis_bytes = _number(8.1e9)
+    fits_near_cache = fields.Boolean(
+        metadata={
+            "description": "All celebrity lists fit into the near cache of a process.",
+            "example": True,
+        }
+    )
+    missed_lists_per_read = _number(0.0, "Lists that a read fetches: the near cache lacks them.")
     accounts_pulled = _whole(12)
     breaks = fields.List(
         fields.String(validate=_LIMIT),
@@ -271,6 +315,7 @@ class RecommendationAnswer(Schema):
     current = fields.Nested(CurrentPairAnswer)
     inputs = fields.Nested(BasisAnswer)
     costs = fields.Nested(CostsAnswer)
+    processes = fields.Nested(ProcessesAnswer)
     keep = fields.Boolean(
         metadata={
             "description": "Today's threshold stays: another one saves less than the noise.",
@@ -297,6 +342,16 @@ class RecommendationAnswer(Schema):
     saves = fields.Nested(SavesAnswer)
     why = fields.String(
         metadata={"example": "50,000 costs least: it saves 32.5 ± 8 processor seconds a day."}
+    )
+    lists_fit_from = _whole(
+        34, "From this threshold of the curve on all lists fit into the near cache of a process."
+    )
+    near_cache = fields.String(
+        allow_none=True,
+        metadata={
+            "description": "A sentence if the recommended threshold is below that, or near it.",
+            "example": None,
+        },
     )
     curve = fields.List(
         fields.Nested(PointAnswer),

@@ -15,8 +15,8 @@ from feedsvc.api.planning_schemas import (
 )
 from feedsvc.cli.output import json_option, opened, show
 from feedsvc.formats import MAX_ID, amount, seconds_or_ms, size, whole
-from feedsvc.planning import calibrated
-from feedsvc.planning.calibration import calibrate as calibrating
+from feedsvc.planning import calibrate as calibrating
+from feedsvc.planning import unit_costs
 from feedsvc.planning.inputs import overview
 from feedsvc.planning.preview import in_words, preview
 from feedsvc.planning.recommendation import recommendation
@@ -25,6 +25,11 @@ from feedsvc.routing.guardrails import Guardrails
 
 _count = click.IntRange(1, MAX_ID)
 _COLUMNS = ("push s/day", "pull s/day", "all s/day", "lists p99", "to last", "memory")
+_processes_option = click.option(
+    "--processes",
+    type=click.IntRange(1, 100_000),
+    help="How it would be with as many processes that read.  [default: those that run]",
+)
 _above_0 = click.FloatRange(min=0, min_open=True)
 
 
@@ -40,13 +45,16 @@ _above_0 = click.FloatRange(min=0, min_open=True)
     type=_count,
     help="Accounts with fewer followers are pushed.  [default: in today's ratio to promote_at]",
 )
+@_processes_option
 @json_option
-def preview_command(promote_at: int, demote_at: int | None, as_json: bool) -> None:
+def preview_command(
+    promote_at: int, demote_at: int | None, processes: int | None, as_json: bool
+) -> None:
     """Compare a change of the thresholds with today."""
     if demote_at is not None and demote_at > promote_at:
         raise click.BadParameter("must be at most --promote-at", param_hint="--demote-at")
     with opened() as services:
-        found = preview(services.stores, promote_at, demote_at)
+        found = preview(services.stores, promote_at, demote_at, processes)
     show(PreviewAnswer().dump(found), as_json, lambda: in_words(found))
 
 
@@ -62,11 +70,12 @@ def preview_command(promote_at: int, demote_at: int | None, as_json: bool) -> No
 @click.option(
     "--max-memory-bytes", type=_above_0, help="Redis memory of home feeds and celebrity lists."
 )
+@_processes_option
 @json_option
-def recommend(as_json: bool, **limits: Any) -> None:
+def recommend(processes: int | None, as_json: bool, **limits: Any) -> None:
     """Recommend the threshold of least cost that keeps the limits."""
     with opened() as services:
-        found = recommendation(services.stores, Guardrails(**limits))
+        found = recommendation(services.stores, Guardrails(**limits), processes)
     answer = RecommendationAnswer().dump(found)
     show(answer, as_json, lambda: _recommendation_lines(answer))
 
@@ -85,22 +94,23 @@ def inputs(as_json: bool) -> None:
 @click.command()
 @json_option
 def calibrate(as_json: bool) -> None:
-    """Measure the unit costs of this system.
+    """Learn the unit costs of this machine.
 
-    A unit is a push, a read, a merged list and so on. Takes less than a minute, and changes no data
-    of the service.
+    A unit is a push, a read, a merged list and so on. Takes less than a minute, on stores of its
+    own. A service with traffic learns them by itself.
     """
     with opened() as services:
         with tqdm(total=calibrating.ROUNDS, desc="calibrate", disable=None, leave=False) as bar:
-            calibrating.calibrate(services.stores, services.celery, bar.update)
-        answer = UnitCostsAnswer().dump(calibrated.latest(services.stores))
+            calibrating.calibrate(services.stores, bar.update)
+        counted = unit_costs.counted(services.stores)
+        answer = UnitCostsAnswer().dump(unit_costs.learnt(services.stores, counted))
     show(answer, as_json, lambda: _unit_cost_lines(answer))
 
 
 def _unit_cost_lines(answer: dict[str, Any]) -> list[str]:
     margins = answer["margins"]
     return [
-        f"{answer['machine']}, {answer['workers']} workers",
+        f"{answer['machine']}: {_observed(answer['observations'])}",
         *(
             f"{name:<18} {amount(value):>10} ± {amount(margins[name])}"
             for name, value in answer["costs"].items()
@@ -108,10 +118,17 @@ def _unit_cost_lines(answer: dict[str, Any]) -> list[str]:
     ]
 
 
+def _observed(observations: dict[str, int]) -> str:
+    fan_outs = observations.get("link", 0) + observations.get("micro-batch", 0)
+    reads = observations.get("read", 0)
+    return f"unit costs learnt from {whole(reads)} reads and {whole(fan_outs)} fan-outs"
+
+
 def _recommendation_lines(answer: dict[str, Any]) -> list[str]:
     by_rates = answer["per_account"]
     return [
         answer["why"],
+        *([answer["near_cache"]] if answer["near_cache"] else []),
         f"{'promote_at':>12} {' '.join(f'{text:>10}' for text in _COLUMNS)}",
         *(_point_line(point, answer) for point in answer["curve"]),
         (
@@ -150,7 +167,6 @@ def _point_line(point: dict[str, Any], answer: dict[str, Any]) -> str:
 def _inputs_lines(answer: dict[str, Any]) -> list[str]:
     found, costs = answer["inputs"], answer["costs"]
     assumed = f"; assumed: {', '.join(found['assumed'])}" if found["assumed"] else ""
-    measured = f"{costs['calibrated_at']}, {costs['machine']}"
     return [
         (
             f"{whole(found['accounts'])} accounts, "
@@ -164,5 +180,10 @@ def _inputs_lines(answer: dict[str, Any]) -> list[str]:
             f"{whole(found['viewers_sampled'])} viewers sampled; "
             f"{found['materialised_share']:.0%} of follows have a home feed"
         ),
-        f"unit costs: {'documented defaults' if costs['is_default'] else measured}",
+        (
+            f"{whole(found['reading_processes'])} processes read, "
+            f"{whole(found['working_processes'])} fan out"
+        ),
+        _observed(costs["observations"])
+        + (", so some are defaults" if costs["is_default"] else ""),
     ]

@@ -12,12 +12,13 @@ from tqdm import tqdm
 
 from feedsvc.cli.output import json_option, opened, show
 from feedsvc.formats import MAX_ID, amount, seconds_or_ms, whole
-from feedsvc.planning import calibrated
+from feedsvc.planning import unit_costs
 from feedsvc.planning.replay import follow_graph, observed
 from feedsvc.planning.replay.simulation import pulled_accounts, simulate, thresholds_at
 from feedsvc.planning.replay.workload import READS_PER_POST, Rates, generate
 from feedsvc.planning.replay.write_path import Deployment, deployment_of
 from feedsvc.routing import next_route
+from feedsvc.store.redis import usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +64,10 @@ _rate = click.FloatRange(0, 1e6, min_open=True)
     help=f"Generated reads.  [default: {READS_PER_POST:g} for each post]",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 10_000), help="Fan-out workers.  [default: as calibrated]"
+    "--workers", type=click.IntRange(1, 10_000), help="Fan-out workers.  [default: those that run]"
+)
+@click.option(
+    "--processes", type=click.IntRange(1, 10_000), help="Web processes.  [default: those that run]"
 )
 @click.option(
     "--seed", default=1, show_default=True, type=int, help="The same seed draws the same events."
@@ -77,6 +81,7 @@ def simulate_command(
     posts_per_second: float | None,
     reads_per_second: float | None,
     workers: int | None,
+    processes: int | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -104,15 +109,19 @@ def simulate_command(
             with _bar(" events", "events", events or _EVENTS) as bar:
                 workload = generate(graph, events or _EVENTS, rates, seed, bar.update)
             about = {"source": "generated", "seed": seed}
-        calibration = calibrated.latest(stores)
-        deployment = deployment_of(stores.limits, workers or calibration.workers, calibration.costs)
+        costs = unit_costs.learnt(stores, unit_costs.counted(stores))
+        running = usage.processes(stores.redis)
+        deployment = deployment_of(
+            stores.limits, workers or running.working, processes or running.reading, costs.costs
+        )
         rows = _compare(stores, graph, workload, deployment, promote_at)
     about = {
         "accounts": len(graph),
         "seconds": workload.end_seconds - workload.start_seconds,
         **about,
         "workers": deployment.workers,
-        "costs_are_default": calibration.is_default,
+        "processes": deployment.readers,
+        "costs_are_default": costs.is_default,
     }
     show({**about, "thresholds": rows}, as_json, lambda: _table(about, rows))
 
@@ -203,7 +212,8 @@ def _table(about: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
 def _summary(about: dict[str, Any], first: dict[str, Any]) -> Iterator[str]:
     events = f"{first['posts']:,} posts and {first['reads']:,} reads ({about['source']})"
     where = f"{about['accounts']:,} accounts in {about['seconds']:,.0f} s"
-    yield f"{events} of {where}, {about['workers']} workers"
+    processes = f"{about['workers']} workers, {about['processes']} web processes"
+    yield f"{events} of {where}, {processes}"
     if about.get("of_unknown_accounts"):
         left_out = f"{about['of_unknown_accounts']:,}"
         yield f"events left out, because their accounts are not in the database: {left_out}"
@@ -214,8 +224,8 @@ def _summary(about: dict[str, Any], first: dict[str, Any]) -> Iterator[str]:
         )
     if about["costs_are_default"]:
         yield (
-            "unit costs are defaults, measured on another machine: "
-            "threshold calibrate measures this one's"
+            "unit costs are defaults in part, because too little work has been counted: "
+            "threshold calibrate does some"
         )
 
 

@@ -80,8 +80,8 @@ def doubts(preview: Preview) -> Iterator[str]:
         yield f"Too few {assumed} were counted so far: those rates are assumed."
     if preview.costs.is_default:
         yield (
-            "Unit costs are documented defaults. "
-            "Run feedsvc threshold calibrate to measure this system, in half a minute."
+            "Too few reads and fan-outs were counted so far: some unit costs are documented "
+            "defaults. Run feedsvc threshold calibrate to learn them on this machine."
         )
 
 
@@ -106,7 +106,8 @@ def charts(distribution: Sequence[AtLeast], advice: Recommendation) -> dict[str,
         "today": advice.today.promote_at,
         "recommended": advice.recommended.promote_at,
         "keep": advice.keep,
-        "why": advice.why,
+        "why": " ".join(filter(None, (advice.why, advice.near_cache))),
+        "fits_from": advice.lists_fit_from,
     }
 
 

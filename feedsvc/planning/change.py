@@ -174,9 +174,9 @@ def as_json(expected: Preview) -> dict[str, Any]:
             "demote_at": current.demote_at,
         },
         "costs": {
-            "calibrated_at": rfc3339(costs.taken_at) if costs.taken_at else None,
+            "calibrated_at": rfc3339(costs.calibrated_at) if costs.calibrated_at else None,
             "machine": costs.machine,
-            "workers": costs.workers,
+            "observations": dict(costs.observations),
             "is_default": costs.is_default,
         },
         "words": in_words(expected),

@@ -14,56 +14,48 @@ from dataclasses import dataclass, fields
 
 from feedsvc.fanout.micro_batches import MAX_POSTS
 from feedsvc.fanout.queues import GATHER_SECONDS
-from feedsvc.paging import DEFAULT_LIMIT
 
-# Each process that reads learns a new celebrity post once. `up` starts two web processes. The
-# figure need not be exact, because learning costs far less than the rest.
-READING_PROCESSES = 2
-# A read uses about as many entries of its celebrity lists as a page has posts. Older entries are
-# below the part of the home list that the read uses.
-PAGE_POSTS = DEFAULT_LIMIT
+# The memory of a feed or a celebrity list without entries, and of one entry, as `MEMORY USAGE` of
+# Valkey 9 and Redis 7 tells them.
+FEED_BYTES, ENTRY_BYTES = 80.0, 10.2
+
+# The form of `list_units`, chosen for its errors on graphs that it was not fitted to.
+_POWER = 0.75
 
 _US = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnitCosts:
-    """The cost of one unit of each kind of work, in µs of processor time; memory in bytes."""
+    """The cost of one unit of each kind of work, in µs of processor time of all parts."""
 
     # An upload on either route: its transaction, its celebrity list, its body.
     upload_us: float
-    # The take-off of a pushed post from its celebrity list.
-    fanout_us: float
-    # A micro-batch: its message and its queries.
-    round_us: float
-    # A post in a micro-batch.
-    small_fanout_us: float
-    # A link of a large fan-out: its message and its rows in SQL.
+    # The message of a pushed post, and its take-off from its celebrity list.
+    message_us: float
+    take_off_us: float
+    # A micro-batch, and each post in it.
+    micro_batch_us: float
+    small_post_us: float
+    # A link of a large fan-out.
     link_us: float
     # A follower's id, from the database into a packed command.
-    follower_id_us: float
-    # A push into a feed that exists, with its share of trimming.
+    follower_us: float
+    # A push into a feed that exists, with its share of trimming, and a push that finds no feed.
     push_us: float
-    # A push that finds no feed.
     skip_us: float
-    # A page of a feed that merges no celebrity list, without HTTP.
+    # A page of a feed, without its celebrity lists and without HTTP.
     read_us: float
-    # Looking up the celebrity lists of a read costs this times log10(lists that the process
-    # caches). Older calibrations lack this cost and `list_tenfold_us`.
-    look_up_us: float = 0.0
-    # The first list that a read merges.
+    # Finding the celebrity lists of a page, if the process caches any.
+    look_up_us: float
+    # The first list that a page merges, and each unit of `list_units`.
     first_list_us: float
-    # Merging one list costs `list_us` + `list_tenfold_us` · log10(lists that the process caches).
     list_us: float
-    list_tenfold_us: float = 0.0
-    # Each entry of a merged list that the page may show.
-    list_entry_us: float
-    # A new celebrity post, learnt by one process that reads.
+    # A page that has to fetch lists, and each list that it fetches.
+    fetch_us: float
+    fetched_list_us: float
+    # A new post, learnt by one process that reads.
     learn_us: float
-    # The memory of a feed or a celebrity list without entries.
-    feed_bytes: float
-    # The memory of one entry of a feed or a list.
-    entry_bytes: float
 
     def share(self, part: float) -> UnitCosts:
         """Return every unit cost multiplied by `part`."""
@@ -83,24 +75,36 @@ class Pushing:
     links: float = 0.0
     # The sum of the followers of all pushed posts, with and without a materialised feed.
     follower_ids: float = 0.0
+    # Reads that find out that a list is empty again, because its posts have been pushed.
+    empty_fetches: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pulling:
     """An amount of pulling."""
 
-    # Reads · log10(lists that a process caches).
+    # Reads by a process that caches any list.
     look_ups: float = 0.0
     # Reads that merge at least one celebrity list.
     merging_reads: float = 0.0
-    # Celebrity lists that all reads merge together.
-    lists: float = 0.0
-    # `lists` · log10(lists that a process caches).
-    tenfolds: float = 0.0
-    # Entries of the merged lists, at most `PAGE_POSTS` a read.
-    entries: float = 0.0
-    # Pulled posts.
-    posts: float = 0.0
+    # The sum of `list_units` over all reads.
+    list_units: float = 0.0
+    # Reads that have to fetch lists, and the lists that they fetch.
+    fetches: float = 0.0
+    fetched_lists: float = 0.0
+
+
+def list_units(lists: float, cached: float) -> float:
+    """Return the work of merging a number of lists, by a process that caches `cached` lists.
+
+    It grows less than in proportion to the lists, and not at all from √`cached` on: a page of a
+    viewer that follows many of the cached lists is full before all of them are open. A list among
+    more lists costs more, because fewer of them are in the processor's caches.
+    """
+    if cached <= 0:
+        return 0.0
+    opened = min(lists, math.sqrt(cached))
+    return float(opened**_POWER * (1 + math.log10(max(1.0, cached))))
 
 
 def push_seconds(costs: UnitCosts, work: Pushing, materialised_share: float) -> float:
@@ -109,52 +113,47 @@ def push_seconds(costs: UnitCosts, work: Pushing, materialised_share: float) -> 
     A push to a follower without a materialised feed is skipped and costs less.
     """
     return _US * (
-        work.posts * costs.fanout_us
-        + work.micro_batches * costs.round_us
-        + work.small_posts * costs.small_fanout_us
+        work.posts * (costs.message_us + costs.take_off_us)
+        + work.micro_batches * costs.micro_batch_us
+        + work.small_posts * costs.small_post_us
         + work.links * costs.link_us
         + work.follower_ids * follower_us(costs, materialised_share)
+        + work.empty_fetches * (costs.fetch_us + costs.fetched_list_us)
     )
 
 
 def pull_seconds(costs: UnitCosts, work: Pulling) -> float:
-    """Return the cost of pulling: look up lists, merge them, and learn new celebrity posts."""
+    """Return the cost of pulling: find lists, merge them, and fetch those that are not cached."""
     return _US * (
         work.look_ups * costs.look_up_us
         + work.merging_reads * costs.first_list_us
-        + work.lists * costs.list_us
-        + work.tenfolds * costs.list_tenfold_us
-        + work.entries * costs.list_entry_us
-        + work.posts * READING_PROCESSES * costs.learn_us
+        + work.list_units * costs.list_us
+        + work.fetches * costs.fetch_us
+        + work.fetched_lists * costs.fetched_list_us
     )
 
 
-def tenfolds(lists: float) -> float:
-    """Return the decimal logarithm of the number of lists that a process caches; at least 0.
+def base_seconds(costs: UnitCosts, *, posts: float, reads: float, processes: float) -> float:
+    """Return the cost of uploads and reads that no threshold changes.
 
-    A list among more lists costs more, because fewer of them are in the processor's caches
-    (measured in `docs/evidence/threshold.md`, "How calibration measures").
+    Each of the `processes` that read learns every post, because each post is on its author's list
+    at first.
     """
-    return math.log10(max(1.0, lists))
-
-
-def base_seconds(costs: UnitCosts, *, posts: float, reads: float) -> float:
-    """Return the cost of uploads and reads that no threshold changes."""
-    return _US * (posts * costs.upload_us + reads * costs.read_us)
+    return _US * (posts * (costs.upload_us + processes * costs.learn_us) + reads * costs.read_us)
 
 
 def follower_us(costs: UnitCosts, materialised_share: float) -> float:
     """Return the mean cost of one follower of a pushed post, in µs."""
     return (
-        costs.follower_id_us
+        costs.follower_us
         + materialised_share * costs.push_us
         + (1 - materialised_share) * costs.skip_us
     )
 
 
-def list_bytes(costs: UnitCosts, lists: float, entries: float) -> float:
-    """Return the memory of a number of feeds or celebrity lists with their entries."""
-    return lists * costs.feed_bytes + entries * costs.entry_bytes
+def list_bytes(lists: float, entries: float) -> float:
+    """Return the memory in Redis of a number of feeds or celebrity lists with their entries."""
+    return lists * FEED_BYTES + entries * ENTRY_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +191,7 @@ def seconds_to_last_follower(
     the micro-batch. Later posts of the micro-batch wait less. The result is infinite if `wait` is.
     """
     links = batches.links(followers)
-    own = 0.0 if links else GATHER_SECONDS + _US * costs.round_us
+    own = 0.0 if links else GATHER_SECONDS + _US * costs.micro_batch_us
     job = job_seconds(costs, followers, materialised_share, batches)
     return own + max(1, links) * (wait + job)
 
@@ -205,9 +204,8 @@ def job_seconds(
     The result is a bound: some of the work runs in parallel on several processors.
     """
     links = batches.links(followers)
-    own = costs.small_fanout_us if links == 0 else costs.link_us
-    shared = costs.fanout_us + followers * follower_us(costs, materialised_share)
-    return _US * (own + shared / max(1, links))
+    own = costs.small_post_us if links == 0 else costs.link_us
+    return _US * (own + followers * follower_us(costs, materialised_share) / max(1, links))
 
 
 def posts_per_micro_batch(
@@ -219,10 +217,10 @@ def posts_per_micro_batch(
     The first count is 1 plus the posts that arrive in `GATHER_SECONDS`. The second count, n, is the
     posts that arrive for one worker while the micro-batch before runs:
     n = rate · (own + n · seconds_each). `rate` is the small posts per second and worker, and `own`
-    is `round_us` in seconds. The result is at most `MAX_POSTS`.
+    is `micro_batch_us` in seconds. The result is at most `MAX_POSTS`.
     """
     gathered = 1.0 + posts_per_second * GATHER_SECONDS
     rate = posts_per_second / workers
     idle = 1 - rate * seconds_each
-    arrived = rate * costs.round_us * _US / idle if idle > 0 else MAX_POSTS
+    arrived = rate * costs.micro_batch_us * _US / idle if idle > 0 else MAX_POSTS
     return min(MAX_POSTS, max(gathered, arrived))

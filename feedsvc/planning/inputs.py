@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from feedsvc.errors import FeedsvcError
-from feedsvc.planning import calibrated
+from feedsvc.planning import unit_costs
 from feedsvc.planning.survey.aggregates import Survey
 from feedsvc.store.sql.tables import StoredSurvey
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    from feedsvc.planning.calibrated import CalibratedCosts
+    from feedsvc.planning.learning import Learnt
     from feedsvc.store import Stores
 
 
@@ -44,6 +44,8 @@ class SurveySummary:
     reads_per_day: float
     viewers_sampled: int
     materialised_share: float
+    reading_processes: int
+    working_processes: int
     assumed: list[str]
 
 
@@ -60,14 +62,15 @@ class Overview:
     """The latest survey, the unit costs, and the distribution of followers."""
 
     inputs: SurveySummary
-    costs: CalibratedCosts
+    costs: Learnt
     distribution: list[AtLeast]
 
 
 def overview(stores: Stores) -> Overview:
-    """Return the latest survey and calibration. Raises `NoSurvey`."""
+    """Return the latest survey and the unit costs. Raises `NoSurvey`."""
     survey = latest_survey(stores)
-    return Overview(summary(survey), calibrated.latest(stores), distribution(survey))
+    costs = unit_costs.learnt(stores, survey.work)
+    return Overview(summary(survey), costs, distribution(survey))
 
 
 def latest_survey(stores: Stores) -> Survey:
@@ -75,9 +78,10 @@ def latest_survey(stores: Stores) -> Survey:
     latest = select(StoredSurvey.data).order_by(StoredSurvey.id.desc()).limit(1)
     with stores.sql.reading() as connection:
         data = connection.scalar(latest)
-    if data is None:
+    found = None if data is None else Survey.from_json(data)
+    if found is None:
         raise NoSurvey
-    return Survey.from_json(data)
+    return found
 
 
 def distribution(survey: Survey) -> list[AtLeast]:
@@ -100,5 +104,7 @@ def summary(survey: Survey) -> SurveySummary:
         reads_per_day=survey.reads,
         viewers_sampled=survey.viewers_sampled,
         materialised_share=survey.materialised_share,
+        reading_processes=survey.reading_processes,
+        working_processes=survey.working_processes,
         assumed=survey.assumed,
     )

@@ -1,65 +1,209 @@
-"""Learn unit costs from the processor time that the service has counted. Pure except `figures`."""
+"""Learn unit costs from the processor time that a service has counted. Pure.
+
+Every bucket of counted work (`store/redis/work.py`) is an equation: its processor time is the sum
+of its amounts of work times their unit costs. The unit costs are the least-squares solution of all
+equations, drawn towards the defaults (ridge regression). So a unit cost that no work tells about
+keeps its default, and one that much work tells about does not depend on it.
+"""
 
 from __future__ import annotations
 
-import datetime as dt
-from collections import defaultdict
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+import math
+from dataclasses import dataclass, fields
+from operator import mul
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
 
-from feedsvc.planning.calibrated import DEFAULT_COSTS
-from feedsvc.store.redis import usage
-from feedsvc.store.redis.work import Tally
-from feedsvc.store.sql import clock
+from feedsvc.planning.costs import UnitCosts, list_units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    import datetime as dt
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from feedsvc.planning.costs import UnitCosts
-    from feedsvc.store import Stores
     from feedsvc.store.redis.work import Work
 
+# The processor time of this process's thread, in µs, for each unit of work; measured on 2 cores
+# (AMD EPYC), Python 3.11.7 (docs/evidence/threshold.md).
+THREAD_US = {
+    "upload_us": 1_900.0,
+    "message_us": 450.0,
+    "take_off_us": 80.0,
+    "micro_batch_us": 1_500.0,
+    "small_post_us": 90.0,
+    "link_us": 1_700.0,
+    "follower_us": 0.25,
+    "read_us": 160.0,
+    "find_us": 4.0,
+    "look_up_us": 1.5,
+    "first_list_us": 10.0,
+    "list_us": 1.2,
+    "fetch_us": 130.0,
+    "fetched_list_us": 15.0,
+    "learn_us": 46.0,
+}
+# What the same units cost elsewhere: in Redis, in the broker, and in a worker's process around its
+# task. Push and skip are work of Redis alone.
+ELSEWHERE_US = {
+    "upload_us": 100.0,
+    "message_us": 0.0,
+    "take_off_us": 10.0,
+    "micro_batch_us": 2_500.0,
+    "small_post_us": 10.0,
+    "link_us": 2_500.0,
+    "read_us": 25.0,
+    "fetch_us": 25.0,
+    "fetched_list_us": 5.0,
+    "push_us": 1.1,
+    "skip_us": 0.5,
+}
+_NAMES = tuple(THREAD_US)
+
+# Half-widths of 95 % intervals, in standard errors.
+_Z = 1.96
+# On another machine, each unit cost is between half and one and a half times its default. This is
+# an assumption, not a measurement.
 _DEFAULT_MARGIN = 0.5
-_WINDOW = dt.timedelta(hours=24)
+_DEFAULT_WEIGHT = 0.1
+# The mean of a bucket is off by this share, however many pieces it has: the equations are models.
+_MISFIT = 0.1
+# With fewer pieces of work of reads or of fan-outs the unit costs are not learnt.
+_ENOUGH_READS, _ENOUGH_FAN_OUTS = 100, 20
 
 
 @dataclass(frozen=True)
 class Learnt:
     """Unit costs with the half-widths of their 95 % intervals.
 
-    `observations`: the pieces of work behind them, by kind.
+    `observations`: the counted pieces of work behind them, by kind. `calibrated_at` and `machine`:
+    of the calibration whose work is among it, if there is one.
     """
 
     costs: UnitCosts
     margins: UnitCosts
     observations: Mapping[str, int]
+    calibrated_at: dt.datetime | None = None
+    machine: str | None = None
+
+    @property
+    def is_default(self) -> bool:
+        """Return whether too little work was counted, so that much rests on the defaults."""
+        fan_outs = self.observations.get("link", 0) + self.observations.get("micro-batch", 0)
+        return self.observations.get("read", 0) < _ENOUGH_READS or fan_outs < _ENOUGH_FAN_OUTS
 
 
-def figures(stores: Stores) -> Work:
-    """Return the work that all processes have counted in the last 24 hours."""
-    now = clock.now(stores.sql)
-    return usage.work_between(stores.redis, now - _WINDOW, now + dt.timedelta(minutes=1))
+class _Equation(NamedTuple):
+    """The mean amounts of work of a piece, by unit cost, its mean µs, and how many pieces."""
 
-
-def total(several: Iterable[Work]) -> Work:
-    """Add up the work of several services."""
-    sums: Work = defaultdict(dict)
-    for work in several:
-        for kind, tallies in work.items():
-            for bucket, tally in tallies.items():
-                before = sums[kind].get(bucket, Tally())
-                sums[kind][bucket] = Tally(*map(sum, zip(before, tally, strict=True)))
-    return dict(sums)
+    amounts: dict[str, float]
+    us: float
+    pieces: int
 
 
 def fit(work: Work) -> Learnt:
-    """Return the mean costs of reads and uploads. Every other unit cost is its default."""
-    sums = {kind: Tally(*map(sum, zip(*each.values(), strict=True))) for kind, each in work.items()}
-    learnt = {
-        name: sums[kind].us / sums[kind].pieces
-        for kind, name in (("read", "read_us"), ("upload", "upload_us"))
-        if kind in sums
+    """Fit the unit costs to counted work.
+
+    A machine that is slower than the one of the defaults is slower at everything. So the defaults
+    are multiplied by the pace of the machine: the median ratio of what a first fit finds to them.
+    """
+    equations = list(_equations(work))
+    known = {name for each in equations for name, amount in each.amounts.items() if amount}
+    first, _ = _solve(equations, THREAD_US)
+    pace = median([first[name] / THREAD_US[name] for name in sorted(known)] or [1.0])
+    defaults = {name: us * pace for name, us in THREAD_US.items()}
+    found, errors = _solve(equations, defaults)
+    elsewhere = {name: us * pace for name, us in ELSEWHERE_US.items()}
+    costs = {
+        each.name: found.get(each.name, 0.0) + elsewhere.get(each.name, 0.0)
+        for each in fields(UnitCosts)
     }
-    costs = replace(DEFAULT_COSTS, **learnt)
-    observations = {kind: tally.pieces for kind, tally in sums.items()}
-    return Learnt(costs, costs.share(_DEFAULT_MARGIN), observations)
+    costs["read_us"] += found["find_us"]
+    margins = {
+        name: math.hypot(errors.get(name, 0.0), _DEFAULT_MARGIN * elsewhere.get(name, 0.0))
+        for name in costs
+    }
+    return Learnt(
+        UnitCosts(**costs),
+        UnitCosts(**margins),
+        {kind: sum(tally.pieces for tally in each.values()) for kind, each in work.items()},
+    )
+
+
+def _equations(work: Work) -> Iterator[_Equation]:
+    """Yield one equation for each bucket. The pieces of a bucket are alike."""
+    for kind, tallies in work.items():
+        for tally in tallies.values():
+            if tally.pieces:
+                size, extra, us = (each / tally.pieces for each in tally[1:])
+                yield _Equation(_amounts(kind, size, extra), us, tally.pieces)
+
+
+def _amounts(kind: str, size: float, extra: float) -> dict[str, float]:
+    """Return the work of a piece by unit cost."""
+    amounts = {
+        "read": {"read_us": 1.0},
+        "merge": {
+            "find_us": 1.0,
+            "look_up_us": float(extra > 0),
+            "first_list_us": float(size > 0),
+            "list_us": list_units(size, extra),
+        },
+        "fetch": {"fetch_us": 1.0, "fetched_list_us": size},
+        "upload": {"upload_us": 1.0},
+        "enqueue": {"message_us": 1.0},
+        "link": {"link_us": 1.0, "follower_us": size},
+        "micro-batch": {"micro_batch_us": 1.0, "small_post_us": size, "follower_us": extra},
+        "take-off": {"take_off_us": size},
+    }
+    return amounts.get(kind, {})
+
+
+def _solve(
+    equations: Iterable[_Equation], defaults: Mapping[str, float]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the unit costs, and the half-widths of their 95 % intervals.
+
+    All amounts and costs are relative to the defaults. A default weighs less than one piece of
+    work, and a bucket as much as its pieces and the misfit of the model let it.
+    """
+    size, precision = len(_NAMES), _DEFAULT_WEIGHT
+    matrix = [[precision * (row == column) for column in range(size)] for row in range(size)]
+    right = [precision] * size
+    for each in equations:
+        expected = [each.amounts.get(name, 0.0) * defaults[name] for name in _NAMES]
+        scale = max(sum(expected), each.us)
+        if not sum(expected):
+            continue
+        weight = 1 / (scale**2 * (_MISFIT**2 + 1 / each.pieces))
+        for row, one in enumerate(expected):
+            right[row] += weight * one * each.us
+            for column, other in enumerate(expected):
+                matrix[row][column] += weight * one * other
+    inverse = _inverse(matrix)
+    found, errors = dict[str, float](), dict[str, float]()
+    for at, name in enumerate(_NAMES):
+        part = max(0.0, sum(map(mul, inverse[at], right)))
+        found[name] = part * defaults[name]
+        errors[name] = min(_Z * math.sqrt(inverse[at][at]), _DEFAULT_MARGIN) * defaults[name]
+    return found, errors
+
+
+def _inverse(matrix: list[list[float]]) -> list[list[float]]:
+    """Return the inverse of a positive definite matrix, by Gauss and Jordan."""
+    size = len(matrix)
+    rows = [
+        [*row, *(float(number == column) for column in range(size))]
+        for number, row in enumerate(matrix)
+    ]
+    for at in range(size):
+        pivot = [value / rows[at][at] for value in rows[at]]
+        rows = [
+            pivot
+            if number == at
+            else [value - row[at] * part for value, part in zip(row, pivot, strict=True)]
+            for number, row in enumerate(rows)
+        ]
+    return [row[size:] for row in rows]
+
+
+# The unit costs of a service that has counted nothing.
+DEFAULTS = fit({})

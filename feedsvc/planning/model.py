@@ -1,9 +1,8 @@
 """The cost model: predict the effect of a pair of thresholds, from a survey and unit costs. Pure.
 
 Every figure has a margin, the half-width of its 95 % interval. The margin joins the uncertainty of
-the survey's samples with that of the calibration, as the root of the sum of squares. A cost is a
-weighted sum of unit costs. Their margins, summed with the same weights, bound the error of the
-calibration.
+the survey's samples with that of the unit costs, as the root of the sum of squares. A cost is a
+weighted sum of unit costs. Their margins, summed with the same weights, bound its error.
 """
 
 from __future__ import annotations
@@ -14,7 +13,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from feedsvc.planning import costs as formulas
-from feedsvc.planning.costs import Batches, Pulling, Pushing, UnitCosts
+from feedsvc.planning import near_cache
+from feedsvc.planning.costs import ENTRY_BYTES, Batches, Pulling, Pushing, UnitCosts
+from feedsvc.planning.near_cache import Held, Lists
 from feedsvc.planning.survey.aggregates import DAY_SECONDS, Cell, ListsAt, Survey, interpolate
 
 if TYPE_CHECKING:
@@ -66,13 +67,22 @@ class Group(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Processes:
+    """The processes that fan out, those that read, and the bytes of each reader's near cache."""
+
+    working: int
+    reading: int
+    near_cache_bytes: float
+
+
+@dataclass(frozen=True)
 class Situation:
     """Everything that a prediction needs except the proposed thresholds."""
 
     survey: Survey
     costs: UnitCosts
     margins: UnitCosts
-    workers: int
+    processes: Processes
     batches: Batches
     today: Lines
 
@@ -91,9 +101,10 @@ class Situation:
         return [*map(self.group, self.survey.cells), *singles]
 
     @cached_property
-    def authors(self) -> int:
-        """Return how many accounts have ever posted."""
-        return sum(group.cell.posted for group in self.groups)
+    def seconds_per_merged_list(self) -> float:
+        """Return the mean cost of merging a list if every account is pulled."""
+        lists = self.survey.reads * self.survey.lists[0].mean
+        return self.predict(Lines(1, 1)).pull_seconds.value / lists if lists else 0.0
 
     @cached_property
     def reads_per_follow(self) -> float:
@@ -116,8 +127,23 @@ class Situation:
         posts = sum(group.small_posts for group in self.groups)
         busy = sum(group.small_posts * group.job_seconds for group in self.groups)
         return formulas.posts_per_micro_batch(
-            self.costs, self.workers, posts / DAY_SECONDS, busy / posts if posts else 0.0
+            self.costs, self.processes.working, posts / DAY_SECONDS, busy / posts if posts else 0.0
         )
+
+    def empty_fetches(self, group: Group) -> float:
+        """Return how many reads a day find a list empty again if the group's posts are pushed.
+
+        Every process that reads learns of a post, and knows the author as one with a list. The
+        first read of a follower in that process, after the post was pushed, finds an empty list.
+        If each of n processes serves r ÷ n reads of followers between two posts, n · (1 - e^(-r/n))
+        of them have such a read.
+        """
+        cell, processes = group.cell, self.processes.reading
+        if not cell.posts:
+            return 0.0
+        reads = self.reads_per_follow * cell.follower_ids / cell.posts
+        reads_per_post = reads * cell.posted / cell.posts
+        return cell.posts * processes * -math.expm1(-reads_per_post / processes)
 
     def pulled_share(self, group: Group, lines: Lines) -> float:
         """Return the share of a group's accounts that a pair of thresholds pulls.
@@ -155,29 +181,43 @@ class Prediction:
     @cached_property
     def pushing(self) -> Pushing:
         """Return the amount of pushing."""
-        pushed = [(group, 1 - pulled) for group, pulled in self.groups]
+        at, pushed = self.situation, [(group, 1 - pulled) for group, pulled in self.groups]
         small_posts = sum(share * group.small_posts for group, share in pushed)
         return Pushing(
             posts=sum(share * group.cell.posts for group, share in pushed),
             small_posts=small_posts,
-            micro_batches=small_posts / self.situation.posts_per_micro_batch,
+            micro_batches=small_posts / at.posts_per_micro_batch,
             links=sum(share * group.cell.posts * group.links for group, share in pushed),
             follower_ids=sum(share * group.cell.follower_ids for group, share in pushed),
+            empty_fetches=sum(share * at.empty_fetches(group) for group, share in pushed),
         )
 
     @cached_property
     def pulling(self) -> Pulling:
         """Return the amount of pulling."""
-        reads, lists = self.situation.survey.reads, self.lists
-        tenfolds = formulas.tenfolds(self.pulled_lists)
+        reads, lists, cached = self.situation.survey.reads, self.lists, self.held.lists
+        missed = self.held.missed_share
         return Pulling(
-            look_ups=reads * tenfolds,
-            merging_reads=reads * lists.merging,
-            lists=reads * lists.mean,
-            tenfolds=reads * lists.mean * tenfolds,
-            entries=reads * lists.entries,
-            posts=self.pulled(lambda cell: cell.posts),
+            look_ups=reads if cached else 0.0,
+            merging_reads=reads * (1 - lists.shares[0]),
+            list_units=reads * lists.mean_of(lambda count: formulas.list_units(count, cached)),
+            fetches=reads * lists.mean_of(lambda count: 1 - (1 - missed) ** count),
+            fetched_lists=reads * lists.mean * missed,
         )
+
+    @cached_property
+    def held(self) -> Held:
+        """Return the lists that a process holds in its near cache, and those that it misses."""
+        lists = (
+            Lists(
+                share * group.cell.posted,
+                group.cell.entries / group.cell.posted,
+                group.cell.followers / group.cell.accounts,
+            )
+            for group, share in self.groups
+            if group.cell.posted
+        )
+        return near_cache.held(lists, self.situation.processes.near_cache_bytes)
 
     @cached_property
     def lists(self) -> ListsAt:
@@ -216,10 +256,8 @@ class Prediction:
         at, work = self.situation, self.pushing
         share = at.survey.materialised_share
         sampled = self.deliveries.margin * abs(at.costs.push_us - at.costs.skip_us) / 1e6
-        calibrated = formulas.push_seconds(at.margins, work, share)
-        return Estimate(
-            formulas.push_seconds(at.costs, work, share), math.hypot(sampled, calibrated)
-        )
+        learnt = formulas.push_seconds(at.margins, work, share)
+        return Estimate(formulas.push_seconds(at.costs, work, share), math.hypot(sampled, learnt))
 
     @property
     def pull_seconds(self) -> Estimate:
@@ -234,13 +272,15 @@ class Prediction:
     @property
     def base_seconds(self) -> Estimate:
         """Return the processor seconds of uploads and reads that no threshold changes."""
-        at, posts, reads = self.situation, self.situation.survey.posts, self.situation.survey.reads
-        sampled = at.survey.reads_margin * at.costs.read_us / 1e6
-        calibrated = formulas.base_seconds(at.margins, posts=posts, reads=reads)
-        return Estimate(
-            formulas.base_seconds(at.costs, posts=posts, reads=reads),
-            math.hypot(sampled, calibrated),
+        at, survey = self.situation, self.situation.survey
+        seconds, learnt = (
+            formulas.base_seconds(
+                costs, posts=survey.posts, reads=survey.reads, processes=at.processes.reading
+            )
+            for costs in (at.costs, at.margins)
         )
+        sampled = survey.reads_margin * at.costs.read_us / 1e6
+        return Estimate(seconds, math.hypot(sampled, learnt))
 
     @property
     def total_seconds(self) -> Estimate:
@@ -259,19 +299,16 @@ class Prediction:
         at, feeds = self.situation, self.situation.survey.materialised_feeds
         lists = feeds + self.pulled_lists
         entries = feeds * self.lists.feed_entries + self.pulled(lambda cell: cell.entries)
-        memory = formulas.list_bytes(at.costs, lists, entries)
-        sampled = memory * _ratio(at.survey.materialised_margin, at.survey.materialised_share)
-        calibrated = formulas.list_bytes(at.margins, lists, entries)
-        return Estimate(memory, math.hypot(sampled, calibrated))
+        memory = formulas.list_bytes(lists, entries)
+        return Estimate(
+            memory, memory * _ratio(at.survey.materialised_margin, at.survey.materialised_share)
+        )
 
     @property
     def redis_bytes_per_day(self) -> Estimate:
         """Return the bytes of entries written into feeds and celebrity lists."""
-        at, deliveries = self.situation, self.deliveries
-        written = deliveries.value + self.pulling.posts
-        sampled = deliveries.margin * at.costs.entry_bytes
-        calibrated = written * at.margins.entry_bytes
-        return Estimate(written * at.costs.entry_bytes, math.hypot(sampled, calibrated))
+        written = self.deliveries.value + self.pulled(lambda cell: cell.posts)
+        return Estimate(written * ENTRY_BYTES, self.deliveries.margin * ENTRY_BYTES)
 
     @cached_property
     def seconds_to_last_follower(self) -> Estimate:
@@ -284,7 +321,7 @@ class Prediction:
     def _to_last_follower(self, slower: float) -> float:
         """Return the mean time to the last follower, with all unit costs multiplied by `slower`."""
         at, largest = self.situation, 0
-        round_seconds = at.costs.round_us / 1e6
+        round_seconds = at.costs.micro_batch_us / 1e6
         # The seconds of all jobs of a day, and the sum of their squares.
         busy = squares = 0.0
         for group, pulled in self.groups:
@@ -301,7 +338,7 @@ class Prediction:
             return 0.0
         busy += self.pushing.micro_batches * round_seconds
         squares += self.pushing.micro_batches * round_seconds**2
-        per_second = slower / (DAY_SECONDS * at.workers)
+        per_second = slower / (DAY_SECONDS * at.processes.working)
         wait = formulas.wait_seconds(per_second * busy, per_second * slower * squares)
         share = at.survey.materialised_share
         return formulas.seconds_to_last_follower(

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feedsvc.formats import amount, seconds_or_ms, size, whole
-from feedsvc.planning import calibrated as calibration
+from feedsvc.planning import near_cache, unit_costs
 from feedsvc.planning.costs import Batches
 from feedsvc.planning.inputs import SurveySummary, latest_survey, summary
-from feedsvc.planning.model import Estimate, Group, Lines, Prediction, Situation
+from feedsvc.planning.model import Estimate, Group, Lines, Prediction, Processes, Situation
 from feedsvc.routing import versions
 from feedsvc.routing.policy import demote_at_in_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from feedsvc.planning.calibrated import CalibratedCosts
+    from feedsvc.planning.learning import Learnt
     from feedsvc.routing.versions import PolicyInfo
     from feedsvc.store import Stores
 
@@ -95,7 +95,8 @@ class Preview:
     current: PolicyInfo
     proposed: Lines
     inputs: SurveySummary
-    costs: CalibratedCosts
+    costs: Learnt
+    processes: Processes
     to_pull: Side
     to_push: Side
     deliveries_per_day: Figure
@@ -106,13 +107,16 @@ class Preview:
     seconds_to_last_follower: Figure
 
 
-def preview(stores: Stores, promote_at: int, demote_at: int | None = None) -> Preview:
+def preview(
+    stores: Stores, promote_at: int, demote_at: int | None = None, processes: int | None = None
+) -> Preview:
     """Preview a change to the given thresholds. Raises `NoSurvey`.
 
     Callers make sure that promote_at ≥ demote_at ≥ 1. Without `demote_at`, the lower threshold
-    keeps today's ratio to the upper one.
+    keeps today's ratio to the upper one. `processes` asks how it would be with as many processes
+    that read.
     """
-    current, costs, situation = current_situation(stores)
+    current, costs, situation = current_situation(stores, processes)
     if demote_at is None:
         demote_at = demote_at_in_ratio(promote_at, current.promote_at, current.demote_at)
     lines = Lines(promote_at, demote_at)
@@ -131,6 +135,7 @@ def preview(stores: Stores, promote_at: int, demote_at: int | None = None) -> Pr
         proposed=lines,
         inputs=summary(survey),
         costs=costs,
+        processes=situation.processes,
         to_pull=_side(situation, lines, to_pull=True),
         to_push=_side(situation, lines, to_pull=False),
         deliveries_per_day=figure(lambda of: of.deliveries),
@@ -152,17 +157,24 @@ def preview(stores: Stores, promote_at: int, demote_at: int | None = None) -> Pr
     )
 
 
-def current_situation(stores: Stores) -> tuple[PolicyInfo, CalibratedCosts, Situation]:
+def current_situation(
+    stores: Stores, processes: int | None = None
+) -> tuple[PolicyInfo, Learnt, Situation]:
     """Return today's policy, the unit costs, and the situation to predict from.
 
-    Raises `NoSurvey`.
+    `processes`: the number of processes that read, if not today's. Raises `NoSurvey`.
     """
-    current, costs = versions.current(stores), calibration.latest(stores)
+    current, survey = versions.current(stores), latest_survey(stores)
+    costs = unit_costs.learnt(stores, survey.work)
     situation = Situation(
-        latest_survey(stores),
+        survey,
         costs.costs,
         costs.margins,
-        costs.workers,
+        Processes(
+            working=survey.working_processes,
+            reading=processes or survey.reading_processes,
+            near_cache_bytes=near_cache.BUDGET,
+        ),
         Batches(batch=stores.limits.fanout_batch, small=stores.limits.fanout_slice),
         Lines(current.promote_at, current.demote_at),
     )
@@ -202,8 +214,8 @@ def in_words(shown: Preview) -> list[str]:
         )
     if shown.costs.is_default:
         sentences.append(
-            "The unit costs are documented defaults. "
-            "Run feedsvc threshold calibrate to measure this system."
+            "Too few reads and fan-outs have been counted to learn the unit costs. "
+            "They are documented defaults in part. Run feedsvc threshold calibrate."
         )
     return sentences
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from feedsvc.planning import costs as formulas
-from feedsvc.planning.costs import Pulling, Pushing
+from feedsvc.planning.costs import Pushing
 from feedsvc.routing.policy import Route, Thresholds, decide
 
 if TYPE_CHECKING:
@@ -54,50 +54,26 @@ def account_seconds(situation: Situation, group: Group) -> tuple[float, float]:
 
     The estimate assumes that followers of different accounts read equally often. Each read by a
     follower merges the list, even if the list has nothing new, so a silent account costs something
-    to pull.
+    to pull. Each merged list costs as much as the average one if all accounts are pulled.
     """
-    cell, survey = group.cell, situation.survey
+    cell, share = group.cell, situation.survey.materialised_share
     pushing = Pushing(
         posts=cell.posts,
         small_posts=group.small_posts,
         micro_batches=group.small_posts / situation.posts_per_micro_batch,
         links=cell.posts * group.links,
         follower_ids=cell.follower_ids,
+        empty_fetches=situation.empty_fetches(group),
     )
     merged = situation.reads_per_follow * cell.followers * (cell.posted / cell.accounts)
-    all_pulled = survey.lists[0]
-    pulling = Pulling(
-        lists=merged,
-        tenfolds=merged * formulas.tenfolds(situation.authors),
-        entries=merged * all_pulled.entries / all_pulled.mean if merged else 0.0,
-        posts=cell.posts,
-    )
-    push = formulas.push_seconds(situation.costs, pushing, survey.materialised_share)
-    return push, formulas.pull_seconds(situation.costs, pulling)
+    push = formulas.push_seconds(situation.costs, pushing, share)
+    return push, merged * situation.seconds_per_merged_list
 
 
 def per_account(situation: Situation, curve: Sequence[Prediction]) -> PerAccount:
-    """Return the cost of choosing the cheaper route for each account.
-
-    The share of reads that merge any list is an estimate: the share if every account is pulled,
-    times the cost of the pulled accounts over the cost of pulling all accounts.
-    """
-    survey = situation.survey
-    costs = [account_seconds(situation, group) for group in situation.groups]
-    pulled_lists = sum(
-        group.cell.posted
-        for group, (push, pull) in zip(situation.groups, costs, strict=True)
-        if pull <= push
-    )
-    pulled = sum(pull for push, pull in costs if pull <= push)
-    all_pulled = sum(pull for _, pull in costs) or 1.0
-    merging = min(1.0, survey.lists[0].merging * pulled / all_pulled) if pulled else 0.0
-    reading = Pulling(
-        look_ups=survey.reads * formulas.tenfolds(pulled_lists),
-        merging_reads=survey.reads * merging,
-    )
-    routes = sum(min(pair) for pair in costs)
-    total = routes + formulas.pull_seconds(situation.costs, reading) + curve[0].base_seconds.value
+    """Return the cost of choosing the cheaper route for each account."""
+    routes = sum(min(account_seconds(situation, group)) for group in situation.groups)
+    total = routes + curve[0].base_seconds.value
     best = min(each.total_seconds.value for each in curve)
     # The estimate may be above the cost of the best threshold. A threshold is one possible rule, so
     # the cheapest rule costs no more.

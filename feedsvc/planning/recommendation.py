@@ -6,21 +6,24 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from feedsvc.formats import amount, whole
+from feedsvc.formats import amount, size, whole
 from feedsvc.planning import rates
 from feedsvc.planning.inputs import SurveySummary, summary
-from feedsvc.planning.model import Estimate, Lines, Prediction, Situation, saving
+from feedsvc.planning.model import Estimate, Lines, Prediction, Processes, Situation, saving
 from feedsvc.planning.preview import current_situation, finite
 from feedsvc.routing.policy import demote_at_in_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from feedsvc.planning.calibrated import CalibratedCosts
+    from feedsvc.planning.learning import Learnt
     from feedsvc.planning.rates import Misfit, PerAccount
     from feedsvc.routing.guardrails import Guardrails
     from feedsvc.routing.versions import PolicyInfo
     from feedsvc.store import Stores
+
+# A threshold less than this times the one from which on all lists fit into the near cache is near.
+_NEAR = 2
 
 Limit = Literal["max_delivery_seconds", "max_lists_per_read", "max_memory_bytes"]
 
@@ -40,6 +43,8 @@ class Point:
     lists_per_read_p99: float
     seconds_to_last_follower: float | None
     redis_bytes: float
+    fits_near_cache: bool
+    missed_lists_per_read: float
     accounts_pulled: int
     breaks: list[Limit]
 
@@ -54,11 +59,17 @@ class Saves:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The recommended threshold, next to today's."""
+    """The recommended threshold, next to today's.
+
+    `lists_fit_from`: the lowest threshold of the curve at which all celebrity lists fit into the
+    near cache of a process. `near_cache`: a sentence if the recommended threshold is lower, or not
+    much higher.
+    """
 
     current: PolicyInfo
     inputs: SurveySummary
-    costs: CalibratedCosts
+    costs: Learnt
+    processes: Processes
     keep: bool
     keeps_limits: bool
     recommended: Point
@@ -67,6 +78,8 @@ class Recommendation:
     binding_limit: Limit | None
     saves: Saves
     why: str
+    lists_fit_from: int
+    near_cache: str | None
     curve: list[Point]
     per_account: PerAccount
     large_but_silent: list[Misfit]
@@ -89,18 +102,20 @@ class Choice:
     saves: Estimate
 
 
-def recommendation(stores: Stores, limits: Guardrails) -> Recommendation:
+def recommendation(
+    stores: Stores, limits: Guardrails, processes: int | None = None
+) -> Recommendation:
     """Recommend the threshold of least cost that keeps the limits. Raises `NoSurvey`.
 
     Only the three limits named in `Limit` are applied. The limit on lists per read applies to the
-    99th percentile.
+    99th percentile. `processes` asks how it would be with as many processes that read.
     """
-    current, costs, situation = current_situation(stores)
+    current, costs, situation = current_situation(stores, processes)
     return advise(situation, costs, current, limits)
 
 
 def advise(
-    situation: Situation, costs: CalibratedCosts, current: PolicyInfo, limits: Guardrails
+    situation: Situation, costs: Learnt, current: PolicyInfo, limits: Guardrails
 ) -> Recommendation:
     """Recommend a threshold from a situation that was read before."""
     today = situation.predict(situation.today)
@@ -112,18 +127,26 @@ def advise(
     choice = choose(curve, today, limits)
     is_noise = choice.saves.value <= choice.saves.margin
     keep = is_noise and not broken_limits(limits, today)
+    recommended = today if keep else choice.best
+    fit_from = min(
+        (each.lines.promote_at for each in curve if each.held.fits),
+        default=curve[-1].lines.promote_at,
+    )
     return Recommendation(
         current=current,
         inputs=summary(situation.survey),
         costs=costs,
+        processes=situation.processes,
         keep=keep,
         keeps_limits=choice.keeps_limits,
-        recommended=_point(today if keep else choice.best, limits),
+        recommended=_point(recommended, limits),
         runner_up=_point(choice.runner_up, limits) if choice.runner_up else None,
         today=_point(today, limits),
         binding_limit=choice.binding,
         saves=Saves(0.0 if keep else choice.saves.value, choice.saves.margin),
         why=_why_keep(choice, today) if keep else _why_move(choice, today, limits),
+        lists_fit_from=fit_from,
+        near_cache=_near_cache(recommended, fit_from),
         curve=[_point(each, limits) for each in curve],
         per_account=rates.per_account(situation, curve),
         large_but_silent=rates.misfits(situation, "pull"),
@@ -197,6 +220,21 @@ def _why_move(choice: Choice, today: Prediction, limits: Guardrails) -> str:
     )
 
 
+def _near_cache(recommended: Prediction, fit_from: int) -> str | None:
+    """Return a sentence if the lists exceed the near cache at a threshold, or not far below it."""
+    promote_at, room = recommended.lines.promote_at, recommended.situation.processes
+    if promote_at >= _NEAR * fit_from or fit_from == 1:
+        return None
+    exceed = (
+        f"Below {whole(fit_from)} the celebrity lists exceed the near cache of a process "
+        f"({size(room.near_cache_bytes)})"
+    )
+    if recommended.held.fits:
+        return f"{exceed}, and {whole(promote_at)} is near that."
+    missed = amount(recommended.lists.mean * recommended.held.missed_share)
+    return f"{exceed}: at {whole(promote_at)} a read fetches {missed} lists."
+
+
 def _point(of: Prediction, limits: Guardrails) -> Point:
     return Point(
         promote_at=of.lines.promote_at,
@@ -210,6 +248,8 @@ def _point(of: Prediction, limits: Guardrails) -> Point:
         lists_per_read_p99=of.lists.p99,
         seconds_to_last_follower=finite(of.seconds_to_last_follower.value),
         redis_bytes=of.redis_bytes.value,
+        fits_near_cache=of.held.fits,
+        missed_lists_per_read=of.lists.mean * of.held.missed_share,
         accounts_pulled=round(of.pulled(lambda cell: cell.accounts)),
         breaks=list(broken_limits(limits, of)),
     )

@@ -42,10 +42,20 @@ function verticals(chart, lines) {
   ctx.restore();
 }
 
+// Shade the chart from its left edge to a value of x.
+function shade(chart, upto) {
+  const { ctx, bbox } = chart;
+  const right = Math.min(chart.valToPos(upto, "x", true), bbox.left + bbox.width);
+  ctx.save();
+  ctx.fillStyle = colour("shade");
+  ctx.fillRect(bbox.left, bbox.top, Math.max(0, right - bbox.left), bbox.height);
+  ctx.restore();
+}
+
 // Return a chart with a logarithmic x in `place`.
 // `columns`: x, then one column for each series. `series`: [label, colour's name, dashes].
-// `lines`: as in `verticals`.
-function chart(place, columns, series, yAxis, yScale, lines) {
+// `lines`: as in `verticals`. `shaded`: the value of x below which the chart is shaded.
+function chart(place, columns, series, yAxis, yScale, lines, shaded = 1) {
   const [xs] = columns;
   const options = {
     width: place.clientWidth,
@@ -60,7 +70,10 @@ function chart(place, columns, series, yAxis, yScale, lines) {
         label, stroke: () => colour(name), width: 2, dash, points: { show: false },
       })),
     ],
-    hooks: { draw: [(drawn) => verticals(drawn, lines)] },
+    hooks: {
+      drawClear: [(drawn) => shade(drawn, shaded)],
+      draw: [(drawn) => verticals(drawn, lines)],
+    },
   };
   return new uPlot(options, columns, place);
 }
@@ -73,12 +86,13 @@ export function distributionChart(place, { followers, accounts }, lines) {
   return chart(place, [followers, shown], [["accounts", "total"]], yAxis, yScale, lines);
 }
 
-export function costChart(place, { promote_at, push, pull, total }, lines) {
+// `fitsFrom`: below this threshold the lists exceed the near cache.
+export function costChart(place, { promote_at, push, pull, total }, lines, fitsFrom) {
   const series = [["push", "push", [8, 4]], ["pull", "pull", [2, 3]], ["total", "total"]];
   const labels = (_, values) => values.map((value) => short.format(value));
   const yAxis = axis("seconds a day", { values: labels, size: 55 });
   const yScale = { range: (_, __, most) => [0, most * 1.08 || 1] };
-  return chart(place, [promote_at, push, pull, total], series, yAxis, yScale, lines);
+  return chart(place, [promote_at, push, pull, total], series, yAxis, yScale, lines, fitsFrom);
 }
 
 // Keep the charts as wide as their places, and in the colours of the light or dark scheme.

@@ -57,13 +57,13 @@ function describer({ followers, accounts }) {
   };
 }
 
-function draw({ distribution, curve, beside, recommended, keep, why }) {
+function draw({ distribution, curve, beside, recommended, keep, why, fits_from: fitsFrom }) {
   for (const id of ["costs-card", "lines"]) byId(id).hidden = false;
   for (const id of ["distribution", "costs"]) byId(id).replaceChildren();
   const fixed = [[today.promote, "soft", [6, 4]], [recommended, "best", [2, 3]]];
   const charts = [
     [distributionChart(byId("distribution"), distribution, fixed), "Threshold, over the accounts"],
-    [costChart(byId("costs"), curve, fixed), "Threshold, over the costs"],
+    [costChart(byId("costs"), curve, fixed, fitsFrom), "Threshold, over the costs"],
   ];
   const most = curve.promote_at.at(-1);
   const describe = describer(distribution);
@@ -75,6 +75,7 @@ function draw({ distribution, curve, beside, recommended, keep, why }) {
     for (const line of lines) line.put(Number(promote.value));
   });
   byId("advice").textContent = `${why} Uploads and reads cost another ${beside} at any threshold.`;
+  byId("exceeds").hidden = fitsFrom === 1;
   byId("take").hidden = keep;
   byId("take").onclick = () => moveTo(recommended);
 }

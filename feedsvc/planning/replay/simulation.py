@@ -15,9 +15,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 from feedsvc.formats import weighted_percentile
-from feedsvc.planning import costs
-from feedsvc.planning.costs import PAGE_POSTS, UnitCosts
-from feedsvc.planning.replay.read_path import ListChange, MergedLists, merged_by_reads
+from feedsvc.planning import costs, near_cache
+from feedsvc.planning.costs import Pulling
+from feedsvc.planning.near_cache import Held, Lists
+from feedsvc.planning.replay.read_path import ListChange, merged_by_reads
 from feedsvc.planning.replay.write_path import Deployment, Push, WritePath
 from feedsvc.routing.policy import Route, Thresholds, decide, demote_at_in_ratio, governing
 
@@ -75,6 +76,7 @@ class ReplayResult:
     - `unfinished`: fan-outs under way when the last event happened. In a long replay, many of them
       show that the workers cannot keep up.
     - `deliveries`: pushes into feeds that exist. `skipped`: all other pushes.
+    - `missed_lists_per_read`: lists that the near cache lacks.
     - `read_seconds`: processor time of one read.
     """
 
@@ -91,6 +93,7 @@ class ReplayResult:
     workers_busy: float
     unfinished: int
     lists_per_read: Distribution
+    missed_lists_per_read: float
     read_seconds: Distribution
     processor_seconds: ReplaySeconds
 
@@ -140,9 +143,9 @@ def simulate(
         for posts, is_pulled in zip(workload.posts_before, pulled, strict=True)
     ]
     changes = _list_changes(workload, pushes, deployment.take_off_seconds)
-    cap = min(deployment.cap, PAGE_POSTS)
-    merged = merged_by_reads(graph, workload, listed, changes, cap, progress)
-    return _result(workload, pulled, path, pushes, merged)
+    merged = merged_by_reads(graph, workload, listed, changes, progress)
+    held = _held(graph, workload, pulled, deployment)
+    return _result(workload, pulled, path, pushes, _Reading(merged, held))
 
 
 def _pushes(graph: FollowGraph, workload: Workload, pulled: Sequence[int]) -> Iterator[Push]:
@@ -175,18 +178,18 @@ def _result(
     pulled: Sequence[int],
     path: WritePath,
     pushes: Sequence[Push],
-    merged: Counter[MergedLists],
+    reading: _Reading,
 ) -> ReplayResult:
-    """Return the figures of a finished replay. `merged` counts reads by the lists they merged."""
+    """Return the figures of a finished replay."""
     unit_costs = path.deployment.costs
     deliveries = sum(push.with_feed for push in pushes)
     last_delivery = max((push.done_at for push in pushes), default=0.0)
     seconds = max(last_delivery, workload.end_seconds) - workload.start_seconds
-    tenfolds = costs.tenfolds(_celebrity_lists(workload, pulled))
+    base = costs.base_seconds(unit_costs, posts=0, reads=1, processes=0)
     lists_per_read, read_seconds = Counter[float](), Counter[float]()
-    for each, times in merged.items():
-        lists_per_read[each.lists] += times
-        read_seconds[_read_seconds(unit_costs, each, tenfolds)] += times
+    for lists, times in reading.merged.items():
+        lists_per_read[lists] += times
+        read_seconds[base + costs.pull_seconds(unit_costs, reading.work(lists))] += times
     return ReplayResult(
         posts=len(workload.post_seconds),
         reads=len(workload.read_seconds),
@@ -203,38 +206,53 @@ def _result(
         workers_busy=path.busy_seconds / (path.deployment.workers * seconds) if seconds else 0.0,
         unfinished=sum(push.done_at > workload.end_seconds for push in pushes),
         lists_per_read=distribution(lists_per_read),
+        missed_lists_per_read=reading.missed_per_read,
         read_seconds=distribution(read_seconds),
-        processor_seconds=_processor_seconds(workload, path, pushes, merged, tenfolds),
+        processor_seconds=_processor_seconds(workload, path, pushes, reading),
     )
 
 
-def _celebrity_lists(workload: Workload, pulled: Sequence[int]) -> int:
-    """Count the lists of pulled accounts at the end, which every web process caches."""
-    authors = set(workload.authors)
-    return sum(
-        bool(is_pulled) and (posts > 0 or number in authors)
-        for number, (is_pulled, posts) in enumerate(zip(pulled, workload.posts_before, strict=True))
+def _held(
+    graph: FollowGraph, workload: Workload, pulled: Sequence[int], deployment: Deployment
+) -> Held:
+    """Return what each web process holds of the lists of pulled accounts that have posted."""
+    posts = Counter(workload.authors)
+    posts.update({number: before for number, before in enumerate(workload.posts_before) if before})
+    lists = (
+        Lists(1, min(deployment.cap, count), graph.follower_count(number))
+        for number, count in posts.items()
+        if pulled[number]
     )
+    return near_cache.held(lists, deployment.near_cache_bytes)
 
 
-def _read_seconds(unit_costs: UnitCosts, merged: MergedLists, tenfolds: float) -> float:
-    pulling = costs.Pulling(
-        look_ups=tenfolds,
-        merging_reads=merged.lists > 0,
-        lists=merged.lists,
-        tenfolds=merged.lists * tenfolds,
-        entries=merged.entries,
-    )
-    base = costs.base_seconds(unit_costs, posts=0, reads=1)
-    return base + costs.pull_seconds(unit_costs, pulling)
+@dataclass(frozen=True)
+class _Reading:
+    """The reads by the lists that they merge, and what a web process holds of the lists."""
+
+    merged: Counter[int]
+    held: Held
+
+    @property
+    def missed_per_read(self) -> float:
+        """Return how many lists the mean read has to fetch."""
+        lists = sum(lists * times for lists, times in self.merged.items())
+        return lists * self.held.missed_share / (self.merged.total() or 1)
+
+    def work(self, lists: int) -> Pulling:
+        """Return the pulling of one read."""
+        cached, missed = self.held.lists, self.held.missed_share
+        return Pulling(
+            look_ups=float(cached > 0),
+            merging_reads=float(lists > 0),
+            list_units=costs.list_units(lists, cached),
+            fetches=1 - (1 - missed) ** lists,
+            fetched_lists=lists * missed,
+        )
 
 
 def _processor_seconds(
-    workload: Workload,
-    path: WritePath,
-    pushes: Sequence[Push],
-    merged: Counter[MergedLists],
-    tenfolds: float,
+    workload: Workload, path: WritePath, pushes: Sequence[Push], reading: _Reading
 ) -> ReplaySeconds:
     posts, reads = len(workload.post_seconds), len(workload.read_seconds)
     pushing = costs.Pushing(
@@ -244,19 +262,13 @@ def _processor_seconds(
         links=path.links,
         follower_ids=path.follower_ids,
     )
-    lists = sum(each.lists * times for each, times in merged.items())
-    pulling = costs.Pulling(
-        look_ups=reads * tenfolds,
-        merging_reads=sum(times for each, times in merged.items() if each.lists),
-        lists=lists,
-        tenfolds=lists * tenfolds,
-        entries=sum(each.entries * times for each, times in merged.items()),
-        posts=posts - len(pushes),
-    )
     deliveries = sum(push.with_feed for push in pushes)
     share = deliveries / path.follower_ids if path.follower_ids else 0.0
-    unit_costs = path.deployment.costs
+    unit_costs, processes = path.deployment.costs, path.deployment.readers
     push = costs.push_seconds(unit_costs, pushing, share)
-    pull = costs.pull_seconds(unit_costs, pulling)
-    base = costs.base_seconds(unit_costs, posts=posts, reads=reads)
+    pull = sum(
+        times * costs.pull_seconds(unit_costs, reading.work(lists))
+        for lists, times in reading.merged.items()
+    )
+    base = costs.base_seconds(unit_costs, posts=posts, reads=reads, processes=processes)
     return ReplaySeconds(push=push, pull=pull, base=base, total=push + pull + base)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from feedsvc.fanout import done, lanes
 from feedsvc.fanout.micro_batches import MAX_POSTS
 from feedsvc.fanout.queues import GATHER_SECONDS, LARGE
+from feedsvc.planning import near_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -47,6 +48,9 @@ class Deployment:
     take_off_seconds: float
     # The most posts that a celebrity list holds.
     cap: int
+    # The processes that read, and the bytes of the near cache of each.
+    readers: int
+    near_cache_bytes: int
     costs: UnitCosts
 
     def slice_seconds(self, push: Push, followers: int) -> list[float]:
@@ -63,8 +67,8 @@ class Deployment:
         return [size * follower_us / 1e6 for size in sizes]
 
 
-def deployment_of(settings: Settings, workers: int, costs: UnitCosts) -> Deployment:
-    """Return the deployment that the settings describe, with this number of workers."""
+def deployment_of(settings: Settings, workers: int, readers: int, costs: UnitCosts) -> Deployment:
+    """Return the deployment of the settings, with these numbers of workers and of web processes."""
     return Deployment(
         workers=workers,
         batch=settings.fanout_batch,
@@ -73,6 +77,8 @@ def deployment_of(settings: Settings, workers: int, costs: UnitCosts) -> Deploym
         lanes=lambda followers: lanes.count(followers, settings.fanout_batch),
         take_off_seconds=_TAKE_OFF_SECONDS,
         cap=settings.feed_cap,
+        readers=readers,
+        near_cache_bytes=near_cache.BUDGET,
         costs=costs,
     )
 
@@ -126,7 +132,6 @@ class Link(Task):
         push, deployment = self._push, path.deployment
         own_us = deployment.costs.link_us
         if self._is_first:
-            own_us += deployment.costs.fanout_us
             push.lanes_left = deployment.lanes(push.followers)
             lane = push.followers // push.lanes_left
             for _ in range(push.lanes_left - 1):
@@ -137,7 +142,7 @@ class Link(Task):
         self.slices.extend(deployment.slice_seconds(push, size))
         path.links += 1
         path.follower_ids += size
-        return (own_us + size * deployment.costs.follower_id_us) / 1e6
+        return (own_us + size * deployment.costs.follower_us) / 1e6
 
     def end(self, path: WritePath) -> None:
         """See `Task`."""
@@ -178,8 +183,8 @@ class MicroBatch(Task):
         path.small_posts += len(self._claimed)
         path.follower_ids += followers
         costs = path.deployment.costs
-        posts_us = len(self._claimed) * (costs.fanout_us + costs.small_fanout_us)
-        return (costs.round_us + posts_us + followers * costs.follower_id_us) / 1e6
+        posts_us = len(self._claimed) * costs.small_post_us
+        return (costs.micro_batch_us + posts_us + followers * costs.follower_us) / 1e6
 
     def end(self, path: WritePath) -> None:
         """See `Task`."""

@@ -8,8 +8,12 @@ from bisect import bisect_right
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from feedsvc.store.redis import work
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from feedsvc.store.redis.work import Work
 
 DAY_SECONDS = 86_400.0
 # Standard errors in the half-width of a 95 % interval.
@@ -109,11 +113,23 @@ class ListsAt:
     p99: int
     p99_margin: float
     largest: int
-    # The share of reads that merge any list, and the entries that a read takes from all its lists.
-    merging: float
-    entries: float
+    # For each bucket of `work.bucket`: the share of reads that merge as many lists, and their mean
+    # number of lists times that share.
+    shares: list[float]
+    parts: list[float]
     # The ids in an average home feed.
     feed_entries: float
+
+    def mean_of(self, figure: Callable[[float], float]) -> float:
+        """Return the mean over all reads of a figure of their numbers of lists.
+
+        All reads of a bucket count with their mean number of lists.
+        """
+        return sum(
+            share * figure(part / share)
+            for share, part in zip(self.shares, self.parts, strict=True)
+            if share
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +149,11 @@ class Survey:
     materialised_feeds: float
     materialised_share: float
     materialised_margin: float
+    # The processes that read feeds, and those that fan out, as counted in the last minutes.
+    reading_processes: int
+    working_processes: int
+    # The processor time of the last day by kind and size of work.
+    work: Work
     # Rates assumed, because too little was counted: "posts", "reads".
     assumed: list[str]
     # Cells hold all accounts below this number of followers, except pinned ones.
@@ -161,29 +182,43 @@ class Survey:
     def to_json(self) -> dict[str, Any]:
         """Return the form that `from_json` reads."""
         data: dict[str, Any] = {**vars(self), "taken_at": self.taken_at.isoformat()}
+        data["form"] = _FORM
         for name, kind in _ROWS.items():
             columns = [field.name for field in fields(kind)]
             data[name] = [[getattr(row, column) for column in columns] for row in data[name]]
         return data
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Survey:
-        """Read a stored survey."""
-        read = {**data, "taken_at": dt.datetime.fromisoformat(data["taken_at"])}
+    def from_json(cls, data: dict[str, Any]) -> Survey | None:
+        """Read a stored survey; None if another release stored it in another form."""
+        read = {**data}
+        if read.pop("form", None) != _FORM:
+            return None
+        read["taken_at"] = dt.datetime.fromisoformat(read["taken_at"])
+        read["work"] = work.from_json(read["work"])
         for name, kind in _ROWS.items():
             columns = [field.name for field in fields(kind)]
             read[name] = [kind(**dict(zip(columns, row, strict=True))) for row in data[name]]
         return cls(**read)
 
 
+# The number of the form in which surveys are stored. Change it with the fields.
+_FORM = 2
 # The parts of a survey that are stored as rows without column names.
 _ROWS: dict[str, type[Any]] = {"cells": Cell, "named": NamedAccount, "lists": ListsAt}
 
 
 def interpolate(low: ListsAt, high: ListsAt, part: float) -> ListsAt:
     """Return the figures at a `part` of the way from `low` to `high`."""
-    values = {
-        name: first + part * (getattr(high, name) - first) for name, first in vars(low).items()
+
+    def between(one: float, other: float) -> float:
+        return one + part * (other - one)
+
+    values: dict[str, Any] = {
+        name: list(map(between, first, getattr(high, name)))
+        if isinstance(first, list)
+        else between(first, getattr(high, name))
+        for name, first in vars(low).items()
     }
     whole = {name: round(values[name]) for name in ("promote_at", "p50", "p99", "largest")}
     return ListsAt(**{**values, **whole})

@@ -18,7 +18,7 @@ import structlog
 
 from feedsvc import post_ids
 from feedsvc.graph import sample
-from feedsvc.planning.calibration import scratch
+from feedsvc.planning import unit_costs
 from feedsvc.planning.survey import authors, viewers
 from feedsvc.planning.survey.aggregates import DAY_SECONDS, Z_95, NamedAccount, Survey, grid
 from feedsvc.planning.survey.authors import Cells, Posting
@@ -80,15 +80,11 @@ class _Feeds:
 
 
 def refresh_if_old(stores: Stores) -> bool:
-    """Take a survey unless the latest one is younger than ten minutes. Returns whether it did.
-
-    Also removes the keys of a killed calibration.
-    """
+    """Take a survey unless the latest one is younger than ten minutes. Returns whether it did."""
     taken_at = survey_taken_at(stores)
     # A survey of the future was taken before the clock was set back.
     if taken_at is not None and dt.timedelta() <= clock.now(stores.sql) - taken_at < _REFRESH:
         return False
-    scratch.clean(stores)
     refresh(stores)
     return True
 
@@ -145,9 +141,10 @@ def _take(stores: Stores, progress: Callable[[str], None]) -> Survey:
     feeds = _feeds(stores, accounts, is_assumed=readers.is_assumed)
     singles = sum(each.posts for each in named if each.pin or each.follower_count >= complete)
     done = cells.done()
+    at, processes = clock.now(stores.sql), usage.processes(stores.redis)
     assumed = {"posts": posting.is_assumed, "reads": readers.is_assumed}
     return Survey(
-        taken_at=clock.now(stores.sql),
+        taken_at=at,
         window_seconds=window,
         accounts=accounts,
         largest=largest,
@@ -158,6 +155,9 @@ def _take(stores: Stores, progress: Callable[[str], None]) -> Survey:
         materialised_feeds=feeds.count,
         materialised_share=feeds.share,
         materialised_margin=feeds.margin,
+        reading_processes=processes.reading,
+        working_processes=processes.working,
+        work=unit_costs.counted(stores),
         assumed=[name for name, is_assumed in assumed.items() if is_assumed],
         complete_from=complete,
         cells=done,

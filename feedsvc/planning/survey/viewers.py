@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
 from feedsvc.formats import weighted_percentile
-from feedsvc.planning.costs import PAGE_POSTS
 from feedsvc.planning.survey.aggregates import Z_95, ListsAt
 from feedsvc.routing.next_route import pinned_routes
+from feedsvc.store.redis.work import BUCKETS, bucket
 from feedsvc.store.sql.tables import Account, Follow
 
 if TYPE_CHECKING:
@@ -25,17 +25,14 @@ if TYPE_CHECKING:
 
     from feedsvc.planning.survey.authors import Posting
 
-_Number = TypeVar("_Number", int, float)
-
 _CHUNK = 500
 
 
 class _ViewerTotals(NamedTuple):
-    """One viewer's merged lists, their entries, and home feed entries, for each threshold."""
+    """One viewer's merged lists and home feed entries, for each threshold."""
 
     weight: float
     lists: list[int]
-    entries: list[float]
     feed: list[float]
 
 
@@ -84,9 +81,8 @@ class _Tally:
     def __init__(self, points: Sequence[int], posting: Posting, pins: Mapping[int, str]) -> None:
         self._points, self._posting, self._pins = points, posting, pins
         # `_lists[i]`: the followees with a list, for which point i is the highest threshold that
-        # pulls them. `_entries[i]`: the entries of these lists.
+        # pulls them.
         self._lists = [0] * len(points)
-        self._entries = [0.0] * len(points)
         # `_rates[i]`: the posts per day of the followees for which point i is the lowest threshold
         # that pushes them. The last item is for followees that every threshold pulls.
         self._rates = [0.0] * (len(points) + 1)
@@ -100,7 +96,6 @@ class _Tally:
             size = len(self._points) - 1
         if has_list and pin != "push" and size >= 0:
             self._lists[size] += 1
-            self._entries[size] += self._posting.entries(rate)
         if pin != "pull":
             self._rates[0 if pin == "push" else size + 1] += rate
 
@@ -109,12 +104,7 @@ class _Tally:
             min(self._posting.cap, rate * self._posting.history_days)
             for rate in accumulate(self._rates[:-1])
         ]
-        entries = [min(PAGE_POSTS, each) for each in _from_the_end(self._entries)]
-        return _ViewerTotals(weight, _from_the_end(self._lists), entries, feed)
-
-
-def _from_the_end(values: list[_Number]) -> list[_Number]:
-    return list(accumulate(reversed(values)))[::-1]
+        return _ViewerTotals(weight, list(accumulate(reversed(self._lists)))[::-1], feed)
 
 
 def _lists_at(point: int, index: int, viewers: Sequence[_ViewerTotals]) -> ListsAt:
@@ -128,6 +118,10 @@ def _lists_at(point: int, index: int, viewers: Sequence[_ViewerTotals]) -> Lists
     mean = sum(count * weight for count, weight in lists) / total
     variance = sum((weight * (count - mean)) ** 2 for count, weight in lists) / total**2
     sample_size = total**2 / (sum(weight**2 for _, weight in lists) or 1.0)
+    shares, parts = [0.0] * BUCKETS, [0.0] * BUCKETS
+    for count, weight in lists:
+        shares[bucket(count)] += weight
+        parts[bucket(count)] += weight * count
     p50, p50_margin = _percentile(lists, total, sample_size, 0.5)
     p99, p99_margin = _percentile(lists, total, sample_size, 0.99)
     return ListsAt(
@@ -139,8 +133,8 @@ def _lists_at(point: int, index: int, viewers: Sequence[_ViewerTotals]) -> Lists
         p99=p99,
         p99_margin=p99_margin,
         largest=lists[-1][0] if lists else 0,
-        merging=sum(weight for count, weight in lists if count) / total,
-        entries=sum(viewer.weight * viewer.entries[index] for viewer in viewers) / total,
+        shares=[weight / total for weight in shares],
+        parts=[part / total for part in parts],
         feed_entries=sum(viewer.feed[index] for viewer in viewers) / (len(viewers) or 1),
     )
 

@@ -10,7 +10,7 @@ import binascii
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,10 +46,6 @@ LAST_SWEEP = "last-sweep"
 # transaction. A cluster has one on each primary. Expires after 10 s.
 SIGN_OF_LIFE = "sign-of-life"
 
-# String: when a calibration began in this database, which is not the database of the service. All
-# of its data may be deleted. Written by a calibration; never expires.
-CALIBRATION = "calibration"
-
 # The beginnings of all keys of the service, without the run id and keys of other databases. On a
 # server that forbids FLUSHDB the keys are deleted one by one.
 BEGINNINGS = (
@@ -67,7 +63,11 @@ BEGINNINGS = (
     "post:",
     "console:",
     "figures:",
+    "readers:",
+    "workers:",
 )
+
+Role = Literal["readers", "workers"]
 
 # The number of buckets is prime, so that account ids that share a factor 2 also spread. Of the 23
 # buckets, three nodes get 7, 8 and 8.
@@ -179,6 +179,15 @@ def usage_of(minute: int) -> str:
     Written by each process once a second. Bound: about 200 fields. Expires after 26 hours.
     """
     return f"figures:{minute}"
+
+
+def processes_of(role: Role, period: int) -> str:
+    """Set: random names of the processes that read feeds, or of those that fan out.
+
+    Periods of ten minutes count since 1970. Written by each process once a second while it reads or
+    fans out. Bound: the processes. Expires after 20 minutes.
+    """
+    return f"{role}:{period}"
 
 
 def run_id(owns: Callable[[int], bool] | None = None) -> str:

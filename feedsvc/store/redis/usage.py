@@ -16,6 +16,7 @@ viewers.
 from __future__ import annotations
 
 import math
+import secrets
 import threading
 import time
 import zlib
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING
 from feedsvc.forks import call_in_child
 from feedsvc.formats import weighted_percentile
 from feedsvc.store.redis import work
-from feedsvc.store.redis.keys import usage_of
+from feedsvc.store.redis.keys import processes_of, usage_of
 from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.redis.work import Piece
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from feedsvc.store import Stores
     from feedsvc.store.redis.cluster import Redis
+    from feedsvc.store.redis.keys import Role
     from feedsvc.store.redis.round_trip import Answer
     from feedsvc.store.redis.work import Kind, ReadClock, Work
 
@@ -47,6 +49,9 @@ _HAND_OVER_SECONDS = 1.0
 _LOWEST_SECONDS = 0.000_1
 _BUCKETS_PER_DOUBLING = 4
 _LAST_BUCKET = 80  # longer than 88 s
+
+# Processes are counted over this time. A process that is seldom used still counts.
+_PERIOD_SECONDS = 600
 
 _LISTS = "lists"
 _PROCESSOR_MS = "processor-ms"
@@ -78,6 +83,14 @@ class Pages:
 
 
 @dataclass(frozen=True)
+class Processes:
+    """How many processes read feeds, and how many fan out."""
+
+    reading: int
+    working: int
+
+
+@dataclass(frozen=True)
 class Reads:
     """The reads of the viewers in the sample, and for how many seconds they have been counted."""
 
@@ -98,6 +111,7 @@ class UsageCounter:
         self._counts: Counter[str] = Counter()
         self._handed_over_at = time.monotonic()
         self._processor_ms = _processor_ms()
+        self._process = secrets.token_hex(4)
 
     def note(self, seconds: float, lists: int) -> None:
         """Count a page that took this many seconds and merged this many celebrity lists."""
@@ -128,24 +142,35 @@ class UsageCounter:
         yield piece
         self.note_work(kind, time.thread_time() - began, piece.size, piece.extra)
 
-    def add(self, trip: RoundTrip) -> None:
-        """Add the counts to the hash of this minute, if a second has passed since the last time."""
+    def add(self, trip: RoundTrip, role: Role = "readers") -> None:
+        """Add the counts to the hash of this minute, if a second has passed since the last time.
+
+        This also counts the process among those that read feeds, or those that fan out.
+        """
         if time.monotonic() - self._handed_over_at < _HAND_OVER_SECONDS:
             return
+        counts = self.take()
+        key = usage_of(int(time.time()) // 60)
+        for field, count in counts.items():
+            trip.note("HINCRBY", key, field, count)
+        trip.note("EXPIRE", key, _MINUTES_TTL_SECONDS)
+        processes = processes_of(role, _period())
+        trip.note("SADD", processes, self._process)
+        trip.note("EXPIRE", processes, 2 * _PERIOD_SECONDS, "NX")
+
+    def take(self) -> Counter[str]:
+        """Return the counts since the last call, and begin anew."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
             before, self._processor_ms = self._processor_ms, _processor_ms()
             counts[_PROCESSOR_MS] = self._processor_ms - before
             self._handed_over_at = time.monotonic()
-        key = usage_of(int(time.time()) // 60)
-        for field, count in counts.items():
-            trip.note("HINCRBY", key, field, count)
-        trip.note("EXPIRE", key, _MINUTES_TTL_SECONDS)
+        return counts
 
     def hand_over(self, redis: Redis) -> None:
-        """Add the counts in a round trip of its own, for a process that serves no feeds."""
+        """Add the counts in a round trip of its own, for a process that fans out."""
         trip = RoundTrip(redis)
-        self.add(trip)
+        self.add(trip, "workers")
         trip.run()
 
 
@@ -172,6 +197,22 @@ def _counts_between(redis: Redis, since: dt.datetime, until: dt.datetime) -> Cou
     for answer in answers:
         counts.update({field.decode(): int(count) for field, count in answer.value.items()})
     return counts
+
+
+def processes(redis: Redis) -> Processes:
+    """Count the processes that read feeds, and those that fan out, of the last minutes.
+
+    At least one of each. A process that was replaced counts for up to ten minutes more.
+    """
+    trip, period = RoundTrip(redis), _period()
+    readers, workers = (
+        [trip.ask("SCARD", processes_of(role, at), parse=int) for at in (period - 1, period)]
+        for role in ("readers", "workers")
+    )
+    trip.run()
+    return Processes(
+        max(1, *(answer.value for answer in readers)), max(1, *(answer.value for answer in workers))
+    )
 
 
 def bucket(seconds: float) -> int:
@@ -242,6 +283,10 @@ def _summary(counts: Counter[str]) -> Pages:
     durations = [(upper_bound(number), count) for number, count in buckets]
     p50, p99 = (weighted_percentile(durations, pages, per_cent) for per_cent in (50, 99))
     return Pages(pages, counts[_LISTS] / pages, p50, p99, processor_seconds)
+
+
+def _period() -> int:
+    return int(time.time()) // _PERIOD_SECONDS
 
 
 def _processor_ms() -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 # The kinds of work, and what their size counts:
 # - read: a page of a home feed, without the next two kinds.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Kind = Literal["read", "merge", "fetch", "upload", "enqueue", "link", "micro-batch", "take-off"]
 
 # Sizes are counted in buckets: 0, 1, 2 to 3, 4 to 7, and so on. The last one has no end.
-_LAST_BUCKET = 14
+BUCKETS = 15
 _SEPARATOR = ":"
 
 
@@ -79,12 +79,17 @@ class ReadClock:
     fetching: Stopwatch = field(default_factory=Stopwatch)
 
 
+def bucket(size: int) -> int:
+    """Return the number of the bucket of a size."""
+    return min(BUCKETS - 1, size.bit_length())
+
+
 def counts(kind: Kind, seconds: float, size: int, extra: int) -> dict[str, int]:
     """Return the counts of one piece of work by the names that they have in Redis."""
-    bucket = min(_LAST_BUCKET, size.bit_length())
     tally = Tally(1, size, extra, round(seconds * 1e6))
     return {
-        _SEPARATOR.join((kind, str(bucket), name)): count for name, count in tally._asdict().items()
+        _SEPARATOR.join((kind, str(bucket(size)), name)): count
+        for name, count in tally._asdict().items()
     }
 
 
@@ -93,10 +98,29 @@ def parse(found: Mapping[str, int]) -> Work:
     tallies: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
     for name, count in found.items():
         kind, _, rest = name.partition(_SEPARATOR)
-        bucket, _, figure = rest.partition(_SEPARATOR)
+        digits, _, figure = rest.partition(_SEPARATOR)
         if figure:
-            tallies[kind, int(bucket)][figure] = count
+            tallies[kind, int(digits)][figure] = count
     work: Work = defaultdict(dict)
     for (kind, number), figures in sorted(tallies.items()):
         work[kind][number] = Tally(**figures)
     return dict(work)
+
+
+def from_json(data: Mapping[str, Mapping[str, Sequence[int]]]) -> Work:
+    """Read work that was stored as JSON, which turns numbers of buckets into strings."""
+    return {
+        kind: {int(number): Tally(*figures) for number, figures in tallies.items()}
+        for kind, tallies in data.items()
+    }
+
+
+def total(several: Iterable[Work]) -> Work:
+    """Add up the work of several times or services."""
+    sums: Work = defaultdict(dict)
+    for work in several:
+        for kind, tallies in work.items():
+            for number, tally in tallies.items():
+                before = sums[kind].get(number, Tally())
+                sums[kind][number] = Tally(*map(sum, zip(before, tally, strict=True)))
+    return dict(sums)

@@ -305,18 +305,17 @@ class StoredSurvey(Base):
 
 
 class Calibration(Base):
-    """Unit costs of one machine, as one calibration measured them. They are never edited."""
+    """The work of a calibration, see `feedsvc.store.redis.work.Work`. It is never edited."""
 
     __tablename__ = "calibrations"
 
     id: Mapped[int] = mapped_column(_Serial, primary_key=True)
     taken_at: Mapped[dt.datetime]
     machine: Mapped[str]
-    # The number of worker processes.
-    workers: Mapped[int] = mapped_column(Integer)
-    # The fields of `feedsvc.planning.costs.UnitCosts`, and the half-width of the 95 % confidence
-    # interval of each.
+    # The work. The release before this one stores unit costs here, and uses the next two columns.
+    # They are always 0 and empty now, so a later release removes them.
     costs: Mapped[dict[str, Any]]
+    workers: Mapped[int] = mapped_column(Integer)
     margins: Mapped[dict[str, Any]]
 
 

@@ -1,0 +1,106 @@
+"""How many celebrity lists a process's near cache holds, and how many lists reads miss. Pure.
+
+A full near cache keeps the lists that are read most. The share of lists that reads miss is
+approximated as Che, Tung and Wang do for a cache that evicts what was read longest ago
+(*Hierarchical Web Caching Systems*, IEEE JSAC 2002): a list is in the cache if it was read within
+the characteristic time of the cache, the time in which distinct lists that fill it are read. The
+number of processes has no part in it, because all of them read the same mix.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# The near cache of a process.
+BUDGET = 64 << 20
+# Half of the near cache is for lists, the other half for posts.
+_SHARE_OF_LISTS = 0.5
+# The bytes of a list around its ids, of an id, and of an author in the set of celebrities.
+_AROUND_LIST, _AN_ID, _AN_AUTHOR = 430, 8, 85
+_STEPS = 40
+# Lists are taken together if their reads differ by less than half an octave.
+_SIZES_PER_OCTAVE = 2
+
+
+class Lists(NamedTuple):
+    """Similar celebrity lists: how many, the entries of each, and how often each is read.
+
+    `reads` may have any unit of time.
+    """
+
+    number: float
+    entries: float
+    reads: float
+
+    @property
+    def bytes_each(self) -> float:
+        """Return the bytes of one list."""
+        return _AROUND_LIST + _AN_ID * self.entries
+
+
+class Held(NamedTuple):
+    """The lists that a process holds, and the share of merged lists that it has to fetch."""
+
+    lists: float
+    missed_share: float
+    fits: bool
+
+
+def room_for_lists(budget: float, lists: float) -> float:
+    """Return the bytes that the lists may take, of a near cache of `budget` bytes."""
+    return max(0.0, budget - lists * _AN_AUTHOR) * _SHARE_OF_LISTS
+
+
+def held(lists: Iterable[Lists], budget: float) -> Held:
+    """Return what a process holds of some lists, with a near cache of `budget` bytes."""
+    read = _alike(each for each in lists if each.reads > 0 and each.number > 0)
+    number = sum(each.number for each in read)
+    room = room_for_lists(budget, number)
+    if sum(each.number * each.bytes_each for each in read) <= room:
+        return Held(number, 0.0, fits=True)
+    time = _characteristic_time(read, room) if room else 0.0
+    absent = [each.number * math.exp(-each.reads * time) for each in read]
+    missed = sum(each.reads * lists for each, lists in zip(read, absent, strict=True))
+    reads = sum(each.number * each.reads for each in read)
+    return Held(number - sum(absent), missed / reads, fits=False)
+
+
+def _alike(lists: Iterable[Lists]) -> list[Lists]:
+    """Put lists together that are read about equally often."""
+    sums: dict[int, tuple[float, float, float]] = defaultdict(lambda: (0.0, 0.0, 0.0))
+    for each in lists:
+        of_size = round(_SIZES_PER_OCTAVE * math.log2(each.reads))
+        number, entries, reads = sums[of_size]
+        sums[of_size] = (
+            number + each.number,
+            entries + each.number * each.entries,
+            reads + each.number * each.reads,
+        )
+    return [
+        Lists(number, entries / number, reads / number) for number, entries, reads in sums.values()
+    ]
+
+
+def _characteristic_time(lists: Sequence[Lists], room: float) -> float:
+    """Return the time in which distinct lists of `room` bytes are read, by bisection."""
+
+    def taken(time: float) -> float:
+        return sum(
+            each.number * each.bytes_each * -math.expm1(-each.reads * time) for each in lists
+        )
+
+    # Reads differ by many orders of magnitude, so the search is over the logarithm of the time.
+    low = math.log(1e-9 / max(each.reads for each in lists))
+    high = math.log(1e3 / min(each.reads for each in lists))
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        if taken(math.exp(middle)) < room:
+            low = middle
+        else:
+            high = middle
+    return math.exp(low)
