@@ -89,12 +89,11 @@ def test_a_service_counts_the_work_of_uploads_fan_outs_and_reads(world, monkeypa
 def test_processes_that_read_and_processes_that_fan_out_are_counted(world, monkeypatch):
     monkeypatch.setattr(usage, "_HAND_OVER_SECONDS", 0)
     world.people(1)
-    assert usage.processes(world.stores.redis) == usage.Processes(reading=1, working=1)
+    assert usage.processes(world.stores.redis) == usage.Processes(reading=2, working=2)
     for _ in range(3):
         reader.home_page(replace(world.stores, usage=UsageCounter()), 1, None, 5)
-    for _ in range(2):
-        UsageCounter().hand_over(world.stores.redis)
-    assert usage.processes(world.stores.redis) == usage.Processes(reading=3, working=2)
+    UsageCounter().hand_over(world.stores.redis)
+    assert usage.processes(world.stores.redis) == usage.Processes(reading=3, working=1)
 
 
 def a_service(us, pieces):

@@ -52,6 +52,7 @@ _LAST_BUCKET = 80  # longer than 88 s
 
 # Processes are counted over this time. A process that is seldom used still counts.
 _PERIOD_SECONDS = 600
+_USUAL_PROCESSES = 2
 
 _LISTS = "lists"
 _PROCESSOR_MS = "processor-ms"
@@ -202,7 +203,8 @@ def _counts_between(redis: Redis, since: dt.datetime, until: dt.datetime) -> Cou
 def processes(redis: Redis) -> Processes:
     """Count the processes that read feeds, and those that fan out, of the last minutes.
 
-    At least one of each. A process that was replaced counts for up to ten minutes more.
+    Where none is counted, two are assumed, as `feedsvc up` starts them. A process that was replaced
+    counts for up to ten minutes more.
     """
     trip, period = RoundTrip(redis), _period()
     readers, workers = (
@@ -211,7 +213,7 @@ def processes(redis: Redis) -> Processes:
     )
     trip.run()
     return Processes(
-        max(1, *(answer.value for answer in readers)), max(1, *(answer.value for answer in workers))
+        *(max(answer.value for answer in each) or _USUAL_PROCESSES for each in (readers, workers))
     )
 
 
