@@ -6,6 +6,7 @@ import datetime as dt
 import heapq
 import math
 import random
+import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -186,7 +187,7 @@ def fill_feeds(
 def fill_celebrity_lists(stores: Stores, posts: Mapping[int, list[int]]) -> Snapshot:
     """Replace all celebrity lists in Redis; return the snapshot of a process that read them."""
     pipe = stores.redis.pipeline(transaction=False)
-    for author in posts.keys() | (celebrities.read(stores.redis) or set()):
+    for author in posts.keys() | (celebrities.read_few(stores.redis, sys.maxsize) or set()):
         pipe.delete(keys.celebrity_posts(author))
     pipe.delete(keys.CELEBRITIES)
     for author, newest in posts.items():

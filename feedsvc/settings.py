@@ -79,6 +79,7 @@ class Settings:
     fanout_slice: int = 250
     promote_at: int = 100_000
     demote_at: int = 80_000
+    near_cache_bytes: int = 64 << 20
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: int = 0
     public_url: str | None = None
@@ -116,6 +117,7 @@ class _SettingsSchema(Schema):
     fanout_slice = WholeNumber()
     promote_at = WholeNumber(most=MAX_ID)
     demote_at = WholeNumber(most=MAX_ID)
+    near_cache_bytes = WholeNumber(least=0)
     cors_origins = CommaSeparated(validate=check_origins)
     trusted_proxies = WholeNumber(least=0, most=16)
     public_url = PublicUrl(allow_none=True)

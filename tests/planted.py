@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tests import (
     planted_fanout,
+    planted_near_cache,
     planted_polling,
     planted_threshold,
     planted_tokens,
@@ -33,6 +34,7 @@ ERRORS = [
     *planted_views.VIEWS,
     *planted_fanout.FANOUT,
     *planted_views.READING,
+    *planted_near_cache.NEAR_CACHE_BUDGET,
     *planted_fanout.PROMISES,
     *planted_polling.POLLING,
     *planted_threshold.THRESHOLD,

@@ -156,8 +156,8 @@ READING = [
         (
             Edit(
                 "feedsvc/store/redis/celebrities.py",
-                "if not answer or not answer[-1][0].startswith(_VALID.encode()):",
-                "if answer and not answer[-1][0].startswith(_VALID.encode()):",
+                "return None if part is None else part.authors",
+                "return frozenset() if part is None else part.authors",
             ),
         ),
         (CELEBRITY_TESTS + "test_an_absent_set_is_not_an_empty_set",),
@@ -251,7 +251,7 @@ READING = [
         (
             Edit(
                 NEAR_CACHE,
-                "highest = max((cached.floor for cached in lists.values()), default=0)",
+                "highest = max((lists[author].floor for author in stored), default=0)",
                 "highest = 0",
             ),
         ),
@@ -262,7 +262,7 @@ READING = [
         (
             Edit(
                 NEAR_CACHE,
-                "            if entry.author in lists:\n                self._apply(entry)\n",
+                "            if entry.author in stored:\n                self._apply(entry)\n",
                 "            pass\n",
             ),
         ),
@@ -281,7 +281,13 @@ READING = [
     ),
     Planted(
         "cache a post that was deleted since it was read",
-        (Edit(NEAR_CACHE, "for post_id in bodies.keys() - changed:", "for post_id in bodies:"),),
+        (
+            Edit(
+                NEAR_CACHE,
+                "for post_id, body in bodies.items() if post_id not in changed",
+                "for post_id, body in bodies.items()",
+            ),
+        ),
         (BODY_TESTS + "test_a_post_that_is_deleted_after_it_was_read_is_not_cached",),
     ),
     Planted(

@@ -1,8 +1,7 @@
 """Planted errors: each replaces some text in the service's files and names the tests that catch it.
 
-The errors are listed in tests/planted_views.py, planted_fanout.py, planted_polling.py and
-planted_threshold.py.
-tests/planted.py plants them and runs the tests.
+The errors are listed in the modules tests/planted_*.py. tests/planted.py plants them and runs the
+tests.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ can share a millisecond, the clock can be set back, and a failing run can be rep
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 import types
 from urllib.parse import quote
@@ -20,6 +21,8 @@ from feedsvc.cache import newest_posts
 from feedsvc.fanout import chain, lanes, micro_batches, sweep
 from feedsvc.settings import load_settings
 from feedsvc.store import open_stores, watermark
+from feedsvc.store.near_cache import authors
+from feedsvc.store.redis import usage
 from feedsvc.store.sql import highest_id
 from feedsvc.store.sql.clock import db_time
 from feedsvc.store.sql.tables import Fanout
@@ -30,10 +33,17 @@ START_MS = 1_800_000_000_000
 
 
 class Served:
-    def __init__(self, monkeypatch, **settings):
+    def __init__(self, monkeypatch, near_cache_bytes=(65_536, 2_000), **settings):
+        """Open two web processes, each with its own budget for the near cache, and a worker.
+
+        2,000 bytes hold three lists. The set of celebrities fits in sometimes.
+        """
         self.queue, self.tokens, self.turn = [], {}, 0
         self.clock_ms, self.behind_ms, self.drawn = START_MS, 0, None
-        apps = [create_app(**settings, jwt_secret=SECRET) for _ in range(2)]
+        apps = [
+            create_app(**settings, jwt_secret=SECRET, near_cache_bytes=budget)
+            for budget in near_cache_bytes
+        ]
         for app in apps:
             app.extensions["feedsvc"] = dataclasses.replace(
                 app.extensions["feedsvc"], enqueue=self.enqueue
@@ -46,6 +56,8 @@ class Served:
             redis_url=settings["redis_url"],
         )
         monkeypatch.setattr(lanes, "BATCHES_A_LANE", 1)  # a few followers are enough for two lanes
+        monkeypatch.setattr(authors, "STEP", 3)
+        monkeypatch.setattr(authors, "SPREAD_SECONDS", 0)
         monkeypatch.setattr(newest_posts, "_PASSES", (1, 2))
         monkeypatch.setattr(newest_posts, "_WORTH", 2)
         self._draw, self._read_clock = post_ids.draw, highest_id.clock_and_highest
@@ -61,6 +73,8 @@ class Served:
             "time",
             types.SimpleNamespace(monotonic=lambda: self.clock_ms / 1000, sleep=lambda _: None),
         )
+        # Figures are handed over by the clock. Their keys and steps would make runs differ.
+        monkeypatch.setattr(usage, "_HAND_OVER_SECONDS", math.inf)
         monkeypatch.setattr(outbox, "_GRACE", -outbox._GRACE)  # the sweep applies young rows too
 
     def close(self):

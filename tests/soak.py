@@ -32,7 +32,8 @@ def main():
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with tempfile.TemporaryDirectory(prefix="fsd") as folder:
         databases, valkey = Databases(Path(folder)), cluster.start_redis()
-        Machine.engines = (databases.fresh, valkey, TINY)
+        budget = {"near_cache_bytes": options.near_cache_bytes} if options.near_cache_bytes else {}
+        Machine.engines = (databases.fresh, valkey, TINY | budget)
         try:
             return _soak(options)
         finally:
@@ -45,6 +46,12 @@ def _options():
     parser.add_argument("--minutes", type=float, default=30, help="duration (default 30)")
     parser.add_argument("--seed", type=int, help="run only this seed, once")
     parser.add_argument("--first-seed", type=int, default=int(time.time()), help="the first seed")
+    parser.add_argument(
+        "--near-cache-bytes",
+        type=int,
+        nargs=2,
+        help="the budgets of the two web processes (default: those of tests/served.py)",
+    )
     parser.add_argument("--steps", type=int, default=40, help="steps of each run (default 40)")
     return parser.parse_args()
 

@@ -6,14 +6,14 @@ import pytest
 
 from feedsvc.cache import celebrity_lists
 from feedsvc.feed import reader
-from feedsvc.store.near_cache import cache
+from feedsvc.store.near_cache import authors
 from feedsvc.store.near_cache.cache import NearCache
 from feedsvc.store.near_cache.snapshot import CachedList
-from feedsvc.store.redis import celebrities, invalidation_log
+from feedsvc.store.redis import invalidation_log, scripts
 from feedsvc.store.redis.keys import CELEBRITIES, INVALIDATION_LOG
 from feedsvc.store.redis.lists import FloorList
 from feedsvc.store.redis.round_trip import RoundTrip
-from tests.test_celebrities import make_valid
+from tests.test_celebrities import make_valid, read
 
 POST = 1 << 48
 
@@ -22,9 +22,12 @@ class Late(RoundTrip):
     """A round trip whose answers arrive later, when `arrive` is called."""
 
     def run(self):
+        for script in scripts.ALL:
+            self._redis.script_load(script.text)
         self.answers = [
             (answer, self._redis.execute_command(*answer.command, **answer.options))
-            for [answer] in self._stages
+            for stage in self._stages
+            for answer in stage
         ]
 
     def arrive(self):
@@ -42,7 +45,7 @@ def ask(stores, near_cache):
 
 def entries(stores, near_cache):
     """Return the entries that the log answers to the next question."""
-    return ask(stores, near_cache)[0].answers[0][1]
+    return ask(stores, near_cache)[0].answers[-1][1]
 
 
 def receive(trip, answer):
@@ -60,12 +63,17 @@ def read_snapshot(stores, near_cache):
     if found is not None:
         return found
     at = invalidation_log.position(stores.redis)
-    return near_cache.reload(*at, celebrities.read(stores.redis))
+    return near_cache.reload(*at, read(stores))
 
 
 def forget(near_cache, found, authors):
     """Store empty lists of authors, as a read does."""
     near_cache.store_lists(found, {author: CachedList.of(FloorList([], 0)) for author in authors})
+
+
+def take_off(stores, *authors):
+    """Remove authors from `celebrities`, as after the take-off of their last post."""
+    stores.redis.zrem(CELEBRITIES, *authors)
 
 
 def celebrities_in(snapshot, *authors):
@@ -81,7 +89,7 @@ def ids_of(snapshot, author):
 def near_cache(stores):
     """A near cache that was loaded from a valid set without authors."""
     make_valid(stores)
-    made = NearCache(longest_list=5)
+    made = NearCache(longest_list=5, budget=1 << 20)
     read_snapshot(stores, made)
     return made
 
@@ -165,7 +173,7 @@ def test_a_late_answer_does_not_lower_an_authors_number(stores, near_cache):
 
 
 def test_a_slow_reload_does_not_replace_a_newer_snapshot(stores, near_cache):
-    slow = invalidation_log.position(stores.redis), celebrities.read(stores.redis)
+    slow = invalidation_log.position(stores.redis), read(stores)
     celebrity_lists.put_author(stores.redis, 7, POST)
     read_snapshot(stores, near_cache)
     near_cache.reload(*slow[0], slow[1])
@@ -249,36 +257,17 @@ def test_a_list_that_is_trimmed_or_rebuilt_is_read_again(stores, near_cache, wha
     assert ids_of(read_snapshot(stores, near_cache), 7) is None
 
 
-def test_the_oldest_lists_are_dropped_above_the_bound(stores, monkeypatch):
-    monkeypatch.setattr(cache, "_IDS_AROUND", 1)
-    make_valid(stores)
-    near_cache = NearCache(longest_list=100, max_ids=20)
-    for author in range(1, 9):
-        near_cache.store_lists(
-            read_snapshot(stores, near_cache),
-            {author: CachedList.of(FloorList(list(range(1, 6)), 0))},
-        )
-    found = read_snapshot(stores, near_cache)
-    assert [author for author in range(1, 9) if ids_of(found, author)] == [6, 7, 8]
-    celebrity_lists.put_author(stores.redis, 7, POST)
-    celebrity_lists.put_author(stores.redis, 8, POST)
-    celebrity_lists.put_author(stores.redis, 8, POST + 1)
-    found = read_snapshot(stores, near_cache)
-    assert sum(len(each.ids) + 1 for each in found.lists.values()) == near_cache._ids
-
-
-def test_authors_without_posts_are_forgotten_when_authors_have_doubled(
+def test_authors_without_posts_are_forgotten_after_authors_have_doubled(
     stores, near_cache, monkeypatch
 ):
-    monkeypatch.setattr(cache, "_FEW_AUTHORS", 3)
-    listed = frozenset([2])
+    monkeypatch.setattr(authors, "_FEW_AUTHORS", 3)
+    monkeypatch.setattr(authors, "SPREAD_SECONDS", 0)
     for author in range(1, 5):
-        near_cache.prune(read_snapshot(stores, near_cache), lambda: pytest.fail("not many yet"))
         celebrity_lists.put_author(stores.redis, author, POST)
-        read_snapshot(stores, near_cache)
-    near_cache.prune(read_snapshot(stores, near_cache), lambda: listed)
-    near_cache.prune(read_snapshot(stores, near_cache), lambda: pytest.fail("not many any more"))
-    assert celebrities_in(read_snapshot(stores, near_cache), *range(5)) == {2}
+    take_off(stores, 1, 3)
+    assert celebrities_in(read_snapshot(stores, near_cache), *range(5)) == {1, 2, 3, 4}
+    read_snapshot(stores, near_cache)  # this read loads the set again
+    assert celebrities_in(read_snapshot(stores, near_cache), *range(5)) == {2, 4}
 
 
 @pytest.mark.parametrize("before_stage", range(4))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, select
 
 from feedsvc.cache import feed_queries, hidden_authors
+from feedsvc.store.near_cache import authors as near_authors
 from feedsvc.store.near_cache.snapshot import Snapshot
 from feedsvc.store.redis import celebrities, invalidation_log, keys, lists, post_ids
 from feedsvc.store.redis.faults import WriteRefused
@@ -23,7 +24,8 @@ from feedsvc.store.redis.scripts import PUT_AUTHOR, PUT_POST
 from feedsvc.store.sql.tables import Post
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from feedsvc.settings import Settings
     from feedsvc.store import Stores
@@ -106,35 +108,56 @@ def reload(stores: Stores) -> Snapshot:
     """Restart the near cache of this process. Return the new snapshot.
 
     The position in the log is read before the authors and the hidden accounts, so no later put or
-    deletion is missed. If the log is absent and Redis refuses to begin one, the snapshot has the
-    authors of this moment, and nothing is cached.
+    deletion is missed. At most 1,000 authors are read here. Later reads load more authors in steps.
+    If the log is absent and Redis refuses to begin one, nothing is cached.
     """
     try:
         marker, number = invalidation_log.position(stores.redis)
     except WriteRefused:
-        now = dict.fromkeys(read_authors(stores), 0)
-        return Snapshot(b"", 0, now, hidden=hidden_authors.read(stores))
-    authors = read_authors(stores)
+        return Snapshot(b"", 0, None, hidden=hidden_authors.read(stores))
+    authors: Collection[int] | None = celebrities.read_few(stores.redis, near_authors.STEP)
+    if authors is None:
+        with suppress(WriteRefused):
+            building = celebrities.claim(stores.redis)
+            authors = _fill(stores, building) if building else None
     return stores.near_cache.reload(marker, number, authors, hidden_authors.read(stores))
 
 
-def read_authors(stores: Stores) -> frozenset[int]:
-    """Return the authors with anything on their list.
+def celebrities_among(
+    stores: Stores, snapshot: Snapshot, authors: frozenset[int]
+) -> AbstractSet[int]:
+    """Return the accounts among `authors` that may have anything on their celebrity list.
 
-    SQL answers if the set is absent or being built, and fills it unless Redis refuses writes.
+    Ask Redis if the near cache does not hold the set, and SQL if the set is absent or being built.
+    The caller then reads the home list again: an author that has left the set since the snapshot
+    may have left it together with a post that has moved to the home list.
     """
-    found = celebrities.read(stores.redis)
-    if found is not None:
-        return found
-    marker = None
-    with suppress(WriteRefused):
-        marker = celebrities.open_to_build(stores.redis)
+    found = snapshot.celebrities_among(authors)
+    if found is None:
+        found = celebrities.find(stores.redis, authors)
+    if found is None:
+        with stores.sql.reading() as connection:
+            found = feed_queries.listed_among(connection, authors)
+    return found
+
+
+def fill_if_lost(stores: Stores) -> None:
+    """Fill the set `celebrities` from SQL if the near cache has found it absent or being built."""
+    near = stores.near_cache.authors
+    if near.are_lost:
+        near.are_lost = False
+        with suppress(WriteRefused):
+            building = celebrities.open_to_build(stores.redis)
+            if building is not None:
+                _fill(stores, building)
+
+
+def _fill(stores: Stores, marker: str) -> list[int]:
+    """Fill the set `celebrities`, which is being built under a marker. Return the authors."""
     with stores.sql.reading() as connection:
         authors = feed_queries.listed_authors(connection)
-    if marker is not None:
-        with suppress(WriteRefused):
-            celebrities.finish(stores.redis, marker, authors)
-    return frozenset(authors)
+    celebrities.finish(stores.redis, marker, authors)
+    return authors
 
 
 def _read_sql(stores: Stores, author: int) -> FloorList:
@@ -158,6 +181,6 @@ def _add_author(trip: RoundTrip, author: int, post_id: int) -> None:
 
     The caller has begun a stage after the one that writes the list.
     """
-    trip.script(PUT_AUTHOR, [keys.CELEBRITIES], author, celebrities.BUILDING + fresh_token())
+    trip.script(PUT_AUTHOR, [keys.CELEBRITIES], author, celebrities.UNCLAIMED + fresh_token())
     trip.then()
     invalidation_log.add(trip, author, post_id)

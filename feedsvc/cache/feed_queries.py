@@ -24,6 +24,8 @@ from feedsvc.formats import MAX_ID
 from feedsvc.store.sql.tables import Follow, Mute, Post
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import CTE, Connection, Select
 
     from feedsvc.cache.newest_posts import Order
@@ -40,6 +42,9 @@ _SCANNED = bindparam("scanned", type_=BigInteger)
 _LISTED_AUTHORS = (
     select(Post.author_id).where(Post.pushed_at.is_(None), Post.deleted_at.is_(None)).distinct()
 )
+_LISTED_AMONG = _LISTED_AUTHORS.where(Post.author_id.in_(bindparam("authors", expanding=True)))
+# A statement names at most 10,000 authors: SQLite accepts 32,766 values, PostgreSQL 65,535.
+_AT_ONCE = 10_000
 
 
 def pushed(stores: Stores, connection: Connection, viewer: int, count: int) -> list[int]:
@@ -111,6 +116,16 @@ def listed(stores: Stores, connection: Connection, author: int, count: int) -> l
 def listed_authors(connection: Connection) -> list[int]:
     """Return every account with anything on its celebrity list."""
     return list(connection.scalars(_LISTED_AUTHORS))
+
+
+def listed_among(connection: Connection, authors: Collection[int]) -> set[int]:
+    """Return the accounts among `authors` with anything on their celebrity list."""
+    found: set[int] = set()
+    every = list(authors)
+    for first in range(0, len(every), _AT_ONCE):
+        some = every[first : first + _AT_ONCE]
+        found.update(connection.scalars(_LISTED_AMONG, {"authors": some}))
+    return found
 
 
 def _limits(count: int | None) -> dict[str, int]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
-    from feedsvc.store.near_cache.snapshot import CachedList, RecentPosts
+    from feedsvc.store.near_cache.recent_posts import RecentPosts
+    from feedsvc.store.near_cache.snapshot import CachedList
     from feedsvc.store.redis.work import Stopwatch
 
 # Scan at most 8 recent posts for each cached list. Beyond that, reading the lists should cost less

@@ -15,7 +15,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from feedsvc import paging
 from feedsvc.cache import celebrity_lists, feed_queries, home_lists, post_bodies, relations
@@ -247,7 +247,7 @@ def read_feed(
     # relations and home list together, so a home list that is older than the relations may lack the
     # posts of a new followee. A home list that is older than the snapshot may lack a post that has
     # left its celebrity list meanwhile.
-    is_home_last = authors is not None and snapshot is not None
+    is_home_last = authors is not None and snapshot is not None and snapshot.authors is not None
     if authors is None:
         authors = _visible_authors(stores, viewer)
     if snapshot is None:
@@ -255,14 +255,15 @@ def read_feed(
     if snapshot.hidden:
         authors -= snapshot.hidden
     with clock.merging if clock else _NOT_TIMED:
-        cached, missing = _cached_lists(snapshot, authors)
+        followed = celebrity_lists.celebrities_among(stores, snapshot, authors)
+        cached, missing = stores.near_cache.get_lists(snapshot, followed)
     fetched: list[CachedList] = []
     if missing or not is_home_last:
         with clock.fetching if clock and missing else _NOT_TIMED:
             fetched, home = _fetch_lists(stores, snapshot, missing, ask_home)
     if home is None:
         home = home_lists.read_whole(stores, viewer)
-    stores.near_cache.prune(snapshot, partial(celebrity_lists.read_authors, stores))
+    celebrity_lists.fill_if_lost(stores)
     return Feed(stores, viewer, snapshot, authors, cached, fetched, home, clock)
 
 
@@ -284,18 +285,6 @@ def _may_fit_into_head(at: Cursor, limit: int) -> bool:
     return limit <= lists.HEAD_PAGE and is_first_page_or_poll
 
 
-def _cached_lists(
-    snapshot: Snapshot, authors: frozenset[int]
-) -> tuple[list[CachedList], list[int]]:
-    """Return the authors' cached celebrity lists, and the celebrities whose list is not cached."""
-    followed = snapshot.celebrities_among(authors)
-    found = snapshot.lists_of(followed)
-    if all(found):  # the usual case comes first, because there may be hundreds of lists
-        return cast("list[CachedList]", found), []
-    missing = [author for author, cached in zip(followed, found, strict=True) if cached is None]
-    return [cached for cached in found if cached is not None], missing
-
-
 def _fetch_lists(
     stores: Stores, snapshot: Snapshot, authors: Sequence[int], ask_home: AskHome
 ) -> tuple[list[CachedList], HomeList | None]:
@@ -305,7 +294,7 @@ def _fetch_lists(
     its head is not enough, or a celebrity list was built from SQL after the home list was read.
     """
     trip = RoundTrip(stores.redis)
-    numbers = {author: celebrities.ask_number(trip, author) for author in authors}
+    numbers = celebrities.ask_numbers(trip, authors) if authors else None
     trip.then()
     answers = {author: lists.ask(trip, keys.celebrity_posts(author)) for author in authors}
     trip.then()
@@ -316,8 +305,10 @@ def _fetch_lists(
         for author, answer in answers.items()
     }
     stores.near_cache.store_lists(snapshot, fetched)
-    empty = [author for author in authors if fetched[author].is_empty]
-    with suppress(WriteRefused):  # a read then fetches an empty list, and is exact
-        celebrities.remove(stores.redis, {author: numbers[author].value for author in empty})
+    if numbers is not None:
+        latest = zip(authors, numbers.value, strict=True)
+        empty = {author: number for author, number in latest if fetched[author].is_empty}
+        with suppress(WriteRefused):  # a read then fetches an empty list, and is exact
+            celebrities.remove(stores.redis, empty)
     is_built = any(answer.value is None for answer in answers.values())
     return list(fetched.values()), None if is_built else home.value

@@ -44,7 +44,7 @@ class Stores:
 
     def with_empty_near_cache(self) -> Stores:
         """Return these stores with an empty near cache, to read the current content of Redis."""
-        return replace(self, near_cache=NearCache(self.limits.longest_list))
+        return replace(self, near_cache=near_cache_of(self.limits))
 
     def __post_init__(self) -> None:
         """Let a forked process connect to Redis anew. The other parts do so themselves."""
@@ -59,6 +59,11 @@ class Stores:
         self.redis.close()
 
 
+def near_cache_of(settings: Settings) -> NearCache:
+    """Return an empty near cache within the limits of the settings."""
+    return NearCache(settings.longest_list, settings.near_cache_bytes)
+
+
 def open_stores(settings: Settings, *, database_url: str, redis_url: str) -> Stores:
     """Return the stores at two addresses.
 
@@ -67,5 +72,5 @@ def open_stores(settings: Settings, *, database_url: str, redis_url: str) -> Sto
     """
     client = connect(redis_url)
     keys = Keys(CLUSTER_BUCKETS if isinstance(client, Cluster) else 1)
-    near_cache = NearCache(settings.longest_list)
+    near_cache = near_cache_of(settings)
     return Stores(Database(database_url, settings), client, keys, settings, near_cache)

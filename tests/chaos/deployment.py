@@ -21,7 +21,7 @@ from tests.rabbitmq import RabbitMQ
 from tests.workers import ROOT, environment
 
 SECRET = "a secret for chaos that is long enough"
-# Tiny limits make chains long and trims frequent.
+# Tiny limits make chains long and trims frequent. The near cache has room for a hundred posts.
 LIMITS = {
     "feed_cap": 20,
     "feed_slack": 4,
@@ -29,6 +29,7 @@ LIMITS = {
     "fanout_slice": 2,
     "promote_at": 16,
     "demote_at": 12,
+    "near_cache_bytes": 65_536,
 }
 _UNFINISHED = "FROM fanouts WHERE state <> 'done' OR next_look_at IS NOT NULL"
 

@@ -6,24 +6,17 @@ from array import array
 from bisect import bisect_left
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from feedsvc.store.near_cache.recent_posts import RecentPosts
 from feedsvc.store.redis.invalidation_log import WHOLE_LIST, Invalidation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from collections.abc import Set as AbstractSet
 
     from feedsvc.store.redis.lists import FloorList
-
-# If there are more than 4,096 recent posts, keep the newest 2,048.
-_RECENT_POSTS = 2_048
-# Up to this many new posts are inserted one by one; more are sorted together with the others.
-_FEW = 8
-# To choose the floor of the recent posts, look at the newest 64 posts of each list.
-_OF_EACH = 64
 
 
 class CachedList(NamedTuple):
@@ -68,88 +61,7 @@ class Body(NamedTuple):
 # In place of the body of a post that was deleted. No account has the id 0.
 GONE = Body(0, b"")
 
-
-class RecentPosts(NamedTuple):
-    """The posts of all cached lists that are above `floor`, ascending. Immutable.
-
-    Posts of other authors may be among them. `authors` has the author of each id. A first page
-    scans these posts instead of every list. If most of the newest posts are by followees, that
-    takes about as many steps as the page has posts (docs/decisions/0007).
-    """
-
-    ids: array[int] = array("q")
-    authors: array[int] = array("q")
-    floor: int = 0
-
-    def below(
-        self, position: int, count: int, authors: Collection[int], max_scan: int
-    ) -> list[int] | None:
-        """Return the highest `count` posts of the authors below a position, descending.
-
-        Return None if the newest `max_scan` entries below the position have fewer than `count`.
-        """
-        found: list[int] = []
-        end = bisect_left(self.ids, position)
-        for at in range(end - 1, max(-1, end - 1 - max_scan), -1):
-            if self.authors[at] in authors:
-                found.append(self.ids[at])
-                if len(found) == count:
-                    return found
-        return None
-
-    def above(self, position: int, authors: Collection[int]) -> list[int] | None:
-        """Return all posts of the authors above a position, ascending.
-
-        Return None if some posts may be missing.
-        """
-        if position < self.floor:
-            return None
-        start = bisect_left(self.ids, position + 1)
-        return [self.ids[at] for at in range(start, len(self.ids)) if self.authors[at] in authors]
-
-    def with_post(self, post_id: int, author: int) -> RecentPosts:
-        """Return the recent posts with one more post."""
-        at = bisect_left(self.ids, post_id)
-        if post_id <= self.floor or (at < len(self.ids) and self.ids[at] == post_id):
-            return self
-        ids, authors = self.ids[:], self.authors[:]
-        ids.insert(at, post_id)
-        authors.insert(at, author)
-        return _cut(ids, authors, self.floor)
-
-    def with_lists(self, lists: Mapping[int, Sequence[int]]) -> RecentPosts:
-        """Return the recent posts with the posts of more lists: author -> ids, ascending."""
-        newest = sorted(chain.from_iterable(ids[-_OF_EACH:] for ids in lists.values()))
-        most = 2 * _RECENT_POSTS
-        floor = max(self.floor, newest[-most] if len(newest) >= most else 0)
-        new = [
-            (post_id, author)
-            for author, ids in lists.items()
-            for post_id in ids[bisect_left(ids, floor + 1) :]
-        ]
-        if len(new) <= _FEW:
-            # The floor has not risen. It rises only together with at least 4,095 new posts.
-            recent = self
-            for post in new:
-                recent = recent.with_post(*post)
-            return recent
-        old = (post for post in zip(self.ids, self.authors, strict=True) if post[0] > floor)
-        posts = sorted({*new, *old})
-        return _cut(
-            array("q", (post_id for post_id, _ in posts)),
-            array("q", (author for _, author in posts)),
-            floor,
-        )
-
-
-def _cut(ids: array[int], authors: array[int], floor: int) -> RecentPosts:
-    if len(ids) <= 2 * _RECENT_POSTS:
-        return RecentPosts(ids, authors, floor)
-    keep = _RECENT_POSTS
-    return RecentPosts(ids[-keep:], authors[-keep:], ids[-keep - 1])
-
-
-_NO_POSTS = RecentPosts()
+_NO_POSTS = RecentPosts(0)
 _LOAD = itemgetter(CachedList._fields.index("load"))
 
 
@@ -158,18 +70,18 @@ class Snapshot:
     """The part of the near cache that one read may use.
 
     The read knows every entry of the invalidation log `marker` up to `number`. It may use the lists
-    of loads up to `loads`. `authors` has each author with a post on its list, and the number of its
-    latest put. `news` are the entries that this read received itself.
+    of loads up to `loads`. `authors` has each author with a post on its list; None if the near
+    cache does not hold this set. `news` are the entries that this read received itself.
 
-    The dictionaries are the near cache's own, and other threads change them. `authors` only gains
-    entries and higher numbers, because a forgotten author leaves by a new dictionary. An entry of
-    `lists` or `bodies` may go at any time, and an absent entry means "fetch it", never "empty". A
-    list or a body may be newer than this snapshot. `lists_of` checks the load of a list.
+    The set and the dictionaries are the near cache's own, and other threads change them. `authors`
+    only gains authors, because a forgotten author leaves by a new set. An entry of `lists` or
+    `bodies` may go at any time, and an absent entry means "fetch it", never "empty". A list or a
+    body may be newer than this snapshot. `lists_of` checks the load of a list.
     """
 
     marker: bytes
     number: int
-    authors: dict[int, int]
+    authors: set[int] | None
     lists: OrderedDict[int, CachedList] = field(default_factory=OrderedDict)
     # Ignore lists of later loads. Such a list may lack a post that moved after this read fetched
     # its home list. The read would find the post in neither list.
@@ -182,14 +94,16 @@ class Snapshot:
     # The accounts whose posts are hidden from all viewers, as of `number`.
     hidden: frozenset[int] = frozenset()
 
-    def celebrities_among(self, authors: frozenset[int]) -> AbstractSet[int]:
-        """Return the accounts among `authors` that may have anything on their celebrity list."""
-        # Other threads change this dictionary. A set operation on integer keys is atomic under
-        # CPython's GIL. A build without the GIL would need a lock here.
-        if len(self.authors) < len(authors):
-            found: AbstractSet[int] = authors.intersection(self.authors)
-        else:
-            found = self.authors.keys() & authors
+    def celebrities_among(self, authors: frozenset[int]) -> AbstractSet[int] | None:
+        """Return the accounts among `authors` that may have anything on their celebrity list.
+
+        Return None if the near cache does not hold the set of these accounts.
+        """
+        if self.authors is None:
+            return None
+        # Other threads change this set. A set operation on integers is atomic under CPython's GIL.
+        # A build without the GIL would need a lock here.
+        found = authors & self.authors
         if not self.news:
             return found
         return found | {entry.author for entry in self.news if entry.author in authors}

@@ -54,6 +54,21 @@ class Invalidation(NamedTuple):
     author: int
     post_id: int
 
+    @property
+    def is_of_any_posts(self) -> bool:
+        """Whether the bytes of any posts may have changed."""
+        return self.author == NO_AUTHOR and self.post_id == ANY_POSTS
+
+
+def hidden_after(hidden: frozenset[int], entries: Sequence[Invalidation]) -> frozenset[int]:
+    """Return the hidden accounts after some entries of the log, in their order."""
+    for entry in entries:
+        if entry.author == HIDDEN:
+            hidden |= {entry.post_id}
+        elif entry.author == SHOWN:
+            hidden -= {entry.post_id}
+    return hidden
+
 
 def add(trip: RoundTrip, author: int, post_id: int) -> None:
     """Add an entry in a round trip, behind the stage that wrote the list and `celebrities`."""

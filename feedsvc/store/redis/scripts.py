@@ -59,6 +59,8 @@ PUT_AUTHOR = Script(("begin_set", "put_author"))
 REMOVE_AUTHOR = Script(("remove_author",))
 OPEN_AUTHORS = Script(("begin_set", "open_authors"))
 FINISH_AUTHORS = Script(("finish_authors",))
+CLAIM_AUTHORS = Script(("begin_set", "claim_authors"))
+SCAN_AUTHORS = Script(("scan_authors",))
 LOG_INVALIDATION = Script(("begin_set", "log_invalidation"))
 OPEN_LOG = Script(("begin_set", "open_log"))
 RAISE_POST_IDS = Script(("raise_post_ids",))
@@ -77,6 +79,8 @@ ALL = (
     REMOVE_AUTHOR,
     OPEN_AUTHORS,
     FINISH_AUTHORS,
+    CLAIM_AUTHORS,
+    SCAN_AUTHORS,
     LOG_INVALIDATION,
     OPEN_LOG,
     RAISE_POST_IDS,
