@@ -41,6 +41,7 @@ FAMILIES = {
     "scale": Family("From 10,000 to a million accounts"),
     "cluster": Family("Three nodes compared with one"),
     accuracy.NAME: Family(accuracy.TITLE),
+    "near_cache": Family("Reads with a near cache that is too small", 3),
     "replay": Family("A replay of ten million events", rounds=1),
 }
 

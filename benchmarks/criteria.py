@@ -90,6 +90,8 @@ CRITERIA = [
         unit="s",
     ),
     Criterion("P16 read", "read p50 behind that backlog ÷ idle", 2, 1.2),
+    Criterion("P17 half", "a read of W1, near cache of half of what it needs ÷ all", 1.5, 1.2),
+    Criterion("P17 eighth", "the same, an eighth of what it needs ÷ all", 3, 2),
     *(
         Criterion(f"{graph} {part}", f"{meaning}, {about}", 0.15, 0.1, most=most)
         for graph, about in _GRAPHS.items()
