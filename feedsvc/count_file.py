@@ -61,15 +61,20 @@ class CountFile(MmapedDict):
 
 
 def _take_over(path: Path) -> None:
-    """Rename the file of an ended process to this process's name. Only one process can succeed."""
-    kind = path.name.partition("_")[0]
-    if kind == "gauge" or path.exists():  # the value of a gauge ends with its process
+    """Rename the file of an ended process to this process's name. Only one process can succeed.
+
+    The value of a gauge ends with its process. So the gauges of ended processes are removed.
+    """
+    if path.exists():
         return
+    kind = path.name.partition("_")[0]
     for other in path.parent.glob(f"{kind}_*.db"):
         if _has_ended(other.stem.rpartition("_")[2]):
             with suppress(OSError):
-                other.rename(path)
-                return
+                if kind != "gauge":
+                    other.rename(path)
+                    return
+                other.unlink()
 
 
 def _has_ended(pid: str) -> bool:

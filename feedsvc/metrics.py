@@ -1,4 +1,4 @@
-"""Counters for Prometheus. `docs/metrics.md` documents each; a test compares the two.
+"""Metrics for Prometheus. `docs/metrics.md` documents each; a test compares the two.
 
 If `PROMETHEUS_MULTIPROC_DIR` is set, `/metrics` shows the sums over all processes. `up` sets it.
 """
@@ -6,21 +6,31 @@ If `PROMETHEUS_MULTIPROC_DIR` is set, `/metrics` shows the sums over all process
 from __future__ import annotations
 
 import os
+import threading
+import time
+from collections import Counter as Counts
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from feedsvc.count_file import CountFile
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _ATTEMPTS = 5
+
+# Counts of the near cache are copied to the counters at most once a second.
+_COPY_SECONDS = 1.0
 
 # The client library makes the files of its counters through this name.
 values.MmapedDict = CountFile  # type: ignore[attr-defined]
 
 
 class Metrics:
-    """The counters of one process, in a registry of their own."""
+    """The metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -48,6 +58,50 @@ class Metrics:
         self.audit_twice = self._counter(
             "audit_twice", "Ids that the audit found more than once in a stored feed."
         )
+
+        self._near_cache = {
+            "hits": self._counter(
+                "near_cache_hits", "Lists and posts that a read found in the near cache.", "kind"
+            ),
+            "misses": self._counter(
+                "near_cache_misses", "Lists and posts that a read had to fetch.", "kind"
+            ),
+            "evictions": self._counter(
+                "near_cache_evictions", "Copies that made room for other copies.", "kind"
+            ),
+        }
+        self._near_cache_bytes = Gauge(
+            "feedsvc_near_cache_bytes",
+            "Bytes that the near caches of all web processes take.",
+            ["kind"],
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self._copied: Counts[tuple[str, str]] = Counts()
+        self._copied_at = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def is_near_cache_due(self) -> bool:
+        """Whether the counts of the near cache were copied more than a second ago."""
+        return time.monotonic() > self._copied_at + _COPY_SECONDS
+
+    def copy_near_cache(
+        self, counts: Mapping[tuple[str, str], int], used_bytes: Mapping[str, int]
+    ) -> None:
+        """Copy what the near cache has counted, and the bytes that it takes, by kind.
+
+        `counts`: (hits, misses or evictions; kind) -> number since the process began. Another
+        thread may have copied later counts.
+        """
+        with self._lock:
+            self._copied_at = time.monotonic()
+            for (name, kind), count in counts.items():
+                new = max(0, count - self._copied[name, kind])
+                self._near_cache[name].labels(kind).inc(new)
+                self._copied[name, kind] += new
+            for kind, size in used_bytes.items():
+                self._near_cache_bytes.labels(kind).set(size)
 
     def exposition(self) -> bytes:
         """Return all counts in the Prometheus text format."""

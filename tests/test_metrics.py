@@ -16,15 +16,15 @@ from feedsvc import count_file
 from feedsvc.count_file import CountFile
 
 
-def total(folder):
-    """Return the sum of the counts in all files of a folder."""
+def total(folder, name="feedsvc_feed_pages_total"):
+    """Return the sum of a metric's values in all files of a folder."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(folder))
     return sum(
         sample.value
         for family in registry.collect()
         for sample in family.samples
-        if sample.name == "feedsvc_feed_pages_total"
+        if sample.name == name
     )
 
 
@@ -37,6 +37,16 @@ for number in range(int(sys.argv[1])):
     made.http_requests.labels("GET", "/v1/feed", str(number)).inc()
 sys.stdout.write("counted")
 sys.stdout.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+SPEND = """
+import os, signal
+from feedsvc.metrics import Metrics
+made = Metrics()
+for misses in (5, 7, 6):
+    made.copy_near_cache({("misses", "list"): misses}, {"list": 10, "post": 20})
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -58,6 +68,18 @@ def test_a_new_process_continues_the_counts_of_one_that_has_ended(tmp_path):
         count(tmp_path, 5)
         assert total(tmp_path) == 5 * round_
         assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_bytes_of_an_ended_process_do_not_count(tmp_path):
+    for ending in (SPEND, SPEND):
+        ended = subprocess.run(
+            [sys.executable, "-c", ending],
+            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+            check=False,
+        )
+        assert ended.returncode == -signal.SIGKILL
+    assert total(tmp_path, "feedsvc_near_cache_bytes") == 30
+    assert total(tmp_path, "feedsvc_near_cache_misses_total") == 2 * 7
 
 
 def test_a_process_that_runs_keeps_its_file(tmp_path):

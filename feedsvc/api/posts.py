@@ -123,7 +123,10 @@ def get_feed(call: Call) -> Response:
         # The account is created only here: a read of an existing account needs no SQL.
         accounts.ensure(call.stores, call.account)
         page = reader.home_page(call.stores, call.account, cursor, limit)
-    call.services.metrics.feed_pages.inc()
+    metrics, near_cache = call.services.metrics, call.stores.near_cache
+    metrics.feed_pages.inc()
+    if metrics.is_near_cache_due:
+        metrics.copy_near_cache(near_cache.copies.counts(), near_cache.bytes_by_kind())
     return answer_posts(page, limit)
 
 
