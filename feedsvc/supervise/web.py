@@ -11,9 +11,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from itertools import chain
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import click
@@ -47,13 +47,14 @@ def serve(host: str, port: int, processes: int, factory: str = APP) -> int:
     1 if no process can make it; their stderr says why. Raises `FeedsvcError` if the
     host or the port cannot be used.
     """
-    stopping = threading.Event()
+    # A signal may interrupt the wait at any point. `Event` may then deadlock, `SimpleQueue` cannot.
+    stop_requests: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda number, _: stop_requests.put(number))
     listeners = bind_for_each(processes, host, port)
     children = [_Process(factory, own) for own in listeners]
     code = 0
-    while not stopping.wait(_TICK_SECONDS):
+    while not _comes_within(_TICK_SECONDS, stop_requests):
         ended = [child for child in children if child.has_ended()]
         if [child.running.returncode for child in ended] == [NOT_STARTED] * processes:
             code = 1
@@ -64,6 +65,14 @@ def serve(host: str, port: int, processes: int, factory: str = APP) -> int:
         listener.close()
     _stop_all(children)
     return code
+
+
+def _comes_within(seconds: float, requests: SimpleQueue[int]) -> bool:
+    try:
+        requests.get(timeout=seconds)
+    except Empty:
+        return False
+    return True
 
 
 class _Process:
