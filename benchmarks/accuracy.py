@@ -8,20 +8,24 @@ makes the result of both.
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
 
-from benchmarks import graphs, recording, results, rounds, summary, verdicts
+from benchmarks import by_rates, graphs, recording, results, rounds, summary, verdicts
 from benchmarks.mixes import MIXES, W1
 from benchmarks.results import Options
 from benchmarks.rounds import Plan
 from benchmarks.service import WORKERS
 from feedsvc.errors import FeedsvcError
 from feedsvc.formats import amount
+from feedsvc.planning import learning
+from feedsvc.store.redis import work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 NAME, TITLE = "accuracy", "The cost model compared with measurements"
 _ROUNDS = 5
 _LEAST_OPERATIONS = 200
+_THRESHOLDS_TO_LEARN = 2
 _EPILOG = """
 The JSON has "rows". "NAME push", "NAME pull" and "NAME lists" hold an error for each threshold
 (and mix) that is judged, the largest first. An error is |predicted ÷ measured - 1|, so 0.1 is 10 %
@@ -53,15 +58,29 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def judge(recordings: Sequence[Recording]) -> dict[str, Any]:
-    """Predict recorded rounds; return a result without date and machine."""
-    costs = dict.fromkeys((each.graph for each in recordings), lambda of: of.costs)
-    settings = [each.settings for each in recordings]
-    operations = [f"{each.settings['operations']:,} ({each.mix})" for each in recordings]
-    return verdicts.result(recordings, costs) | {
-        "graph": "; ".join(dict.fromkeys(each["graph"] for each in settings)),
+    """Predict recorded rounds; return a result without date and machine.
+
+    The costs that predict a graph are learnt from what the service counted on the other graphs. All
+    rounds are brought to one pace of the machine before.
+    """
+    pace = median(run.pace for each in recordings for run in each.runs())
+    judged = [each.at_pace(pace) for each in recordings if each.graph != graphs.LEARNING]
+    costs = {
+        graph: learning.fit(
+            work.total(
+                run.work(pace) for each in recordings if each.graph != graph for run in each.runs()
+            )
+        ).costs
+        for graph in dict.fromkeys(each.graph for each in judged)
+    }
+    operations = [f"{each.settings['operations']:,} ({each.mix})" for each in judged]
+    return verdicts.result(judged, costs) | {
+        "graph": "; ".join(dict.fromkeys(each.settings["graph"] for each in judged)),
+        "by rates": by_rates.compared(judged),
+        "costs": {graph: vars(each) for graph, each in costs.items()},
         "settings": {
             "operations a run": " ".join(dict.fromkeys(operations)),
-            "cap": settings[0]["cap"],
+            "cap": judged[0].settings["cap"],
             "workers": WORKERS,
             "database": "sqlite",
         },
@@ -143,6 +162,7 @@ class _GraphFile(click.ParamType):
     show_default=True,
     help="Below 1: smaller generated graphs and fewer operations, for a smoke run.",
 )
+@click.option("--by-rates", is_flag=True, help="Also measure the rule by rates, author by author.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--record",
@@ -180,25 +200,21 @@ def main(
     graphs_of_user = _graphs_of_user(files, chosen)
     if recorded is not None:
         recordings = _read(recorded)
+    elif graphs_of_user:
+        chosen_mixes = [MIXES[each] for each in mixes or [W1.name]]
+        recordings = list(_record_own(graphs_of_user, chosen_mixes, plan, record))
     else:
-        is_own = not graphs_of_user
-        usual = list(MIXES) if is_own else [W1.name]
-        recordings = list(
-            _record(
-                graphs_of_user or _built_in(plan.scale),
-                [MIXES[each] for each in mixes or usual],
-                plan,
-                record,
-            )
-        )
-        if is_own and plan.scale == 1 and not mixes:
-            out = out or results.FOLDER
+        chosen_mixes = [MIXES[each] for each in mixes or MIXES]
+        recordings = list(_record(_built_in(plan.scale), chosen_mixes, plan, record))
+        out = out or (results.FOLDER if plan.scale == 1 and not mixes else None)
     result = results.complete(NAME, TITLE, judge(recordings), Options(plan.rounds, plan.scale))
     if json_file is not None:
         json_file.write_text(results.as_json(result))
     if out is not None:
         summary.keep([result], out)
     click.echo("\n".join(result["table"]))
+    if result["by rates"]:
+        click.echo("\n".join(by_rates.table(result["by rates"])))
     for name, values in result["rows"].items():
         click.echo(f"{name:<20}{', '.join(amount(value) for value in values)}")
 
@@ -231,16 +247,28 @@ def _read(folder: Path) -> list[Recording]:
     return found
 
 
+def _record_own(
+    chosen: Sequence[Graph], mixes: Sequence[Mix], plan: Plan, folder: Path | None
+) -> Iterator[Recording]:
+    """Measure a user's graphs. If there is only one, then measure a small graph to learn on."""
+    yield from _record(chosen, mixes, plan, folder)
+    if len(chosen) == 1:
+        to_learn = replace(plan, rounds=1, thresholds=_THRESHOLDS_TO_LEARN, operations=None)
+        yield from _record([graphs.to_learn_on(plan.scale)], mixes, to_learn, folder)
+
+
 def _record(
     chosen: Sequence[Graph], mixes: Sequence[Mix], plan: Plan, folder: Path | None
 ) -> Iterator[Recording]:
     """Measure each graph under each mix, and keep the rounds in the folder, if there is one."""
     for graph in chosen:
-        for mix in mixes:
+        with TemporaryDirectory(prefix="fsb") as scratch:
             try:
-                measured = rounds.measure(graph, mix, plan)
+                database = rounds.load(graph, Path(scratch))
             except FeedsvcError as error:
                 raise click.ClickException(str(error)) from None
-            if folder is not None:
-                recording.write(measured, folder)
-            yield measured
+            for mix in mixes:
+                measured = rounds.measure(graph, database, mix, plan)
+                if folder is not None:
+                    recording.write(measured, folder)
+                yield measured

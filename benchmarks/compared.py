@@ -1,7 +1,7 @@
 """Compare the measured cost at each threshold with the cost model's prediction. Pure.
 
-Push: the cost of uploads above their cost in the same round if all posts are pulled, and the work
-behind them. Pull: the cost of reads above the same reads by a process that sees no celebrity list.
+Push: the cost of uploads and of the work behind them, above the same cost in the same round under
+pure pull. Pull: the cost of reads above the same reads by a process that sees no celebrity list.
 """
 
 from __future__ import annotations
@@ -11,22 +11,18 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.recording import BLIND, PULL, READ
+from benchmarks.recording import BLIND, PULL, PUSH, READ, READING_PROCESSES
 from benchmarks.service import WORKERS
 from feedsvc.planning import costs as formulas
 from feedsvc.planning.costs import Pushing
 from feedsvc.planning.model import Group, Lines, Processes, Situation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable, Sequence
 
-    from benchmarks.recording import Recording, Round, Run
+    from benchmarks.recording import Recording, Round, Run, Service
     from feedsvc.planning.costs import UnitCosts
-    from feedsvc.planning.model import Prediction
     from feedsvc.planning.survey.aggregates import Survey
-
-    # The unit costs with which the runs of a round are predicted.
-    Costs = Callable[[Round], UnitCosts]
 
 # A part below this share of the threshold's costs is not judged, because the noise of the other
 # costs is as large. Lists are judged from this many per read on.
@@ -66,20 +62,32 @@ class Line:
         return {name: getattr(self, name) for name, is_judged in found.items() if is_judged}
 
 
-def compare(recording: Recording, costs: Costs) -> list[Line]:
+def compare(recording: Recording, costs: UnitCosts) -> list[Line]:
     """Return the figures of every measured threshold, ascending."""
     return [_line(recording, promote_at, costs) for promote_at in recording.thresholds]
 
 
-def recommended(recording: Recording, costs: Costs) -> int:
+def recommended(recording: Recording, costs: UnitCosts) -> int:
     """Return the measured threshold of least predicted cost, by the last round's survey."""
-    last = recording.rounds[-1]
-    survey = with_reads(last.survey, last.survey.posts * recording.reads_per_post)
+    at = situation(recording.service, recording.rounds[-1].survey, costs)
+    return cheapest(at, recording.thresholds)
+
+
+def cheapest(at: Situation, thresholds: Iterable[int]) -> int:
+    """Return the threshold of least predicted cost."""
 
     def predicted(promote_at: int) -> float:
-        return _predict(recording, survey, costs(last), promote_at).total_seconds.value
+        return at.predict(Lines(promote_at, promote_at)).total_seconds.value
 
-    return min(recording.thresholds, key=predicted)
+    return min(thresholds, key=predicted)
+
+
+def situation(service: Service, survey: Survey, costs: UnitCosts) -> Situation:
+    """Return what the model is told about the service that is measured.
+
+    The survey gets as many reads for each post as the mix has.
+    """
+    return _situation(service, with_reads(survey, survey.posts * service.reads_per_post), costs)
 
 
 def with_reads(survey: Survey, reads: float) -> Survey:
@@ -87,74 +95,87 @@ def with_reads(survey: Survey, reads: float) -> Survey:
     return replace(survey, reads=reads, reads_margin=0.0)
 
 
-def _line(recording: Recording, promote_at: int, costs: Costs) -> Line:
+def _line(recording: Recording, promote_at: int, costs: UnitCosts) -> Line:
     rounds = [each for each in recording.rounds if promote_at in each.runs]
     runs = [each.runs[promote_at] for each in rounds]
     return Line(
         promote_at,
         Pair(
-            [_push(each, promote_at) for each in rounds],
-            [_predict_push(recording, each, costs(each), promote_at) for each in rounds],
+            [_push(each, each.runs[promote_at]) for each in rounds],
+            [_predict_push(recording.service, each, costs, promote_at) for each in rounds],
         ),
         Pair(
             [_pull(run) for run in runs],
-            [_predict_pull(recording, each, costs(each), promote_at) for each in rounds],
+            [_predict_pull(recording.service, each, costs, promote_at) for each in rounds],
         ),
         Pair(
             [run.lists_per_read for run in runs],
             [each.survey.lists_at(promote_at).mean for each in rounds],
         ),
-        [_total(each, promote_at) for each in rounds],
+        [total(each, each.runs[promote_at]) for each in rounds],
     )
 
 
-def _push(of: Round, promote_at: int) -> float:
-    run, pure_pull = of.runs[promote_at], of.runs[PULL]
-    return run.seconds["post"] - pure_pull.seconds["post"] + _behind(of, promote_at)
+def _push(of: Round, run: Run) -> float:
+    """Return the cost of uploads and of the work behind them, above that under pure pull.
 
-
-def _behind(of: Round, promote_at: int) -> float:
-    """Return the cost behind the uploads, without the cost of waiting processes.
-
-    Pure pull gives the latter, because no work follows an upload there.
+    Under pure pull the posts of accounts without followers are pushed, to nobody.
     """
-    run, pure_pull = of.runs[promote_at], of.runs[PULL]
-    return run.behind - pure_pull.behind * run.wall / pure_pull.wall
+    return _posting(of, run) - _posting(of, of.runs[PULL])
+
+
+def _posting(of: Round, run: Run) -> float:
+    return run.seconds["post"] + _behind(of, run)
+
+
+def _behind(of: Round, run: Run) -> float:
+    """Return the cost behind the uploads, without the cost of waiting processes."""
+    return run.behind - of.idle * run.wall
 
 
 def _pull(run: Run) -> float:
     return (run.seconds[READ] - run.seconds[BLIND]) / max(1, run.operations[READ]) * run.reads
 
 
-def _total(of: Round, promote_at: int) -> float:
-    run = of.runs[promote_at]
-    return sum(run.seconds.values()) - run.seconds[BLIND] + _behind(of, promote_at)
+def total(of: Round, run: Run) -> float:
+    """Return the processor seconds of everything in a run of a round."""
+    return sum(run.seconds.values()) - run.seconds[BLIND] + _behind(of, run)
 
 
-def _predict_push(recording: Recording, of: Round, costs: UnitCosts, promote_at: int) -> float:
-    pushed = of.runs[promote_at].pushed
-    links = [recording.batches.links(followers) for followers in pushed]
-    small = links.count(0)  # each post is a micro-batch of its own
-    work = Pushing(
+def _predict_push(service: Service, of: Round, costs: UnitCosts, promote_at: int) -> float:
+    of_run, of_pure_pull = (
+        formulas.push_seconds(
+            costs, _pushing(service, of.runs[at].pushed), of.survey.materialised_share
+        )
+        for at in (promote_at, PULL)
+    )
+    return of_run - of_pure_pull
+
+
+def _pushing(service: Service, pushed: Sequence[int]) -> Pushing:
+    """Return the work of pushing posts one by one; `pushed`: the followers of each."""
+    links = [service.batches.links(followers) for followers in pushed]
+    small = links.count(0)
+    return Pushing(
         posts=len(pushed),
         small_posts=small,
         micro_batches=small,
         links=sum(links),
         follower_ids=sum(pushed),
     )
-    return formulas.push_seconds(costs, work, of.survey.materialised_share)
 
 
-def _predict_pull(recording: Recording, of: Round, costs: UnitCosts, promote_at: int) -> float:
-    survey = with_reads(of.survey, of.runs[promote_at].reads)
-    return formulas.pull_seconds(costs, _predict(recording, survey, costs, promote_at).pulling)
+def _predict_pull(service: Service, of: Round, costs: UnitCosts, promote_at: int) -> float:
+    at = _situation(service, with_reads(of.survey, of.runs[promote_at].reads), costs)
+    return formulas.pull_seconds(costs, at.predict(Lines(promote_at, promote_at)).pulling)
 
 
-def _predict(recording: Recording, survey: Survey, costs: UnitCosts, promote_at: int) -> Prediction:
-    lines = Lines(promote_at, promote_at)
-    processes = Processes(WORKERS, 1, 64 << 20)
-    situation = _AsMeasured(survey, costs, costs.share(0), processes, recording.batches, lines)
-    return situation.predict(lines)
+def _situation(service: Service, survey: Survey, costs: UnitCosts) -> Situation:
+    processes = Processes(
+        working=WORKERS, reading=READING_PROCESSES, near_cache_bytes=service.near_cache_bytes
+    )
+    margins = costs.share(0)
+    return _AsMeasured(survey, costs, margins, processes, service.batches, Lines(PUSH, PUSH))
 
 
 class _AsMeasured(Situation):

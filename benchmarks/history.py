@@ -17,20 +17,23 @@ import sqlalchemy as sa
 
 from feedsvc import post_ids
 from feedsvc.cache import celebrity_lists, post_bodies, relations
-from feedsvc.store.redis import celebrities, keys
+from feedsvc.store.redis import celebrities, keys, usage
 from feedsvc.store.redis.lists import FloorList, Marker
+from feedsvc.store.redis.round_trip import RoundTrip
 from feedsvc.store.sql.database import now
 from feedsvc.store.sql.tables import Account, Follow, Post
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from redis.client import Pipeline
 
+    from feedsvc.routing.policy import Route
     from feedsvc.store import Stores
     from feedsvc.store.near_cache.snapshot import Snapshot
 
-_DAY_MS = 86_400_000
+_DAY_SECONDS = 86_400
+_DAY_MS = 1_000 * _DAY_SECONDS
 _CHUNK = 1_000
 
 
@@ -125,6 +128,24 @@ def make_posts(
     return posts
 
 
+def make_reads(
+    stores: Stores, viewers: Collection[int], count: float, source: random.Random
+) -> None:
+    """Count `count` reads of the past day, spread evenly over the viewers, as the service does.
+
+    It counts the reads of a sample of the viewers only.
+    """
+    mean = count / max(1, len(viewers))
+    trip = RoundTrip(stores.redis)
+    for viewer in filter(usage.is_in_sample, viewers):
+        key = stores.keys.reads(stores.keys.bucket(viewer), int(time.time()) // _DAY_SECONDS)
+        # A Poisson number with a large mean is nearly normal.
+        reads = max(1, round(source.gauss(mean, math.sqrt(mean))))
+        trip.ask("HINCRBY", key, viewer, reads)
+        trip.ask("EXPIRE", key, 2 * _DAY_SECONDS, "NX")
+    trip.run()
+
+
 def posting_weights(sizes: Mapping[int, int], source: random.Random) -> dict[int, float]:
     """Draw how much each account posts; `sizes`: account -> number of followers."""
     return {account: weight(followers, source) for account, followers in sizes.items()}
@@ -135,28 +156,20 @@ def draw_posters(posting: Mapping[int, float], count: int, source: random.Random
     return source.choices(list(posting), list(posting.values()), k=count)
 
 
-def pull(stores: Stores, promote_at: int) -> None:
-    """Set routes in SQL: pull for accounts with at least `promote_at` followers, else push."""
-    pulled, pushed = Account.follower_count >= promote_at, Account.follower_count < promote_at
-    large = sa.select(Account.id).where(pulled)
-    posts, accounts = sa.update(Post), sa.update(Account)
+def set_route(stores: Stores, route: Route, authors: Collection[int]) -> None:
+    """Set the route of authors and of all their posts in SQL."""
+    pushed_at, chosen = now() if route == "push" else None, list(authors)
     with stores.sql.writing() as connection:
-        connection.execute(
-            posts.where(Post.author_id.in_(large), Post.route == "push").values(
-                route="pull", pushed_at=None
+        for first in range(0, len(chosen), _CHUNK):
+            chunk = chosen[first : first + _CHUNK]
+            connection.execute(
+                sa.update(Post)
+                .where(Post.author_id.in_(chunk))
+                .values(route=route, pushed_at=pushed_at)
             )
-        )
-        connection.execute(
-            posts.where(Post.author_id.not_in(large), Post.route == "pull").values(
-                route="push", pushed_at=now()
+            connection.execute(
+                sa.update(Account).where(Account.id.in_(chunk)).values(last_route=route)
             )
-        )
-        connection.execute(
-            accounts.where(pulled, Account.last_route == "push").values(last_route="pull")
-        )
-        connection.execute(
-            accounts.where(pushed, Account.last_route == "pull").values(last_route="push")
-        )
 
 
 def materialise(stores: Stores, network: Network, viewers: Iterable[int], promote_at: int) -> None:

@@ -125,7 +125,9 @@ def _run(
         "demote_at": promote_at,
     }
     with reopened(day.bench, **settings) as bench, workers(bench) as pool:
-        history.pull(bench.stores, promote_at)
+        sizes = day.network.sizes
+        large = [author for author in day.network.posts if sizes[author] >= promote_at]
+        history.set_route(bench.stores, "pull", large)
         history.materialise(bench.stores, day.network, active, promote_at)
         meter, started = Meter(bench.processes(pool)), time.perf_counter()
         following, follows = 0.0, 0

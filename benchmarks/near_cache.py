@@ -16,9 +16,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import history, mixes
-from benchmarks.compared import PULL
 from benchmarks.graphs import SEED
 from benchmarks.processor import seconds_of
+from benchmarks.recording import PULL
 from benchmarks.service import opened
 from benchmarks.state import State, freeze_memory
 from feedsvc.feed import reader
@@ -129,7 +129,7 @@ class _Runs:
             post = mixes.perform(bench, operation)
             state.note(operation)
             if post is not None:
-                state.add_post(operation.account, post)
+                state.add_post(operation.account, post, "pull")
             elif operation.kind == "read":
                 state.cold.discard(operation.account)
         counts = {name: count - before[name] for name, count in near_cache.copies.counts().items()}
@@ -154,7 +154,7 @@ class _Runs:
 
     def _warm(self, budget: int, operations: Sequence[Operation]) -> Bench:
         """Return the service after the viewers have read for long."""
-        self.state.apply_threshold(PULL, self.viewers, UsageCounter(), UsageCounter())
+        self.state.apply(self.state.threshold(PULL), self.viewers, UsageCounter())
         bench = self.state.bench
         stores = replace(
             bench.stores, near_cache=NearCache(bench.stores.limits.longest_list, budget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,32 +11,25 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
-from benchmarks import history, sweep
-from benchmarks.compared import with_reads
+from benchmarks import by_rates, compared, history, sweep
 from benchmarks.graphs import SEED
 from benchmarks.processor import Speed
-from benchmarks.recording import PULL, PUSH, Recording, Round, Run
+from benchmarks.recording import PULL, PUSH, Recording, Round, Run, Service
 from benchmarks.service import opened, workers
-from benchmarks.state import State
-from feedsvc.feed import reader
-from feedsvc.planning import recommendation, unit_costs
-from feedsvc.planning.calibrate import calibrate
+from benchmarks.state import Rule, State
+from feedsvc.planning import learning
 from feedsvc.planning.costs import Batches
 from feedsvc.planning.survey import survey
-from feedsvc.routing.guardrails import Guardrails
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from benchmarks.graphs import Graph
     from benchmarks.mixes import Mix, Operation
-    from benchmarks.service import Bench, Pool
-    from feedsvc.planning.costs import UnitCosts
+    from benchmarks.service import Pool
 
 _CAP = 100
-# Samples of the machine's speed after each round of a calibration, and pages read before each
-# sample. The sweep samples between pages. Without pages in between, a sample takes 1/14 less time.
-_SAMPLES, _PAGES = 20, 50
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,8 @@ class Plan:
     """How each graph is measured.
 
     `thresholds`: their number between pure pull and pure push. `lowest`: the lowest of them.
-    `operations`: of each run; None for the mix's usual number, times `scale`.
+    `operations`: of each run; None for the mix's usual number, times `scale`. `by_rates`: also run
+    the rule by rates.
     """
 
     rounds: int
@@ -51,6 +46,7 @@ class Plan:
     lowest: int = 10
     operations: int | None = None
     scale: float = 1.0
+    by_rates: bool = False
 
     def thresholds_for(self, largest: int) -> list[int]:
         """Return pure pull, thresholds at equal ratios up to half the largest, and pure push."""
@@ -63,105 +59,107 @@ class Plan:
         return self.operations or max(200, round(mix.operations * self.scale))
 
 
-def measure(graph: Graph, mix: Mix, plan: Plan) -> Recording:
-    """Load a graph into a service of its own, and measure it. Says on stderr what it does."""
-    with opened(feed_cap=_CAP, **graph.settings) as bench:
-        began = time.monotonic()
+def load(graph: Graph, folder: Path) -> Path:
+    """Load a graph into a database of its own, from which each mix gets a copy; return its file."""
+    began, path = time.monotonic(), folder / f"{graph.name}.db"
+    with opened(database_url=f"sqlite:///{path}") as bench:
         graph.load(bench.stores)
+    click.echo(f"{graph.name}: loaded in {time.monotonic() - began:.0f} s", err=True)
+    return path
+
+
+def measure(graph: Graph, database: Path, mix: Mix, plan: Plan) -> Recording:
+    """Measure a loaded graph in a service of its own. Says on stderr what it does."""
+    copy = database.with_suffix(f".{mix.name}.db")
+    shutil.copy(database, copy)
+    with opened(database_url=f"sqlite:///{copy}", feed_cap=_CAP, **graph.settings) as bench:
         sizes = history.follower_counts(bench.stores)
         # The graph's own seed would draw accounts in the order in which they got their activity.
         source = random.Random(f"{mix.name} {SEED}")
         population = mix.population(sizes, source)
         count = round(len(sizes) * graph.posts_per_account)
         posts = history.make_posts(bench.stores, population.posting, count, source)
+        history.make_reads(bench.stores, population.active, count * mix.reads_per_post, source)
         state = State(bench, sizes, posts)
         state.materialise(population.active)
         largest = max(sizes.values())
         described = f"{graph.name}: {len(sizes):,} accounts, the largest with {largest:,} followers"
-        click.echo(
-            f"{described}; {mix.name} (loaded in {time.monotonic() - began:.0f} s)", err=True
-        )
+        click.echo(f"{described}; {mix.name}", err=True)
         operations = plan.operations_of(mix)
         rounds = [mix.draw(population, operations, source) for _ in range(plan.rounds)]
+        limits = bench.stores.limits
+        service = Service(
+            mix.reads_per_post,
+            Batches(batch=limits.fanout_batch, small=limits.fanout_slice),
+            limits.near_cache_bytes,
+        )
         with workers(bench, beat=False) as pool:
-            measurement = _Measurement(state, pool, mix, plan.thresholds_for(largest))
-            measurement.run(rounds, title=f"{graph.name} {mix.name}")
-    limits = bench.stores.limits
+            measured = _Rounds(state, pool, service, plan).run(
+                rounds, plan.thresholds_for(largest), title=f"{graph.name} {mix.name}"
+            )
+    copy.unlink()
     return Recording(
         graph=graph.name,
         mix=mix.name,
-        reads_per_post=mix.reads_per_post,
-        recommended=measurement.recommended,
-        batches=Batches(batch=limits.fanout_batch, small=limits.fanout_slice),
+        service=service,
         server=bench.server.name,
         settings={"graph": described, "operations": operations, "cap": _CAP},
-        rounds=measurement.rounds,
+        rounds=measured,
     )
 
 
-class _Measurement:
-    """The rounds of a graph. `recommended`: the service's own choice, run in all rounds."""
+class _Rounds:
+    """The rounds of a loaded graph."""
 
-    def __init__(self, state: State, pool: Pool, mix: Mix, thresholds: list[int]) -> None:
-        self._state, self._pool, self._mix = state, pool, mix
-        self._thresholds, self._speed = thresholds, Speed()
-        self.recommended = 0
-        self.rounds: list[Round] = []
+    def __init__(self, state: State, pool: Pool, service: Service, plan: Plan) -> None:
+        self._state, self._pool, self._service, self._plan = state, pool, service, plan
+        self._speed = Speed()
 
-    def run(self, rounds: Sequence[Sequence[Operation]], title: str) -> None:
+    def run(
+        self, rounds: Sequence[Sequence[Operation]], thresholds: list[int], title: str
+    ) -> list[Round]:
         """Do the operations of each round under every threshold.
 
-        Each round begins with another threshold. The threshold that is recommended at the end of
-        the first round is run in all rounds.
+        Each round begins with another threshold. The threshold that is recommended after the first
+        round, and the rule by rates if it is in the plan, are run in all rounds.
         """
+        done, rates_rule = list[Round](), None
+        each_round = len(thresholds) + 1 + self._plan.by_rates
         bar = tqdm(
-            total=len(rounds) * (len(self._thresholds) + 1),
-            desc=title,
-            unit=" runs",
-            leave=False,
-            disable=None,
+            total=len(rounds) * each_round, desc=title, unit=" runs", leave=False, disable=None
         )
-        bench = self._state.bench
         for number, operations in enumerate(rounds):
-            costs, pace = _calibrated(bench, self._speed, operations)
-            first, runs = number % len(self._thresholds), dict[int, Run]()
-            for promote_at in self._thresholds[first:] + self._thresholds[:first]:
-                runs[promote_at] = self._run(promote_at, operations, pace)
+            first, runs = number % len(thresholds), dict[int, Run]()
+            idle = sweep.idle(self._state.bench, self._pool)
+            for promote_at in thresholds[first:] + thresholds[:first]:
+                runs[promote_at] = self._run(self._state.threshold(promote_at), operations)
                 bar.update()
-            if not self.recommended:
-                self.recommended = self._recommend()
-                if self.recommended not in runs:
-                    runs[self.recommended] = self._run(self.recommended, operations, pace)
-                    self._thresholds = sorted(runs)
-                bar.update()
-            self.rounds.append(Round(survey.refresh(bench.stores), costs, runs))
+            if number == 0:
+                recommended, rates_rule = self._choose()
+                if recommended not in runs:
+                    rule = self._state.threshold(recommended)
+                    runs[recommended] = self._run(rule, operations)
+                    thresholds = sorted(runs)
+            rates_run = self._run(rates_rule, operations) if rates_rule else None
+            found = survey.refresh(self._state.bench.stores)
+            done.append(Round(found, idle, runs, rates_run))
+            bar.update(1 + self._plan.by_rates)
             click.echo(f"{title}: round {number + 1} of {len(rounds)} done", err=True)
         bar.close()
+        return done
 
-    def _run(self, promote_at: int, operations: Sequence[Operation], pace: float) -> Run:
-        run = sweep.run(self._state, self._pool, promote_at, operations, self._speed)
-        return run.at_pace(pace)
+    def _run(self, rule: Rule, operations: Sequence[Operation]) -> Run:
+        return sweep.run(self._state, self._pool, rule, operations, self._speed)
 
-    def _recommend(self) -> int:
-        """Return the threshold of least cost for as many reads for each post as the mix has."""
-        stores = self._state.bench.stores
-        found = survey.refresh(stores)
-        survey.save_survey(stores, with_reads(found, found.posts * self._mix.reads_per_post))
-        curve = recommendation.recommendation(stores, Guardrails()).curve
-        return min(curve, key=lambda point: point.total).promote_at
+    def _choose(self) -> tuple[int, Rule | None]:
+        """Return the threshold of least cost, and the rule by rates if it is in the plan.
 
-
-def _calibrated(
-    bench: Bench, speed: Speed, operations: Sequence[Operation]
-) -> tuple[UnitCosts, float]:
-    """Return calibrated unit costs, and the pace of the machine meanwhile (see `Speed`)."""
-    viewers = [each.account for each in operations if each.kind == "read"][:_PAGES]
-
-    def progress() -> None:
-        for _ in range(_SAMPLES):
-            for viewer in viewers:
-                reader.home_page(bench.stores, viewer, None, 20)
-            speed.sample()
-
-    calibrate(bench.stores, progress)
-    return unit_costs.learnt(bench.stores, {}).costs, speed.take()
+        Both are predicted from what the service has counted until now.
+        """
+        found = survey.refresh(self._state.bench.stores)
+        at = compared.situation(self._service, found, learning.fit(found.work).costs)
+        recommended = compared.cheapest(at, (lists.promote_at for lists in found.lists))
+        if not self._plan.by_rates:
+            return recommended, None
+        pulled = by_rates.cheaper_pulled(at, self._state.posts, self._state.sizes)
+        return recommended, Rule(PUSH, 1, pulled.__contains__)

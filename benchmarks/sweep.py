@@ -1,4 +1,4 @@
-"""Run a mix under one threshold, and measure its processor seconds by purpose.
+"""Run a mix under one rule, and measure its processor seconds by purpose.
 
 - This process stands for the web server. An operation costs the processor time of this process and
   of the Redis server during the operation.
@@ -8,18 +8,18 @@
   celebrity list. The difference is the cost of merging. The order alternates.
 - After each upload the run waits for the fan-out, so every post is a message of its own. That is so
   at the rates that a service is built for.
-- Ten posts are uploaded in a row, then a sweep takes those off their lists that were pushed. So no
-  read meets a post on its way. In a service a post is on its way for 3.5 s of its life.
-- After ten posts both processes look at the news, so that no read pays for it. What the first
-  process pays for it is `LEARN`. It then forgets the authors of pushed posts, whose lists are empty
-  again. The second process forgets all authors.
-- Beat does not run.
+- Ten posts are uploaded in a row. Then both processes look at the news, so that no read pays for
+  it. What the first process pays for it is `LEARN`. It then forgets the authors of pushed posts, as
+  if it had found their lists empty again. So no read meets a post on its way: in a service, a post
+  is on its way for 3.5 s of its life. The second process forgets all authors.
+- Beat does not run. The run itself sweeps, after every ten pushed posts and at its end.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -43,20 +43,26 @@ if TYPE_CHECKING:
     from benchmarks.mixes import Operation
     from benchmarks.processor import Speed
     from benchmarks.service import Bench, Pool
-    from benchmarks.state import State
+    from benchmarks.state import Rule, State
+    from feedsvc.routing.policy import Route
+    from feedsvc.store.redis.cluster import Redis
 
 _POLL_SECONDS = 0.003
 # Operations between two samples of the machine's speed.
 _OPERATIONS_A_SAMPLE = 50
-# One sweep per second finds this many posts, at ten posts per second.
+# One sweep per second finds this many posts, at ten posts per second. They are uploaded in a row.
 _POSTS_A_SWEEP = 10
 # Time for the last micro-batch, and until a process adds its figures to Redis.
 _SETTLE_SECONDS = 1.1
+_IDLE_SECONDS = 3.0
 _EMPTY = CachedList.of(FloorList.of_newest([], 1))
 
 
 class _CountingUsage(UsageCounter):
-    """A usage counter that also keeps the number of lists of the last read."""
+    """A usage counter that keeps the lists of the last read, and adds its counts when it is told.
+
+    A read that adds them would take longer than the same read by the second process.
+    """
 
     last_lists = 0
 
@@ -64,12 +70,14 @@ class _CountingUsage(UsageCounter):
         self.last_lists = lists
         super().note(seconds, lists)
 
+    def add(self, *_: object) -> None:
+        """Add nothing yet."""
 
-class _SilentUsage(UsageCounter):
-    """A usage counter that adds nothing to the service's figures."""
-
-    def add(self, trip: RoundTrip) -> None:
-        """Add nothing."""
+    def flush(self, redis: Redis) -> None:
+        """Add the counts of the whole run."""
+        trip = RoundTrip(redis)
+        super().add(trip)
+        trip.run()
 
 
 class _Sweep:
@@ -82,6 +90,7 @@ class _Sweep:
         self.seconds: dict[str, float] = defaultdict(float)
         self.by_lists: dict[int, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
         self._in_operations = self._sweeping = 0.0
+        self._pushed = 0
         self._began = time.perf_counter(), seconds_of(self._server + self._behind)
 
     def read_twice(self, operation: Operation, *, blind_first: bool) -> None:
@@ -110,6 +119,19 @@ class _Sweep:
         self._charge(LEARN, own_before, server_before)
         _ask_and_forget(self._blind, {*pushed, *pulled})
 
+    def sweep_if_many(self) -> None:
+        """Sweep after every `_POSTS_A_SWEEP` pushed posts; call this after each of them."""
+        self._pushed += 1
+        if self._pushed % _POSTS_A_SWEEP == 0:
+            self.sweep()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Charge nobody for what the server does in the block."""
+        before = seconds_of(self._server)
+        yield
+        self._in_operations += seconds_of(self._server) - before
+
     def sweep(self) -> None:
         """Take every pushed post off its celebrity list, as if it were due."""
         due = sa.update(Fanout).where(Fanout.next_look_at.is_not(None))
@@ -135,17 +157,18 @@ class _Sweep:
 
 
 def run(
-    state: State, workers: Pool, promote_at: int, operations: Sequence[Operation], speed: Speed
+    state: State, workers: Pool, rule: Rule, operations: Sequence[Operation], speed: Speed
 ) -> Run:
-    """Run the operations under a threshold, until every pushed post is off its celebrity list.
+    """Run the operations under a rule, until every pushed post is off its celebrity list.
 
     The follows and new accounts of the run are undone afterwards.
     """
     usage, pushed = _CountingUsage(), list[int]()
     viewers = {each.account for each in operations if each.kind in ("read", "follow", "log out")}
-    merging, blind = state.apply_threshold(promote_at, viewers, usage, _SilentUsage())
+    merging, blind = state.apply(rule, viewers, usage)
+    pulled, redis_bytes = state.pulled, state.redis_bytes()
     began_at = int(time.time())
-    _figures(merging, began_at, forget=True)
+    figures_before = _figures(merging, began_at)
     measured = _Sweep(merging, blind, usage, workers)
     for number, (kind, block) in enumerate(_blocks(operations)):
         if kind == "post":
@@ -159,25 +182,37 @@ def run(
             state.note(operation)
         elif operation.account in state.cold:
             measured.perform(REBUILD, operation)
+            with measured.aside():
+                state.fill_feed(operation.account)
             state.cold.discard(operation.account)
         else:
             measured.read_twice(operation, blind_first=number % 2 == 0)
     time.sleep(_SETTLE_SECONDS)
-    merging.stores.usage.hand_over(merging.stores.redis)
+    usage.flush(merging.stores.redis)
     measured.sweep()
     behind, wall = measured.behind()
     state.undo(operations)
     return Run(
-        promote_at=promote_at,
+        promote_at=rule.promote_at,
         operations=dict(measured.operations),
         seconds=dict(measured.seconds),
         behind=behind,
         wall=wall,
         by_lists={lists: tuple(each) for lists, each in sorted(measured.by_lists.items())},
         pushed=pushed,
-        figures=_figures(merging, began_at),
+        pulled=pulled,
+        redis_bytes=redis_bytes,
+        figures=dict(_figures(merging, began_at) - figures_before),
         pace=speed.take(),
     )
+
+
+def idle(bench: Bench, workers: Pool) -> float:
+    """Return the processor seconds per second of the processes behind uploads while they wait."""
+    pids = [bench.server.pid, bench.broker.pid, *workers.pids]
+    began, before = time.perf_counter(), seconds_of(pids)
+    time.sleep(_IDLE_SECONDS)
+    return (seconds_of(pids) - before) / (time.perf_counter() - began)
 
 
 def _blocks(operations: Sequence[Operation]) -> Iterator[tuple[str, list[Operation]]]:
@@ -203,15 +238,16 @@ def _upload(measured: _Sweep, state: State, posts: Sequence[Operation]) -> list[
         author = operation.account
         post, _ = measured.perform("post", operation)
         assert post is not None, "an upload returns the id of its post"
-        state.add_post(author, post)
-        if _route(state.bench, post) == "push":
+        route = _route(state.bench, post)
+        with measured.aside():
+            state.add_post(author, post, route)
+        if route == "push":
             pushed.add(author)
             followers.append(state.sizes[author])
             until(lambda post=post: _is_done(state.bench, post), _POLL_SECONDS)
+            measured.sweep_if_many()
         else:
             pulled.add(author)
-    if pushed:
-        measured.sweep()
     measured.learn(pushed, pulled)
     return followers
 
@@ -225,20 +261,19 @@ def _ask_and_forget(bench: Bench, authors: Iterable[int]) -> None:
     near_cache.store_lists(answer.value, dict.fromkeys(authors, _EMPTY))
 
 
-def _figures(bench: Bench, since: int, *, forget: bool = False) -> dict[str, int]:
-    """Return the service's own figures since a time, added up; `forget` deletes them."""
-    redis, found = bench.stores.redis, Counter[str]()
+def _figures(bench: Bench, since: int) -> Counter[str]:
+    """Return the service's own figures from the minute of a time on, added up."""
+    found = Counter[str]()
     for minute in range(since // 60, int(time.time()) // 60 + 1):
-        for name, value in redis.hgetall(usage_of(minute)).items():
+        for name, value in bench.stores.redis.hgetall(usage_of(minute)).items():
             found[name.decode()] += int(value)
-        if forget:
-            redis.delete(usage_of(minute))
-    return dict(found)
+    return found
 
 
-def _route(bench: Bench, post: int) -> str | None:
+def _route(bench: Bench, post: int) -> Route:
     with bench.stores.sql.reading() as connection:
-        return connection.scalar(sa.select(Post.route).where(Post.id == post))
+        route: Route = connection.execute(sa.select(Post.route).where(Post.id == post)).scalar_one()
+        return route
 
 
 def _is_done(bench: Bench, post: int) -> bool:

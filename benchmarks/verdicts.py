@@ -13,8 +13,9 @@ from feedsvc.formats import amount
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchmarks.compared import Costs, Line, Pair
+    from benchmarks.compared import Line, Pair
     from benchmarks.recording import Recording
+    from feedsvc.planning.costs import UnitCosts
 
 _FIGURES = ("push", "pull", "lists")
 _CHART = (
@@ -34,7 +35,7 @@ _NOTE = (
 )
 
 
-def result(recordings: Sequence[Recording], costs: Mapping[str, Costs]) -> dict[str, Any]:
+def result(recordings: Sequence[Recording], costs: Mapping[str, UnitCosts]) -> dict[str, Any]:
     """Return a result without its settings; `costs`: for each graph by name."""
     rows: dict[str, list[float]] = defaultdict(list)
     cells: list[dict[str, Any]] = []

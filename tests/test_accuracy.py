@@ -1,4 +1,4 @@
-"""The errors, verdicts and table that follow from recorded rounds. Nothing is measured here."""
+"""The errors, verdicts and table that follow from recorded rounds, and one small measurement."""
 
 from __future__ import annotations
 
@@ -6,39 +6,42 @@ import datetime as dt
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import accuracy, charts, recording, results, summary, verdicts
+from benchmarks import accuracy, charts, graphs, recording, results, rounds, summary, verdicts
 from benchmarks.compared import compare, recommended, with_reads
 from benchmarks.criteria import BY_NAME
 from benchmarks.mixes import MIXES, W1, W2, W3
-from benchmarks.recording import PULL, PUSH, Recording, Round, Run
+from benchmarks.recording import PULL, PUSH, Recording, Round, Run, Service
 from benchmarks.results import Options
 from benchmarks.rounds import Plan
+from feedsvc.planning import learning
 from feedsvc.planning.costs import Batches, UnitCosts
-from feedsvc.planning.learning import DEFAULTS
 from feedsvc.planning.survey.aggregates import ListsAt, Survey
+from feedsvc.store.redis.work import BUCKETS
 
-# A small pushed post costs 10 ms, and a read that merges any list 400 µs more.
+# A small pushed post costs 10 ms, and merging any lists 400 µs.
 COSTS = UnitCosts(
-    **dict.fromkeys(vars(DEFAULTS.costs), 0.0) | {"small_post_us": 10_000.0, "first_list_us": 400.0}
+    **dict.fromkeys(vars(learning.DEFAULTS.costs), 0.0)
+    | {"small_post_us": 10_000.0, "first_list_us": 400.0}
 )
 
 
-def lists_at(promote_at, mean):
-    about = dict.fromkeys(("mean_margin", "p50_margin", "p99_margin", "feed_entries"), 0.0)
-    shares, parts = [1 - mean / 4, mean / 4], [0.0, mean]
+def lists_at(promote_at, mean, merging):
+    nothing = dict.fromkeys(("mean_margin", "p50_margin", "p99_margin", "feed_entries"), 0.0)
+    rest = [0.0] * (BUCKETS - 2)
     return ListsAt(
         promote_at=promote_at,
         mean=mean,
         p50=0,
         p99=0,
         largest=0,
-        shares=shares,
-        parts=parts,
-        **about,
+        shares=[1 - merging, merging, *rest],
+        parts=[0.0, mean, *rest],
+        **nothing,
     )
 
 
@@ -61,7 +64,7 @@ def survey():
         complete_from=1,
         cells=[],
         named=[],
-        lists=[lists_at(1, 4.0), lists_at(4, 2.0), lists_at(16, 0.0)],
+        lists=[lists_at(1, 4.0, 1.0), lists_at(4, 2.0, 0.5), lists_at(16, 0.0, 0.0)],
         **nothing,
     )
 
@@ -75,12 +78,14 @@ def run_at(promote_at, pushed, lists, merging):
         wall=2.0,
         by_lists={lists: (90, 1.0 + merging, 1.0)},
         pushed=[5] * pushed,
-        figures={"lists": 360},
+        pulled=3,
+        redis_bytes=1_000,
+        figures={"lists": 360, "read:0:pieces": 9, "read:0:us": 900},
         pace=1.0,
     )
 
 
-def recorded(graph="G2", mix="W1", rounds=3):
+def recorded(graph="G2", mix="W1", rounds=3, *, by_rates=None):
     runs = {
         PULL: run_at(PULL, 0, 4, 0.036),
         4: run_at(4, 2, 2, 0.009),
@@ -89,21 +94,15 @@ def recorded(graph="G2", mix="W1", rounds=3):
     return Recording(
         graph=graph,
         mix=mix,
-        reads_per_post=100,
-        recommended=4,
-        batches=Batches(batch=10_000, small=1_000),
+        service=Service(100, Batches(batch=10_000, small=1_000), 1 << 20),
         server="redis 7",
         settings={"graph": f"{graph}: 10 accounts", "operations": 104, "cap": 100},
-        rounds=[Round(survey(), COSTS, runs) for _ in range(rounds)],
+        rounds=[Round(survey(), 0.05, runs, by_rates) for _ in range(rounds)],
     )
 
 
-def costs_of(one_round):
-    return one_round.costs
-
-
 def test_an_error_is_the_median_ratio_of_predicted_and_measured_differences():
-    pull, middle, push = compare(recorded(), costs_of)
+    pull, middle, push = compare(recorded(), COSTS)
     assert push.push.measured == pytest.approx([0.04] * 3)
     assert push.push.predicted == pytest.approx([0.04] * 3)
     assert push.push.error == pytest.approx(0)
@@ -115,20 +114,20 @@ def test_an_error_is_the_median_ratio_of_predicted_and_measured_differences():
 
 
 def test_a_figure_below_a_tenth_of_the_cost_is_not_judged():
-    pull, middle, push = compare(recorded(), costs_of)
+    pull, middle, push = compare(recorded(), COSTS)
     assert set(pull.judged()) == {"pull", "lists"}
     assert set(middle.judged()) == {"push", "pull", "lists"}
     assert set(push.judged()) == {"push"}
 
 
 def test_the_recommended_threshold_is_the_measured_one_of_least_predicted_cost():
-    assert recommended(recorded(), costs_of) == PUSH  # no cell posts, so a push costs nothing
+    assert recommended(recorded(), COSTS) == PUSH  # no cell posts, so a push costs nothing
     assert with_reads(survey(), 700.0).reads == 700.0
 
 
 def test_rows_hold_every_judged_error_without_its_sign_the_largest_first():
     result = verdicts.result(
-        [recorded(), recorded("G4"), recorded(mix="W2")], dict.fromkeys(("G2", "G4"), costs_of)
+        [recorded(), recorded("G4"), recorded(mix="W2")], dict.fromkeys(("G2", "G4"), COSTS)
     )
     assert result["rows"]["G2 pull"] == pytest.approx([1, 1, 0, 0])
     assert result["rows"]["G2 push"] == pytest.approx([0, 0, 0, 0])
@@ -155,14 +154,15 @@ def test_the_table_goes_into_its_document(tmp_path):
     )
     summary.write_tables([result], tmp_path)
     written = document.read_text()
-    assert "| G2 W1 | 4 | 0.02 | 0.02 | " in written
-    assert "**pure push** (recommended)" in written
+    assert "| G2 W1 | 4 | 0.02 | " in written
+    assert written.count("(recommended)") == 2
     assert "stale" not in written
     charts.draw(result, tmp_path / "accuracy.svg")
 
 
 def test_a_recording_is_the_same_after_it_was_written_and_read(tmp_path):
-    written = [recorded("G1", mix) for mix in MIXES]
+    by_rates = run_at(PUSH, 1, 3, 0.01)
+    written = [recorded("G1", mix, by_rates=by_rates) for mix in MIXES]
     for each in written:
         recording.write(each, tmp_path)
     assert recording.read_all(tmp_path) == written
@@ -175,6 +175,30 @@ def test_a_recording_is_the_same_after_it_was_written_and_read(tmp_path):
     rows = json.loads((tmp_path / "result.txt").read_text())["rows"]
     assert set(rows) == {"G1 push", "G1 pull", "G1 lists", "G1 recommended"}
     assert len(rows["G1 recommended"]) == 3
+
+
+def test_costs_are_learnt_on_the_other_graphs_only():
+    slow = run_at(PULL, 0, 4, 0.036)
+    slow = replace(slow, figures={"read:0:pieces": 10_000, "read:0:us": 10_000_000})
+    learnt_on = replace(
+        recorded("learning"), rounds=[Round(survey(), 0.0, {PULL: slow, PUSH: slow})]
+    )
+    costs = accuracy.judge([recorded("G1"), learnt_on])["costs"]
+    assert costs.keys() == {"G1"}
+    assert costs["G1"]["read_us"] == pytest.approx(1_000, rel=0.2)
+
+
+def test_the_rule_by_rates_stands_beside_the_best_threshold():
+    by_rates = run_at(PUSH, 1, 3, 0.0)
+    [row] = accuracy.judge([recorded(by_rates=by_rates)])["by rates"]
+    assert (row["graph"], row["mix"], row["promote_at"]) == ("G2", "W1", 4)
+    assert row["by rates"] == {
+        "total": pytest.approx(1.71),
+        "lists p99": 3,
+        "redis bytes": 1_000,
+        "pulled": 3,
+    }
+    assert row["saves"] == pytest.approx(1 - 1.71 / 1.729)
 
 
 def test_a_run_at_another_pace_has_other_seconds_and_equal_lists():
@@ -255,3 +279,31 @@ def test_posters_are_drawn_evenly_in_w2_and_by_followers_in_the_other_mixes():
         drawn = mix.draw(mix.population(sizes, source), 20_000, source)
         posters = {each.account for each in drawn if each.kind == "post"}
         assert posters == sizes.keys() - silent
+
+
+def test_a_graph_is_measured_under_every_threshold_and_by_rates(tmp_path):
+    source = random.Random(1)
+    edges = {(source.randint(1, 60), round(60 * source.random() ** 2) + 1) for _ in range(600)}
+    file = tmp_path / "edges.txt"
+    file.write_text("".join(f"{one} {other}\n" for one, other in edges if one != other))
+    plan = Plan(rounds=1, thresholds=1, lowest=20, operations=200, by_rates=True)
+
+    graph = graphs.from_file("small", file, 2.0)
+    measured = rounds.measure(graph, rounds.load(graph, tmp_path), W3, plan)
+    assert measured.name == "small W3"
+    assert {PULL, 20, PUSH} <= set(measured.thresholds)
+    [only] = measured.rounds
+    posts = only.runs[PULL].operations["post"]
+    for run in (*only.runs.values(), only.by_rates):
+        assert run.operations["post"] == posts
+        assert run.operations["read"] == run.operations["blind"]
+        assert run.operations["new account"] > 0
+        assert run.seconds["read"] > 0
+    assert only.runs[PULL].pushed == []
+    assert only.runs[PULL].lists_per_read > only.runs[PUSH].lists_per_read == 0
+    assert len(only.runs[PUSH].pushed) == posts
+    assert only.runs[PUSH].pulled == 0
+    # The survey counts the accounts and the follows that were there before.
+    assert only.survey.accounts == len({account for edge in edges for account in edge})
+    recording.write(measured, tmp_path)
+    assert recording.read_all(tmp_path) == [measured]
