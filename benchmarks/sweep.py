@@ -8,10 +8,10 @@
   celebrity list. The difference is the cost of merging. The order alternates.
 - After each upload the run waits for the fan-out, so every post is a message of its own. That is so
   at the rates that a service is built for.
-- Ten posts are uploaded in a row. Then both processes look at the news, so that no read pays for
-  it. What the first process pays for it is `LEARN`. It then forgets the authors of pushed posts, as
-  if it had found their lists empty again. So no read meets a post on its way: in a service, a post
-  is on its way for 3.5 s of its life. The second process forgets all authors.
+- After each upload both processes look at the news, so that no read pays for it. What the first
+  process pays for it is `LEARN`. It then forgets the author of a pushed post, as if it had found
+  its list empty again. So no read meets a post on its way: in a service, a post is on its way for
+  3.5 s of its life. The second process forgets every author.
 - Beat does not run. The run itself sweeps, after every ten pushed posts and at its end.
 """
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.003
 # Operations between two samples of the machine's speed.
 _OPERATIONS_A_SAMPLE = 50
-# One sweep per second finds this many posts, at ten posts per second. They are uploaded in a row.
+# One sweep per second finds this many posts, at ten posts per second.
 _POSTS_A_SWEEP = 10
 # Time for the last micro-batch, and until a process adds its figures to Redis.
 _SETTLE_SECONDS = 1.1
@@ -112,12 +112,12 @@ class _Sweep:
         post = mixes.perform(bench or self._merging, operation)
         return post, self._charge(kind, own_before, server_before)
 
-    def learn(self, pushed: Iterable[int], pulled: Iterable[int]) -> None:
-        """Let both processes learn of the new posts of some authors, and forget the authors."""
+    def learn(self, author: int, route: Route) -> None:
+        """Let both processes learn of a new post; see the module about whom they forget."""
         own_before, server_before = time.process_time(), seconds_of(self._server)
-        _ask_and_forget(self._merging, pushed)
+        _ask_and_forget(self._merging, [author] if route == "push" else [])
         self._charge(LEARN, own_before, server_before)
-        _ask_and_forget(self._blind, {*pushed, *pulled})
+        _ask_and_forget(self._blind, [author])
 
     def sweep_if_many(self) -> None:
         """Sweep after every `_POSTS_A_SWEEP` pushed posts; call this after each of them."""
@@ -170,21 +170,20 @@ def run(
     began_at = int(time.time())
     figures_before = _figures(merging, began_at)
     measured = _Sweep(merging, blind, usage, workers)
-    for number, (kind, block) in enumerate(_blocks(operations)):
-        if kind == "post":
-            pushed += _upload(measured, state, block)
-            continue
-        [operation] = block
+    for number, operation in enumerate(operations):
+        kind, account = operation.kind, operation.account
         if number % _OPERATIONS_A_SAMPLE == 0:
             speed.sample()
-        if kind != "read":
+        if kind == "post":
+            pushed += _upload(measured, state, operation)
+        elif kind != "read":
             measured.perform(kind, operation)
             state.note(operation)
-        elif operation.account in state.cold:
+        elif account in state.cold:
             measured.perform(REBUILD, operation)
             with measured.aside():
-                state.fill_feed(operation.account)
-            state.cold.discard(operation.account)
+                state.fill_feed(account)
+            state.cold.discard(account)
         else:
             measured.read_twice(operation, blind_first=number % 2 == 0)
     time.sleep(_SETTLE_SECONDS)
@@ -215,41 +214,19 @@ def idle(bench: Bench, workers: Pool) -> float:
     return (seconds_of(pids) - before) / (time.perf_counter() - began)
 
 
-def _blocks(operations: Sequence[Operation]) -> Iterator[tuple[str, list[Operation]]]:
-    """Yield each operation alone, with its kind, but ten posts together."""
-    posts: list[Operation] = []
-    for operation in operations:
-        if operation.kind != "post":
-            yield operation.kind, [operation]
-            continue
-        posts.append(operation)
-        if len(posts) == _POSTS_A_SWEEP:
-            yield "post", posts
-            posts = []
-    if posts:
-        yield "post", posts
-
-
-def _upload(measured: _Sweep, state: State, posts: Sequence[Operation]) -> list[int]:
-    """Upload posts one by one, and wait for the fan-outs; return the followers of pushed posts."""
-    pushed, pulled = set[int](), set[int]()
-    followers = []
-    for operation in posts:
-        author = operation.account
-        post, _ = measured.perform("post", operation)
-        assert post is not None, "an upload returns the id of its post"
-        route = _route(state.bench, post)
-        with measured.aside():
-            state.add_post(author, post, route)
-        if route == "push":
-            pushed.add(author)
-            followers.append(state.sizes[author])
-            until(lambda post=post: _is_done(state.bench, post), _POLL_SECONDS)
-            measured.sweep_if_many()
-        else:
-            pulled.add(author)
-    measured.learn(pushed, pulled)
-    return followers
+def _upload(measured: _Sweep, state: State, operation: Operation) -> list[int]:
+    """Upload a post and wait for its fan-out; return the number of followers if it was pushed."""
+    author = operation.account
+    post, _ = measured.perform("post", operation)
+    assert post is not None, "an upload returns the id of its post"
+    route = _route(state.bench, post)
+    with measured.aside():
+        state.add_post(author, post, route)
+    if route == "push":
+        until(lambda: _is_done(state.bench, post), _POLL_SECONDS)
+        measured.sweep_if_many()
+    measured.learn(author, route)
+    return [state.sizes[author]] if route == "push" else []
 
 
 def _ask_and_forget(bench: Bench, authors: Iterable[int]) -> None:
