@@ -7,6 +7,7 @@ import threading
 import time
 import tracemalloc
 from collections import Counter
+from contextlib import closing
 from itertools import pairwise
 
 import pytest
@@ -23,8 +24,10 @@ from feedsvc.store.near_cache.authors import Load
 from feedsvc.store.near_cache.cache import NearCache
 from feedsvc.store.near_cache.clock_cache import ClockCache
 from feedsvc.store.near_cache.snapshot import Body, CachedList
-from feedsvc.store.redis import celebrities, invalidation_log, keys
+from feedsvc.store.redis import celebrities, client, invalidation_log, keys
 from feedsvc.store.redis.lists import FloorList
+from feedsvc.store.redis.round_trip import RoundTrip
+from tests.engines import Valkey
 from tests.test_celebrities import make_valid
 from tests.test_near_cache import (
     ask,
@@ -382,24 +385,59 @@ def test_a_large_set_is_loaded_in_steps_and_keeps_what_is_put_meanwhile(stores, 
             take_off(stores, 4_000)
     assert len(loaded) >= 4
     steps = [after - before for before, after in pairwise(loaded)]
-    assert max(steps) <= 3 * near_authors.STEP
+    assert max(steps) <= 2 * near_authors.STEP
     found = near_cache._snapshot.authors
     assert {*range(1, 5_001), 7_777} - {4_000} <= found
 
 
 def test_a_load_begins_again_if_the_set_is_lost_between_two_steps(stores, monkeypatch):
-    """The second set lacks authors that the first step would have returned."""
+    """The clock of Redis is set back, so the second set has lower scores. The cursor of the first
+    step is above them.
+    """
     monkeypatch.setattr(near_authors, "SPREAD_SECONDS", 0)
     fill_set(stores, 3_000)
     near_cache = NearCache(longest_list=12, budget=1 << 20)
     near_cache.reload(*invalidation_log.position(stores.redis), None)
     learn(stores, near_cache)
-    assert near_cache.authors._loading.cursor
+    assert near_cache.authors._loading.authors
     stores.redis.delete(keys.CELEBRITIES)
     make_valid(stores, *range(10_001, 13_001))
+    stores.redis.zadd(keys.CELEBRITIES, dict.fromkeys(range(10_001, 13_001), 1))
     while near_cache._snapshot.authors is None:
         learn(stores, near_cache)
     assert set(range(10_001, 13_001)) <= near_cache._snapshot.authors
+
+
+def test_a_load_goes_on_after_the_set_has_moved_to_another_server(stores):
+    """As a slot of a cluster does. Each server has an order of its own for ZSCAN."""
+    fill_set(stores, 5_000)
+    other = Valkey()
+    with closing(other), closing(client.connect(other.url)) as moved:
+        load = Load()
+        take_part(stores.redis, load)
+        take_part(stores.redis, load)
+        assert 0 < len(load.authors) < 5_000
+        moved.restore(keys.CELEBRITIES, 0, stores.redis.dump(keys.CELEBRITIES))
+        while not load.is_complete:
+            take_part(moved, load)
+    assert load.authors == set(range(1, 5_001))
+
+
+def take_part(redis, load):
+    trip = RoundTrip(redis)
+    celebrities.ask_part(trip, load.cursor, near_authors.STEP, 10_000, load.take)
+    trip.run()
+
+
+def test_a_load_has_an_author_whose_score_rises_meanwhile(stores):
+    fill_set(stores, 5_000)
+    load = Load()
+    take_part(stores.redis, load)
+    missing = min(set(range(1, 5_001)) - load.authors)
+    celebrity_lists.put_author(stores.redis, missing, POST)
+    while not load.is_complete:
+        take_part(stores.redis, load)
+    assert load.authors == set(range(1, 5_001))
 
 
 def test_a_load_that_has_not_ended_says_nothing_about_absent_authors(stores, monkeypatch):

@@ -25,6 +25,12 @@ def test_every_command_of_a_script_is_checked_at_the_start(script):
     assert used <= {call[0] for call in NEEDED} | OPTIONAL
 
 
+def test_every_command_of_a_round_trip_is_checked_at_the_start():
+    sources = (path.read_text() for path in (ROOT / "feedsvc").rglob("*.py"))
+    used = {name for text in sources for name in re.findall(r'\.(?:ask|note)\(\s*"([A-Z]+)"', text)}
+    assert {"ZRANGEBYSCORE", "EXPIRE"} <= used <= {call[0] for call in NEEDED}
+
+
 def test_every_key_is_deleted_where_flushdb_is_forbidden():
     page = (ROOT / "docs/redis-keys.md").read_text()
     for name in set(re.findall(r"^\| `([a-z-]+)", page, re.MULTILINE)) - NOT_OURS:

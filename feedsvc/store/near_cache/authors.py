@@ -6,12 +6,14 @@ import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from feedsvc.store.redis.celebrities import FIRST, LAST
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from feedsvc.store.redis.celebrities import Part
 
-# A step reads about 1,000 authors. It is part of the round trip of a read.
+# A step reads 1,000 to 2,000 authors. It is part of the round trip of a read.
 STEP = 1_000
 
 # A larger set is loaded after a random delay of up to 30 s, so that a hundred processes that start
@@ -27,9 +29,9 @@ class Load:
     """A load in progress.
 
     Redis returns each author that is in the set `celebrities` from the first step to the last one
-    (ZSCAN). The authors that are put since the load began are added. So at the end no author is
-    missing. An author that was removed meanwhile has no post on its list any more: the post was in
-    the home lists before.
+    (`scan_authors.lua`). The authors that are put since the load began are added. So at the end no
+    author is missing. An author that was removed meanwhile has no post on its list any more: the
+    post was in the home lists before.
 
     If the set has another marker at a later step, it was lost and filled again. The earlier steps
     then say nothing about the set, so the load fails.
@@ -39,9 +41,13 @@ class Load:
         """Begin with no authors."""
         self._due = time.monotonic() + random.uniform(0, SPREAD_SECONDS)  # noqa: S311 -- no secret
         self._marker: bytes | None = None
-        self.cursor = 0
+        self.cursor = FIRST
         self.authors: set[int] = set()
-        self.is_complete = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every part of the set has been taken."""
+        return self.cursor == LAST
 
     @property
     def is_due(self) -> bool:
@@ -54,17 +60,15 @@ class Load:
             return False
         self._marker, self.cursor = part.marker, part.cursor
         self.authors |= part.authors
-        self.is_complete = part.cursor == 0
         return True
 
 
 class Step(NamedTuple):
-    """A step of a load that a read asks for: about `size` authors of a set of at most `most`."""
+    """A step of a load that a read asks for. It fails if the set has more than `most` members."""
 
     load: Load
-    cursor: int
+    cursor: bytes
     is_due: bool
-    size: int
     most: int
 
 
@@ -96,7 +100,7 @@ class Authors:
             return None
         is_due = load.is_due
         most = self._most if is_due else min(STEP, self._most)
-        return Step(load, load.cursor, is_due, STEP, most)
+        return Step(load, load.cursor, is_due, most)
 
     def take(self, step: Step, part: Part | None) -> set[int]:
         """Take the answer to a step, unless another thread has taken it.

@@ -30,6 +30,8 @@ _VALID = "v"
 BUILDING = "b"
 # The same of a set that an upload began and that no reader has claimed.
 UNCLAIMED = "b?"
+# The cursors before the first part of the set and after the last one.
+FIRST, LAST = b"-inf", b"inf"
 # One script call adds at most 1,000 authors, so that it does not occupy Redis for long.
 _STEP = 1_000
 
@@ -82,20 +84,21 @@ def remove(redis: Redis, numbers: Mapping[int, float | None]) -> None:
 
 
 class Part(NamedTuple):
-    """Authors of the valid set with this marker. The next part begins at `cursor`; 0 at the end."""
+    """Authors of the valid set with this marker. The next part begins above the score `cursor`."""
 
     marker: bytes
-    cursor: int
+    cursor: bytes
     authors: frozenset[int]
 
 
 def ask_part(
-    trip: RoundTrip, cursor: int, count: int, most: int, take: Callable[[Part | None], None]
+    trip: RoundTrip, cursor: bytes, count: int, most: int, take: Callable[[Part | None], None]
 ) -> None:
-    """Ask for about `count` authors, and let `take` have the answer.
+    """Ask for the next `count` authors after a cursor, and call `take` with the answer.
 
-    A set of at most `count` members is one part. The answer is None if the set is absent, being
-    built, or has more than `most` members: the authors, the marker and a counter.
+    `FIRST` begins, and the cursor of the last part is `LAST`. A part has up to `_STEP` authors more
+    than `count`, because it has all authors of its highest score. The answer is None if the set is
+    absent, being built, or has more than `most` members: the authors, the marker and a counter.
     """
     args = (cursor, count, most)
     trip.script(SCAN_AUTHORS, [CELEBRITIES], *args, parse=lambda raw: take(_part(raw)))
@@ -106,7 +109,7 @@ def read_few(redis: Redis, most: int) -> frozenset[int] | None:
 
     An absent set is not an empty set.
     """
-    part = _part(SCAN_AUTHORS.run(redis, [CELEBRITIES], 0, most, most))
+    part = _part(SCAN_AUTHORS.run(redis, [CELEBRITIES], FIRST, most, most))
     return None if part is None else part.authors
 
 
@@ -159,7 +162,7 @@ def _part(raw: Any) -> Part | None:
     if raw is None:
         return None
     marker, cursor, members = raw
-    return Part(marker, int(cursor), frozenset(map(int, filter(bytes.isdigit, members[::2]))))
+    return Part(marker, cursor, frozenset(map(int, filter(bytes.isdigit, members))))
 
 
 def _is_valid(marker: bytes) -> bool:
