@@ -295,8 +295,8 @@ READING = [
         (
             Edit(
                 NEAR_CACHE,
-                "if now.marker != snapshot.marker or now.number < snapshot.number:",
-                "if now.marker == b'':",
+                "is_usable = now.marker == snapshot.marker and now.number >= snapshot.number",
+                "is_usable = True",
             ),
         ),
         (BODY_TESTS + "test_a_snapshot_newer_than_the_near_cache_gets_no_cached_post",),

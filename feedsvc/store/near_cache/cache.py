@@ -178,9 +178,9 @@ class NearCache:
     def get_bodies(self, snapshot: Snapshot, post_ids: Sequence[int]) -> list[Body | None]:
         """Return each cached post as of `snapshot` or later, and None for each other post."""
         now = self._snapshot
-        if now.marker != snapshot.marker or now.number < snapshot.number:
-            return [None] * len(post_ids)
-        found = list(map(now.bodies.get, post_ids))
+        is_usable = now.marker == snapshot.marker and now.number >= snapshot.number
+        bodies = now.bodies if is_usable else {}
+        found = list(map(bodies.get, post_ids))
         if all(found):
             self.copies.bodies.count(post_ids, hits=len(found), misses=0)
         else:
