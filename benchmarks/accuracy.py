@@ -25,7 +25,6 @@ from benchmarks.service import WORKERS
 from feedsvc.errors import FeedsvcError
 from feedsvc.formats import amount
 from feedsvc.planning import learning
-from feedsvc.store.redis import work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -67,9 +66,7 @@ def judge(recordings: Sequence[Recording]) -> dict[str, Any]:
     judged = [each.at_pace(pace) for each in recordings if each.graph != graphs.LEARNING]
     costs = {
         graph: learning.fit(
-            work.total(
-                run.work(pace) for each in recordings if each.graph != graph for run in each.runs()
-            )
+            *(run.work(pace) for each in recordings if each.graph != graph for run in each.runs())
         ).costs
         for graph in dict.fromkeys(each.graph for each in judged)
     }

@@ -49,7 +49,7 @@ pushings = st.builds(
 )
 pullings = st.builds(Pulling, **dict.fromkeys(vars(Pulling()), amounts))
 BATCHES = Batches(batch=30, small=10)
-PROCESSES = Processes(working=2, reading=2, near_cache_bytes=1e6)
+PROCESSES = Processes(working=2, reading=2, near_cache_bytes=10**6)
 NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
 
 
@@ -246,7 +246,7 @@ def situations(draw):
     processes = Processes(
         working=2,
         reading=draw(st.integers(1, 200)),
-        near_cache_bytes=draw(st.sampled_from([0, 5_000, 1e6])),
+        near_cache_bytes=draw(st.sampled_from([0, 5_000, 10**6])),
     )
     return Situation(survey, DEFAULT_COSTS, DEFAULT_COSTS.share(0.1), processes, BATCHES, today)
 

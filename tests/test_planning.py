@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from feedsvc.feed import reader
 from feedsvc.graph import generate
-from feedsvc.planning import near_cache, unit_costs
+from feedsvc.planning import unit_costs
 from feedsvc.planning.inputs import NoSurvey
 from feedsvc.planning.learning import DEFAULTS
 from feedsvc.planning.preview import in_words, preview
@@ -205,15 +205,13 @@ def test_the_curve_of_a_recommendation_ends_where_no_account_is_pulled(town):
     assert "max_lists_per_read" in advice.curve[0].breaks
 
 
-def test_a_recommendation_says_at_which_thresholds_the_lists_exceed_the_near_cache(
-    town, monkeypatch
-):
+def test_a_recommendation_says_at_which_thresholds_the_lists_exceed_the_near_cache(town):
     survey.refresh(town.stores)
     usual = recommendation(town.stores, Guardrails())
     assert (usual.lists_fit_from, usual.near_cache) == (1, None)
     # Room for two lists: those of the accounts with 7 and 9 followers.
-    monkeypatch.setattr(near_cache, "BUDGET", 2_300)
-    advice = recommendation(town.stores, Guardrails())
+    limits = replace(town.stores.limits, near_cache_bytes=1_700)
+    advice = recommendation(replace(town.stores, limits=limits), Guardrails())
     fits = {point.promote_at: point.fits_near_cache for point in advice.curve}
     assert advice.lists_fit_from == min(at for at, is_fit in fits.items() if is_fit) == 6
     assert all(

@@ -9,6 +9,7 @@ keeps its default, and one that much work tells about does not depend on it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, fields
 from operator import mul
 from statistics import median
@@ -25,32 +26,34 @@ if TYPE_CHECKING:
 # The processor time of this process's thread, in µs, for each unit of work; measured on 2 cores
 # (AMD EPYC), Python 3.11.7 (docs/evidence/threshold.md).
 THREAD_US = {
-    "upload_us": 1_900.0,
-    "message_us": 450.0,
-    "take_off_us": 80.0,
-    "micro_batch_us": 1_500.0,
-    "small_post_us": 90.0,
-    "link_us": 1_700.0,
+    "upload_us": 1_550.0,
+    "message_us": 900.0,
+    "take_off_us": 115.0,
+    "micro_batch_us": 1_850.0,
+    "small_post_us": 95.0,
+    "link_us": 2_400.0,
     "follower_us": 0.25,
-    "read_us": 160.0,
-    "find_us": 4.0,
-    "look_up_us": 1.5,
-    "first_list_us": 10.0,
+    "read_us": 200.0,
+    "find_us": 5.0,
+    "look_up_us": 1.0,
+    "first_list_us": 18.0,
     "list_us": 1.2,
     "fetch_us": 130.0,
     "fetched_list_us": 15.0,
     "learn_us": 46.0,
 }
 # What the same units cost elsewhere: in Redis, in the broker, and in a worker's process around its
-# task. Push and skip are work of Redis alone.
+# task. Push and skip are work of Redis alone. A page that merges lists needs less of its home list,
+# and the time of its merge includes reading the clock.
 ELSEWHERE_US = {
-    "upload_us": 100.0,
-    "message_us": 0.0,
-    "take_off_us": 10.0,
-    "micro_batch_us": 2_500.0,
+    "upload_us": 200.0,
+    "message_us": 130.0,
+    "take_off_us": 15.0,
+    "micro_batch_us": 1_950.0,
     "small_post_us": 10.0,
-    "link_us": 2_500.0,
+    "link_us": 1_950.0,
     "read_us": 25.0,
+    "first_list_us": -5.0,
     "fetch_us": 25.0,
     "fetched_list_us": 5.0,
     "push_us": 1.1,
@@ -99,32 +102,39 @@ class _Equation(NamedTuple):
     pieces: int
 
 
-def fit(work: Work) -> Learnt:
-    """Fit the unit costs to counted work.
+def fit(*several: Work) -> Learnt:
+    """Fit the unit costs to the work of several times or services.
 
     A machine that is slower than the one of the defaults is slower at everything. So the defaults
     are multiplied by the pace of the machine: the median ratio of what a first fit finds to them.
     """
-    equations = list(_equations(work))
+    equations = [equation for work in several for equation in _equations(work)]
     known = {name for each in equations for name, amount in each.amounts.items() if amount}
     first, _ = _solve(equations, THREAD_US)
     pace = median([first[name] / THREAD_US[name] for name in sorted(known)] or [1.0])
     defaults = {name: us * pace for name, us in THREAD_US.items()}
     found, errors = _solve(equations, defaults)
     elsewhere = {name: us * pace for name, us in ELSEWHERE_US.items()}
+    observations = Counter[str]()
+    for work in several:
+        for kind, tallies in work.items():
+            observations[kind] += sum(tally.pieces for tally in tallies.values())
     costs = {
-        each.name: found.get(each.name, 0.0) + elsewhere.get(each.name, 0.0)
+        each.name: max(0.0, found.get(each.name, 0.0) + elsewhere.get(each.name, 0.0))
         for each in fields(UnitCosts)
     }
     costs["read_us"] += found["find_us"]
     margins = {
-        name: math.hypot(errors.get(name, 0.0), _DEFAULT_MARGIN * elsewhere.get(name, 0.0))
-        for name in costs
+        name: min(
+            math.hypot(errors.get(name, 0.0), _DEFAULT_MARGIN * elsewhere.get(name, 0.0)),
+            _DEFAULT_MARGIN * cost,
+        )
+        for name, cost in costs.items()
     }
     return Learnt(
         UnitCosts(**costs),
         UnitCosts(**margins),
-        {kind: sum(tally.pieces for tally in each.values()) for kind, each in work.items()},
+        observations,
     )
 
 

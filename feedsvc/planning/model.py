@@ -72,7 +72,7 @@ class Processes:
 
     working: int
     reading: int
-    near_cache_bytes: float
+    near_cache_bytes: int
 
 
 @dataclass(frozen=True)

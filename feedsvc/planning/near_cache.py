@@ -13,15 +13,13 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from feedsvc.store.near_cache.copies import share_of_lists
+from feedsvc.store.near_cache.recent_posts import RecentPosts
+from feedsvc.store.near_cache.sizes import authors_bytes, list_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# The near cache of a process.
-BUDGET = 64 << 20
-# Half of the near cache is for lists, the other half for posts.
-_SHARE_OF_LISTS = 0.5
-# The bytes of a list around its ids, of an id, and of an author in the set of celebrities.
-_AROUND_LIST, _AN_ID, _AN_AUTHOR = 430, 8, 85
 _STEPS = 40
 # Lists are taken together if their reads differ by less than half an octave.
 _SIZES_PER_OCTAVE = 2
@@ -38,9 +36,9 @@ class Lists(NamedTuple):
     reads: float
 
     @property
-    def bytes_each(self) -> float:
+    def bytes_each(self) -> int:
         """Return the bytes of one list."""
-        return _AROUND_LIST + _AN_ID * self.entries
+        return list_bytes(round(self.entries))
 
 
 class Held(NamedTuple):
@@ -51,12 +49,16 @@ class Held(NamedTuple):
     fits: bool
 
 
-def room_for_lists(budget: float, lists: float) -> float:
-    """Return the bytes that the lists may take, of a near cache of `budget` bytes."""
-    return max(0.0, budget - lists * _AN_AUTHOR) * _SHARE_OF_LISTS
+def room_for_lists(budget: int, lists: float) -> int:
+    """Return the bytes that the lists may take, of a near cache of `budget` bytes.
+
+    The rest is for the authors of the lists, the index of recent posts, and the posts.
+    """
+    others = authors_bytes(round(lists)) + RecentPosts.within(budget).full_bytes
+    return share_of_lists(max(0, budget - others))
 
 
-def held(lists: Iterable[Lists], budget: float) -> Held:
+def held(lists: Iterable[Lists], budget: int) -> Held:
     """Return what a process holds of some lists, with a near cache of `budget` bytes."""
     read = _alike(each for each in lists if each.reads > 0 and each.number > 0)
     number = sum(each.number for each in read)

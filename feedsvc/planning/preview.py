@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feedsvc.formats import amount, seconds_or_ms, size, whole
-from feedsvc.planning import near_cache, unit_costs
+from feedsvc.planning import unit_costs
 from feedsvc.planning.costs import Batches
 from feedsvc.planning.inputs import SurveySummary, latest_survey, summary
 from feedsvc.planning.model import Estimate, Group, Lines, Prediction, Processes, Situation
@@ -173,7 +173,7 @@ def current_situation(
         Processes(
             working=survey.working_processes,
             reading=processes or survey.reading_processes,
-            near_cache_bytes=near_cache.BUDGET,
+            near_cache_bytes=stores.limits.near_cache_bytes,
         ),
         Batches(batch=stores.limits.fanout_batch, small=stores.limits.fanout_slice),
         Lines(current.promote_at, current.demote_at),

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from feedsvc.fanout import done, lanes
 from feedsvc.fanout.micro_batches import MAX_POSTS
 from feedsvc.fanout.queues import GATHER_SECONDS, LARGE
-from feedsvc.planning import near_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -78,7 +77,7 @@ def deployment_of(settings: Settings, workers: int, readers: int, costs: UnitCos
         take_off_seconds=_TAKE_OFF_SECONDS,
         cap=settings.feed_cap,
         readers=readers,
-        near_cache_bytes=near_cache.BUDGET,
+        near_cache_bytes=settings.near_cache_bytes,
         costs=costs,
     )
 

@@ -44,20 +44,21 @@ class Copies:
 
     def store_lists(self, lists: Mapping[int, CachedList], room: int) -> set[int]:
         """Store lists that are worth caching. Return their authors. Call `fit` afterwards."""
-        own = max(_share_of_lists(room), room - self.bodies.used_bytes)
+        own = max(share_of_lists(room), room - self.bodies.used_bytes)
         return self.lists.store(lists, own - self.lists.used_bytes)
 
     def store_bodies(self, bodies: Mapping[int, Body], room: int) -> None:
         """Store posts that are worth caching. Call `fit` afterwards."""
-        own = room - min(_share_of_lists(room), self.lists.used_bytes)
+        own = room - min(share_of_lists(room), self.lists.used_bytes)
         self.bodies.store(bodies, own - self.bodies.used_bytes)
 
     def fit(self, room: int) -> None:
         """Evict copies until all of them fit."""
         while self.used_bytes > room:
-            above = self.lists.used_bytes > _share_of_lists(room)
+            above = self.lists.used_bytes > share_of_lists(room)
             (self.lists if above else self.bodies).evict()
 
 
-def _share_of_lists(room: int) -> int:
+def share_of_lists(room: int) -> int:
+    """Return the bytes of the room that are the lists' own."""
     return room * 3 // 4
