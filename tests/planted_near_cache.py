@@ -20,8 +20,8 @@ NEAR_CACHE_BUDGET = [
         (
             Edit(
                 AUTHORS,
-                "            self.held, self._loading = None, Load()\n",
-                "            while len(self.held) > self._most:\n                self.held.pop()\n",
+                "            self.complete, self._loading = None, Load()\n",
+                "            while len(self.complete) > self._most:\n                self.complete.pop()\n",
             ),
         ),
         (TESTS + "test_a_set_that_takes_half_of_the_budget_is_given_up_as_a_whole",),
@@ -133,7 +133,7 @@ NEAR_CACHE_BUDGET = [
         (
             Edit(
                 CLOCK_CACHE,
-                "if most < 0 or not self._is_second_miss(key):",
+                "if most < 0 or size > whole or not self._is_second_miss(key):",
                 "if most < -10_000:",
             ),
         ),

@@ -167,6 +167,16 @@ def test_a_list_that_finds_no_room_is_cached_at_its_second_miss():
     assert len(near_cache.copies.lists.entries) == 40
 
 
+def test_a_list_that_is_larger_than_all_the_room_evicts_no_other_list():
+    near_cache = NearCache(longest_list=10_000, budget=room_for(40))
+    now = near_cache.reload(MARKER, 1, None)
+    near_cache.store_lists(now, {author: copy_of(POST + author) for author in range(1, 60)})
+    for _ in range(3):
+        near_cache.store_lists(near_cache._snapshot, {99: copy_of(*range(POST, POST + 9_000))})
+    assert len(near_cache.copies.lists.entries) == 40
+    assert near_cache.copies.lists.evictions == 0
+
+
 def test_the_hand_spares_a_marked_list_once():
     near_cache = NearCache(longest_list=12, budget=room_for(4))
     now = near_cache.reload(MARKER, 1, None)

@@ -142,7 +142,10 @@ def celebrities_among(
 
 
 def fill_if_lost(stores: Stores) -> None:
-    """Fill the set `celebrities` from SQL if the near cache has found it absent or being built."""
+    """Fill the set `celebrities` from SQL if a load of the near cache has failed.
+
+    Do nothing if the set is valid: then another process has filled it, or it is too large.
+    """
     near = stores.near_cache.authors
     if near.are_lost:
         near.are_lost = False

@@ -1,4 +1,4 @@
-"""The set of authors with a post on their list: held complete, or not at all. Loaded in steps."""
+"""The set of authors with a post on their list: complete, or absent. It is loaded in steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEP = 1_000
 SPREAD_SECONDS = 30.0
 
 # Load the set again when it has more than twice the authors of the last load, plus 1,000. Most of
-# the others then have no post on their list any more.
+# the added authors then have no post on their list any more.
 _FEW_AUTHORS = 1_000
 
 
@@ -73,28 +73,31 @@ class Step(NamedTuple):
 
 
 class Authors:
-    """The authors that the near cache holds, or is loading. Changed under its lock.
+    """The set of authors, and the load of another set. Changed under the lock of the near cache.
 
-    `held` only gains authors. To lose one it is replaced, because reads in progress use it.
+    `complete` has every author with a post on its list. It is None until a load has ended, and if
+    the set is too large. Other threads read it without the lock, so authors are only added to it.
+    `forget` and the end of a load replace it by another set.
     """
 
-    def __init__(self, held: set[int] | None, most: int) -> None:
-        """Hold a set, or begin to load it. A set of more than `most` authors is never held."""
+    def __init__(self, complete: set[int] | None, most: int) -> None:
+        """Begin with a complete set, or with a load. Give up a set of more than `most` authors."""
         self._most = most
-        self.held = held
-        self._loading = Load() if held is None else None
-        self._after_load = len(held or ())
-        # Whether a load found the set absent or being built, so that it has to be filled from SQL.
+        self.complete = complete
+        self._loading = Load() if complete is None else None
+        self._after_load = len(complete or ())
+        # Whether a load failed. Then the set may be absent or being built, and has to be filled from
+        # SQL.
         self.are_lost = False
         self.give_up_if_too_many()
 
     def __len__(self) -> int:
-        """Return how many authors take memory."""
+        """Return how many authors take memory: those of the set and those loaded so far."""
         loading = self._loading
-        return len(self.held or ()) + (0 if loading is None else len(loading.authors))
+        return len(self.complete or ()) + (0 if loading is None else len(loading.authors))
 
     def next_step(self) -> Step | None:
-        """Return the step that a read may ask for; None if nothing is to be loaded."""
+        """Return the next step of the load; None if there is no load."""
         load = self._loading
         if load is None:
             return None
@@ -105,14 +108,14 @@ class Authors:
     def take(self, step: Step, part: Part | None) -> set[int]:
         """Take the answer to a step, unless another thread has taken it.
 
-        Return the authors that were held and are not any more, because the load has ended.
+        If the load has ended, return the authors that only the set before it had.
         """
-        load, before = step.load, self.held or set()
+        load, before = step.load, self.complete or set()
         if self._loading is not load or load.cursor != step.cursor:
             return set()
         if part is not None and load.take(part):
             if load.is_complete:
-                self.held, self._loading = load.authors, None
+                self.complete, self._loading = load.authors, None
                 self._after_load = len(load.authors)
                 return before - load.authors
         elif step.is_due:
@@ -121,23 +124,23 @@ class Authors:
         return set()
 
     def add(self, author: int) -> None:
-        """Add an author that was put. Load the set again if it has doubled."""
-        if self.held is not None:
-            self.held.add(author)
-            if len(self.held) > 2 * self._after_load + _FEW_AUTHORS and self._loading is None:
+        """Add an author that was put. Load the set again if it has doubled (`_FEW_AUTHORS`)."""
+        if self.complete is not None:
+            self.complete.add(author)
+            if len(self.complete) > 2 * self._after_load + _FEW_AUTHORS and self._loading is None:
                 self._loading = Load()
         if self._loading is not None:
             self._loading.authors.add(author)
 
     def forget(self, authors: Collection[int]) -> None:
         """Replace the set by one without some authors."""
-        if self.held is not None:
-            self.held = self.held.difference(authors)
+        if self.complete is not None:
+            self.complete = self.complete.difference(authors)
 
     def give_up_if_too_many(self) -> None:
-        """Hold no set if it is too large, and load it later. No single author is ever evicted."""
+        """Drop a set that is too large, and load it again later. Never evict single authors."""
         loading = self._loading
-        if self.held is not None and len(self.held) > self._most:
-            self.held, self._loading = None, Load()
+        if self.complete is not None and len(self.complete) > self._most:
+            self.complete, self._loading = None, Load()
         elif loading is not None and len(loading.authors) > self._most:
             self._loading = Load()

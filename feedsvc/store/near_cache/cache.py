@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # them and are stored after them.
 _REMEMBERED = 1_000
 
-# The set of authors is held if it takes at most half of the budget that the index leaves.
+# The set of authors may take at most half of the budget that the index leaves.
 _AUTHORS_SHARE = 2
 
 
@@ -50,8 +50,8 @@ class NearCache:
     `Snapshot` says how.
 
     The copies, the set of authors and the index of recent posts together take at most `budget`
-    bytes (`sizes.py`). A list or a body may be evicted at any moment. The set of authors is held
-    complete or not at all, because an author's absence from it says that there is nothing to fetch.
+    bytes (`sizes.py`). A list or a body may be evicted at any moment. The set of authors is
+    complete or absent, because an author's absence from it says that there is nothing to fetch.
     """
 
     def __init__(self, longest_list: int, budget: int) -> None:
@@ -83,7 +83,7 @@ class NearCache:
         self._snapshot = Snapshot(
             marker,
             number,
-            self.authors.held,
+            self.authors.complete,
             self.copies.lists.entries,
             loads,
             recent=recent,
@@ -215,8 +215,8 @@ class NearCache:
         Call this under the lock, after every change that may take more room.
         """
         self.authors.give_up_if_too_many()
-        if self._snapshot.authors is not self.authors.held:
-            self._snapshot = replace(self._snapshot, authors=self.authors.held)
+        if self._snapshot.authors is not self.authors.complete:
+            self._snapshot = replace(self._snapshot, authors=self.authors.complete)
         self.copies.fit(self._room)
 
     def _take_part(self, step: Step, part: celebrities.Part | None) -> None:

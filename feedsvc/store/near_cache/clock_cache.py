@@ -60,12 +60,13 @@ class ClockCache(Generic[V]):
         return {"hits": self.hits, "misses": self.misses, "evictions": self.evictions}
 
     def store(self, copies: Mapping[int, V], room: int) -> set[int]:
-        """Store copies that fit into `room` bytes, and others at their second miss.
+        """Store copies that fit into the `room` bytes that are left, and others at a second miss.
 
         Return the ids of the stored copies. The caller then calls `evict` until all copies fit. A
-        copy that is cached already stays, because more reads in progress may use it.
+        copy that is cached already stays, because more reads in progress may use it. A copy that
+        would not fit even into an empty cache is not stored, because it would evict all others.
         """
-        stored = set()
+        stored, whole = set(), self.used_bytes + room
         most = max(1, len(self.entries) // (_GENERATION * _ONE_CALL))
         for key, copy in copies.items():
             if key in self.entries:
@@ -74,7 +75,7 @@ class ClockCache(Generic[V]):
             if size > room:
                 self._is_full = True
                 most -= 1
-                if most < 0 or not self._is_second_miss(key):
+                if most < 0 or size > whole or not self._is_second_miss(key):
                     continue
             room -= size
             self.replace(key, copy)
