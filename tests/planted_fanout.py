@@ -215,7 +215,7 @@ PROMISES = [
     ),
     Planted(
         "leave the deletion of a process that died as it is",
-        (Edit("feedsvc/tasks.py", "        deletion.sweep(opened)\n", ""),),
+        (Edit("feedsvc/tasks.py", "    deletion.sweep(stores)\n", ""),),
         ("tests/environments/test_deletion.py",),
     ),
     Planted(

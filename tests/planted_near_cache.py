@@ -21,7 +21,8 @@ NEAR_CACHE_BUDGET = [
             Edit(
                 AUTHORS,
                 "            self.complete, self._loading = None, Load()\n",
-                "            while len(self.complete) > self._most:\n                self.complete.pop()\n",
+                "            while len(self.complete) > self._most:\n"
+                "                self.complete.pop()\n",
             ),
         ),
         (TESTS + "test_a_set_that_takes_half_of_the_budget_is_given_up_as_a_whole",),

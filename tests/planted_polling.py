@@ -45,9 +45,9 @@ POLLING = [
         (
             Edit(
                 "feedsvc/posts/publish.py",
-                "        account = connection.execute(_LOCK_AUTHOR",
-                "        highest_id.clock_and_highest(connection)\n"
-                "        account = connection.execute(_LOCK_AUTHOR",
+                "    account = connection.execute(_LOCK_AUTHOR",
+                "    highest_id.clock_and_highest(connection)\n"
+                "    account = connection.execute(_LOCK_AUTHOR",
             ),
         ),
         (OPEN_TESTS + "test_an_upload_has_a_transaction_number_before_it_draws_its_id",),

@@ -86,8 +86,7 @@ class Authors:
         self.complete = complete
         self._loading = Load() if complete is None else None
         self._after_load = len(complete or ())
-        # Whether a load failed. Then the set may be absent or being built, and has to be filled from
-        # SQL.
+        # Whether a load failed. Then the set may be absent or being built, and SQL has to fill it.
         self.are_lost = False
         self.give_up_if_too_many()
 
