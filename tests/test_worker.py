@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
+from functools import partial
 
 import pytest
+from kombu.asynchronous import Hub
+from kombu.asynchronous.timer import Timer
 from kombu.utils.imports import symbol_by_name
 
 from feedsvc import tasks
-from feedsvc.fanout import beat, queues, sweep
+from feedsvc.fanout import beat, consumer, queues, sweep
 from feedsvc.store.redis import keys
 from tests.engines import wait_until
 
@@ -102,3 +107,21 @@ def _empty(celery):
         for queue in queues.QUEUES:
             channel.queue_declare(queue, durable=True, auto_delete=False)
             channel.queue_purge(queue)
+
+
+def test_an_acknowledgement_does_not_wait_for_a_timer():
+    """One message may be taken in the step that runs ready callbacks, just before the poll."""
+    hub, done = Hub(timer=Timer(max_interval=600)), threading.Event()
+    hub.on_tick.add(partial(consumer.poll_again, hub))
+    hub.call_later(600, done.wait)
+    hub.call_soon(lambda: hub.call_soon(done.set))
+    # The hub polls only if it has something to poll.
+    one, other = socket.socketpair()
+    with one, other:
+        hub.add_reader(one.fileno(), done.wait)
+        loop = hub.create_loop()
+        thread = threading.Thread(target=lambda: [next(loop) for _ in range(2)], daemon=True)
+        thread.start()
+        assert done.wait(5)
+        thread.join(10)
+    hub.close()

@@ -1,7 +1,8 @@
-"""Adapt Celery's consumer to quorum queues, to refusals of the broker, and to micro-batches."""
+"""Adapt Celery's consumer to its event loop, quorum queues, refusals, and micro-batches."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -37,6 +38,9 @@ class Consumer(CelerysConsumer):
 
         A broker that refuses ends the worker with exit code 1. The service manager starts it again.
         """
+        hub = self.hub  # type: ignore[attr-defined]  # a pool of threads has none
+        if hub is not None:
+            hub.on_tick.add(partial(poll_again, hub))
         try:
             super().start()
         except Exception as error:
@@ -53,6 +57,18 @@ class Consumer(CelerysConsumer):
                 if _is_quorum(connection, queue):
                     queue.queue_arguments = _QUORUM
         return connection
+
+
+def poll_again(hub: Any) -> None:
+    """Let the next poll of Celery's event loop return at once if callbacks are ready.
+
+    A callback that another one has added waits for the next round. Kombu 5.7 polls before that, for
+    up to two seconds. The callback may be an acknowledgement. A worker that takes one message at a
+    time then gets no message that would end the poll, and stands still
+    (https://github.com/celery/celery/issues/7718). The hub calls this before each poll.
+    """
+    if hub._ready:  # noqa: SLF001 -- Kombu has no other name for them
+        hub._waker.wake()  # noqa: SLF001
 
 
 def wait_and_run(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., Any]:
