@@ -59,7 +59,9 @@ def test_work_survives_json(counted):
 
 
 def test_other_counts_are_not_taken_for_work():
+    later = {"read:0:bytes": 9, "read:0:pieces": 1}
     assert work.parse({"lists": 3, "12": 1, "processor-ms": 7}) == {}
+    assert work.parse(later) == {"read": {0: Tally(1)}}
 
 
 def test_a_service_counts_the_work_of_uploads_fan_outs_and_reads(world, monkeypatch):

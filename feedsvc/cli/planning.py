@@ -28,7 +28,7 @@ _COLUMNS = ("push s/day", "pull s/day", "all s/day", "lists p99", "to last", "me
 _processes_option = click.option(
     "--processes",
     type=click.IntRange(1, 100_000),
-    help="How it would be with as many processes that read.  [default: those that run]",
+    help="The number of processes that read feeds.  [default: as many as run]",
 )
 _above_0 = click.FloatRange(min=0, min_open=True)
 

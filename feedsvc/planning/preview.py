@@ -113,8 +113,8 @@ def preview(
     """Preview a change to the given thresholds. Raises `NoSurvey`.
 
     Callers make sure that promote_at ≥ demote_at ≥ 1. Without `demote_at`, the lower threshold
-    keeps today's ratio to the upper one. `processes` asks how it would be with as many processes
-    that read.
+    keeps today's ratio to the upper one. `processes` replaces the counted number of processes that
+    read.
     """
     current, costs, situation = current_situation(stores, processes)
     if demote_at is None:

@@ -108,7 +108,7 @@ def recommendation(
     """Recommend the threshold of least cost that keeps the limits. Raises `NoSurvey`.
 
     Only the three limits named in `Limit` are applied. The limit on lists per read applies to the
-    99th percentile. `processes` asks how it would be with as many processes that read.
+    99th percentile. `processes` replaces the counted number of processes that read.
     """
     current, costs, situation = current_situation(stores, processes)
     return advise(situation, costs, current, limits)

@@ -203,8 +203,8 @@ def _counts_between(redis: Redis, since: dt.datetime, until: dt.datetime) -> Cou
 def processes(redis: Redis) -> Processes:
     """Count the processes that read feeds, and those that fan out, of the last minutes.
 
-    Where none is counted, two are assumed, as `feedsvc up` starts them. A process that was replaced
-    counts for up to ten minutes more.
+    If none is counted, return two, as many as `feedsvc up` starts. A process that was replaced
+    counts for up to 20 minutes more, because the answer is the larger count of two periods.
     """
     trip, period = RoundTrip(redis), _period()
     readers, workers = (

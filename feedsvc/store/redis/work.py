@@ -1,6 +1,6 @@
 """The processor time of pieces of work, by kind and size, as the usage figures count it.
 
-Only the time of this process's thread is counted, not that of Redis, the database or the broker.
+A piece counts the time of its own thread only, without Redis, the database or the broker.
 `planning` learns its unit costs from it (docs/evidence/threshold.md).
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #   process caches.
 # - fetch: fetching celebrity lists that the near cache lacks. Size: lists.
 # - upload: a post, without its message.
-# - enqueue: the message of a pushed post, or finding out that another post has sent one.
+# - enqueue: sending the message of a pushed post. A small post sends none if one is on its way.
 # - link: a batch of a large fan-out. Size: followers.
 # - micro-batch: small fan-outs. Size: posts. Extra: the followers of all of them.
 # - take-off: taking pushed posts off their celebrity lists. Size: posts.
@@ -94,12 +94,12 @@ def counts(kind: Kind, seconds: float, size: int, extra: int) -> dict[str, int]:
 
 
 def parse(found: Mapping[str, int]) -> Work:
-    """Return the work among counts by name; counts of other things are left out."""
+    """Return the work among counts by name. Leave out other counts, and those of later releases."""
     tallies: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
     for name, count in found.items():
         kind, _, rest = name.partition(_SEPARATOR)
         digits, _, figure = rest.partition(_SEPARATOR)
-        if figure:
+        if figure in Tally._fields:
             tallies[kind, int(digits)][figure] = count
     work: Work = defaultdict(dict)
     for (kind, number), figures in sorted(tallies.items()):
