@@ -41,9 +41,10 @@ _EPILOG = """
 The JSON has "rows". "NAME push", "NAME pull" and "NAME lists" hold an error for each threshold
 (and mix) that is judged, the largest first. An error is |predicted ÷ measured - 1|, so 0.1 is 10 %
 off, in either direction. Predicted ÷ measured is the median of the rounds' ratios. Push and pull
-are judged where they are at least a tenth of both together, lists from 0.1 per read on. "NAME
-recommended" holds, for each mix, the measured cost of the recommended threshold ÷ that of the
-cheapest measured one. "cells" has every figure with its sign, judged or not.
+are judged where they are at least a tenth of both together, push from 20 pushed posts a run on, and
+lists from 0.1 per read on. "NAME recommended" holds, for each mix, the measured cost of the
+recommended threshold ÷ that of the cheapest measured one. "cells" has every figure with its sign,
+judged or not.
 """
 
 

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from feedsvc.planning.survey.aggregates import Survey
 
 # A part below this share of the threshold's costs is not judged, because the noise of the other
-# costs is as large. Lists are judged from this many per read on.
+# costs is as large. The push of fewer posts is not judged either: it is the difference of two runs,
+# and the use of waiting processes varies as much. Lists are judged from this many per read on.
 _JUDGED_SHARE = 0.1
+_JUDGED_POSTS = 20
 _JUDGED_LISTS = 0.1
 
 
@@ -45,9 +47,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Line:
-    """The figures of one threshold; `total`: measured processor seconds, by round."""
+    """The figures of one threshold; `total`: measured processor seconds, by round.
+
+    `posts`: how many posts it pushes in a run, and pure pull does not.
+    """
 
     promote_at: int
+    posts: float
     push: Pair
     pull: Pair
     lists: Pair
@@ -57,7 +63,7 @@ class Line:
         """Return the figures by name, without those that are too small to be judged."""
         push, pull = median(self.push.measured), median(self.pull.measured)
         least = max(_JUDGED_SHARE * (push + pull), math.ulp(0.0))
-        found = {"push": push >= least, "pull": pull >= least}
+        found = {"push": push >= least and self.posts >= _JUDGED_POSTS, "pull": pull >= least}
         found["lists"] = median(self.lists.measured) >= _JUDGED_LISTS
         return {name: getattr(self, name) for name, is_judged in found.items() if is_judged}
 
@@ -100,6 +106,7 @@ def _line(recording: Recording, promote_at: int, costs: UnitCosts) -> Line:
     runs = [each.runs[promote_at] for each in rounds]
     return Line(
         promote_at,
+        median(len(each.runs[promote_at].pushed) - len(each.runs[PULL].pushed) for each in rounds),
         Pair(
             [_push(each, each.runs[promote_at]) for each in rounds],
             [_predict_push(recording.service, each, costs, promote_at) for each in rounds],

@@ -23,10 +23,10 @@ from feedsvc.planning.costs import Batches, UnitCosts
 from feedsvc.planning.survey.aggregates import ListsAt, Survey
 from feedsvc.store.redis.work import BUCKETS
 
-# A small pushed post costs 10 ms, and merging any lists 400 µs.
+# A small pushed post costs 1 ms, and merging any lists 400 µs.
 COSTS = UnitCosts(
     **dict.fromkeys(vars(learning.DEFAULTS.costs), 0.0)
-    | {"small_post_us": 10_000.0, "first_list_us": 400.0}
+    | {"small_post_us": 1_000.0, "first_list_us": 400.0}
 )
 
 
@@ -73,8 +73,13 @@ def run_at(promote_at, pushed, lists, merging):
     return Run(
         promote_at=promote_at,
         operations={"read": 90, "blind": 90, "rebuild": 10, "post": 4},
-        seconds={"read": 1.0 + merging, "blind": 1.0, "rebuild": 0.5, "post": 0.2 + 0.002 * pushed},
-        behind=0.1 + 0.008 * pushed,
+        seconds={
+            "read": 1.0 + merging,
+            "blind": 1.0,
+            "rebuild": 0.5,
+            "post": 0.2 + 0.0002 * pushed,
+        },
+        behind=0.1 + 0.0008 * pushed,
         wall=2.0,
         by_lists={lists: (90, 1.0 + merging, 1.0)},
         pushed=[5] * pushed,
@@ -88,8 +93,8 @@ def run_at(promote_at, pushed, lists, merging):
 def recorded(graph="G2", mix="W1", rounds=3, *, by_rates=None):
     runs = {
         PULL: run_at(PULL, 0, 4, 0.036),
-        4: run_at(4, 2, 2, 0.009),
-        PUSH: run_at(PUSH, 4, 0, 0.0),
+        4: run_at(4, 20, 2, 0.009),
+        PUSH: run_at(PUSH, 40, 0, 0.0),
     }
     return Recording(
         graph=graph,
@@ -113,11 +118,18 @@ def test_an_error_is_the_median_ratio_of_predicted_and_measured_differences():
     assert middle.total == pytest.approx([1.009 + 0.5 + 0.204 + 0.016] * 3)
 
 
-def test_a_figure_below_a_tenth_of_the_cost_is_not_judged():
+def test_a_figure_below_a_tenth_of_the_cost_or_of_few_posts_is_not_judged():
     pull, middle, push = compare(recorded(), COSTS)
     assert set(pull.judged()) == {"pull", "lists"}
     assert set(middle.judged()) == {"push", "pull", "lists"}
     assert set(push.judged()) == {"push"}
+    few = replace(
+        recorded(),
+        rounds=[
+            Round(survey(), 0.05, {PULL: run_at(PULL, 0, 4, 0.0), PUSH: run_at(PUSH, 19, 0, 0.0)})
+        ],
+    )
+    assert set(compare(few, COSTS)[1].judged()) == set()
 
 
 def test_the_recommended_threshold_is_the_measured_one_of_least_predicted_cost():
@@ -161,7 +173,7 @@ def test_the_table_goes_into_its_document(tmp_path):
 
 
 def test_a_recording_is_the_same_after_it_was_written_and_read(tmp_path):
-    by_rates = run_at(PUSH, 1, 3, 0.01)
+    by_rates = run_at(PUSH, 10, 3, 0.01)
     written = [recorded("G1", mix, by_rates=by_rates) for mix in MIXES]
     for each in written:
         recording.write(each, tmp_path)
@@ -189,7 +201,7 @@ def test_costs_are_learnt_on_the_other_graphs_only():
 
 
 def test_the_rule_by_rates_stands_beside_the_best_threshold():
-    by_rates = run_at(PUSH, 1, 3, 0.0)
+    by_rates = run_at(PUSH, 10, 3, 0.0)
     [row] = accuracy.judge([recorded(by_rates=by_rates)])["by rates"]
     assert (row["graph"], row["mix"], row["promote_at"]) == ("G2", "W1", 4)
     assert row["by rates"] == {
@@ -202,7 +214,7 @@ def test_the_rule_by_rates_stands_beside_the_best_threshold():
 
 
 def test_a_run_at_another_pace_has_other_seconds_and_equal_lists():
-    run = run_at(4, 2, 2, 0.009).at_pace(2.0)
+    run = run_at(4, 20, 2, 0.009).at_pace(2.0)
     assert run.seconds["blind"] == 2.0
     assert run.behind == pytest.approx(0.232)
     assert run.by_lists == {2: (90, pytest.approx(2.018), 2.0)}
