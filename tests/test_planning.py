@@ -163,6 +163,19 @@ def test_only_reads_of_the_sampled_viewers_are_counted(world, monkeypatch):
     assert found.seconds < 60
 
 
+def test_accounts_with_a_home_feed_join_a_small_sample_of_viewers(world, monkeypatch):
+    monkeypatch.setattr(survey, "_FEW", 1)
+    world.people(*range(1, 81))
+    for viewer in range(1, 65):
+        reader.home_page(world.stores, viewer, None, 3)
+    counted = [viewer for viewer in range(1, 65) if usage.is_in_sample(viewer)]
+    found = survey.refresh(world.stores)
+    assert 0 < len(counted) < 64
+    assert (found.viewers_sampled, found.assumed) == (64, ["posts"])
+    monkeypatch.setattr(survey, "_ENOUGH_VIEWERS", len(counted))
+    assert survey.refresh(world.stores).viewers_sampled == len(counted)
+
+
 def test_one_viewer_in_sixteen_is_sampled():
     counted = sum(usage.is_in_sample(2**53 + number) for number in range(64_000))
     assert 3_600 < counted < 4_400

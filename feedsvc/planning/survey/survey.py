@@ -11,7 +11,7 @@ import heapq
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 import structlog
@@ -55,6 +55,8 @@ _ASSUMED_HISTORY_DAYS = 30.0
 _VIEWERS = 10_000
 _ALL_VIEWERS_UPTO = 100_000
 _FEEDS = 2_000
+# The lists of a read vary so much that the mean of 1,000 viewers is off by some 4 %.
+_ENOUGH_VIEWERS = 1_000
 # Accounts are drawn in runs of neighbours. Thousands of single accounts would keep a worker from
 # fan-outs for half a minute.
 _RUN = 20
@@ -68,6 +70,14 @@ class _Readers:
     margin: float
     weights: Mapping[int, float]
     is_assumed: bool
+
+
+class _Drawn(NamedTuple):
+    """An account of a sample: its follows, and whether its home feed exists."""
+
+    account: int
+    follows: int
+    has_feed: bool
 
 
 @dataclass(frozen=True)
@@ -133,12 +143,13 @@ def _take(stores: Stores, progress: Callable[[str], None]) -> Survey:
         named = authors.named(connection, counts, cells)
     _fill(cells, counts, complete, [each for each in named if each.pin])
     progress("reads")
-    readers = _readers(stores, accounts, window)
+    drawn = _draw(stores)
+    readers = _readers(stores, accounts, window, drawn)
     progress("follows")
     with stores.sql.reading() as connection:
         lists = viewers.lists_by_threshold(connection, points, posting, readers.weights)
     progress("feeds")
-    feeds = _feeds(stores, accounts, is_assumed=readers.is_assumed)
+    feeds = _feeds(drawn, accounts, is_assumed=readers.is_assumed)
     singles = sum(each.posts for each in named if each.pin or each.follower_count >= complete)
     done = cells.done()
     at, processes = clock.now(stores.sql), usage.processes(stores.redis)
@@ -213,10 +224,31 @@ def _fill(cells: Cells, counts: Histogram, complete: int, pinned: Sequence[Named
             cells.add(1, author.followers, author.posts, author.last_route)
 
 
-def _readers(stores: Stores, accounts: int, window: float) -> _Readers:
+def _draw(stores: Stores) -> list[_Drawn]:
+    """Draw accounts."""
+    drawn = sample.draw(stores, _FEEDS, _RUN)
+    with stores.sql.reading() as connection:
+        rows = connection.execute(
+            sa.select(Account.id, Account.following_count).where(Account.id.in_(drawn))
+        )
+        follows = {row.id: row.following_count for row in rows}
+    trip = RoundTrip(stores.redis)
+    exist: list[Answer[int]] = [
+        trip.ask("EXISTS", stores.keys.homefeed(account)) for account in drawn
+    ]
+    trip.run()
+    return [
+        _Drawn(account, follows.get(account, 0), bool(answer.value))
+        for account, answer in zip(drawn, exist, strict=True)
+    ]
+
+
+def _readers(stores: Stores, accounts: int, window: float, drawn: Sequence[_Drawn]) -> _Readers:
     """Return the reads of the counted viewers.
 
-    If there are hardly any, all accounts are assumed to read equally often.
+    If there are few of them, drawn accounts with a home feed join them. Each of these accounts gets
+    the mean number of reads, because its own were not counted. If hardly any viewers were counted,
+    all accounts are assumed to read equally often.
     """
     counted = usage.sampled_reads(stores)
     if len(counted.by_viewer) < _FEW:
@@ -226,6 +258,14 @@ def _readers(stores: Stores, accounts: int, window: float) -> _Readers:
     seconds = _LEAST_SECONDS if window <= _LEAST_SECONDS else max(counted.seconds, 1.0)
     per_day = DAY_SECONDS / seconds
     chosen = heapq.nsmallest(_VIEWERS, counted.by_viewer, key=usage.sample_order)
+    weights = {viewer: counted.by_viewer[viewer] * per_day for viewer in chosen}
+    if len(chosen) < _ENOUGH_VIEWERS:
+        mean = sum(weights.values()) / len(weights)
+        weights |= {
+            each.account: mean
+            for each in drawn
+            if each.has_feed and not usage.is_in_sample(each.account)
+        }
     # A hash of the id chooses the counted viewers. So the margin is that of Bernoulli sampling with
     # probability 1 / `one_in`.
     squares = sum(number**2 for number in counted.by_viewer.values())
@@ -233,36 +273,23 @@ def _readers(stores: Stores, accounts: int, window: float) -> _Readers:
     return _Readers(
         reads=one_in * counted.by_viewer.total() * per_day,
         margin=Z_95 * math.sqrt(squares * one_in * (one_in - 1)) * per_day,
-        weights={viewer: counted.by_viewer[viewer] * per_day for viewer in chosen},
+        weights=weights,
         is_assumed=False,
     )
 
 
-def _feeds(stores: Stores, accounts: int, *, is_assumed: bool) -> _Feeds:
+def _feeds(drawn: Sequence[_Drawn], accounts: int, *, is_assumed: bool) -> _Feeds:
     """Estimate the home feeds that exist from a sample of accounts.
 
     If reads are assumed, all accounts read, and so all have a home feed.
     """
     if is_assumed:
         return _Feeds(accounts, 1.0 if accounts else 0.0, 0.0)
-    drawn = sample.draw(stores, _FEEDS, _RUN)
-    with stores.sql.reading() as connection:
-        rows = connection.execute(
-            sa.select(Account.id, Account.following_count).where(Account.id.in_(drawn))
-        )
-        follows = {row.id: row.following_count for row in rows}
-    trip = RoundTrip(stores.redis)
-    asked: list[Answer[int]] = [
-        trip.ask("EXISTS", stores.keys.homefeed(account)) for account in drawn
-    ]
-    trip.run()
-    exist = [answer.value for answer in asked]
-    total = sum(follows.values()) or 1
-    samples = [(follows.get(each, 0), bool(has)) for each, has in zip(drawn, exist, strict=True)]
-    share = sum(count for count, has_feed in samples if has_feed) / total
-    variance = sum((count * (has_feed - share)) ** 2 for count, has_feed in samples) / total**2
+    total = sum(each.follows for each in drawn) or 1
+    share = sum(each.follows for each in drawn if each.has_feed) / total
+    variance = sum((each.follows * (each.has_feed - share)) ** 2 for each in drawn) / total**2
     return _Feeds(
-        count=accounts * sum(has_feed for _, has_feed in samples) / (len(drawn) or 1),
+        count=accounts * sum(each.has_feed for each in drawn) / (len(drawn) or 1),
         share=share,
         margin=0.0 if len(drawn) == accounts else Z_95 * math.sqrt(variance),
     )
