@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedsvc.planning.near_cache import Lists, held, room_for_lists
+from feedsvc.planning.near_cache import Lists, cached_lists, room_for_lists
 
 alike = st.builds(
     Lists,
@@ -22,7 +22,7 @@ several = st.lists(alike, max_size=10)
 
 @given(several, st.integers(0, 10**9))
 def test_a_process_holds_some_of_the_lists_that_are_read(lists, budget):
-    found = held(lists, budget)
+    found = cached_lists(lists, budget)
     read = sum(each.number for each in lists if each.reads)
     assert -1e-6 <= found.lists <= read * (1 + 1e-9)
     assert 0 <= found.missed_share <= 1 + 1e-9
@@ -33,7 +33,7 @@ def test_a_process_holds_some_of_the_lists_that_are_read(lists, budget):
 
 @given(several, st.integers(0, 10**8), st.integers(0, 10**8))
 def test_a_larger_near_cache_misses_no_more(lists, one, other):
-    smaller, larger = (held(lists, budget) for budget in sorted((one, other)))
+    smaller, larger = (cached_lists(lists, budget) for budget in sorted((one, other)))
     assert larger.missed_share <= smaller.missed_share + 1e-6
     assert larger.lists + 1e-6 >= smaller.lists * (1 - 1e-6)
 
@@ -41,7 +41,7 @@ def test_a_larger_near_cache_misses_no_more(lists, one, other):
 @given(several, st.integers(0, 10**8), st.floats(0.01, 100))
 def test_the_unit_of_time_has_no_effect(lists, budget, times):
     faster = [each._replace(reads=each.reads * times) for each in lists]
-    found, same = held(lists, budget), held(faster, budget)
+    found, same = cached_lists(lists, budget), cached_lists(faster, budget)
     assert same.missed_share == pytest.approx(found.missed_share, rel=0.2, abs=0.02)
 
 
@@ -65,6 +65,6 @@ def test_the_misses_are_those_of_a_simulated_cache():
         cache[at] = None
         if len(cache) > 500:
             cache.popitem(last=False)
-    found = held(lists, budget)
+    found = cached_lists(lists, budget)
     assert found.missed_share == pytest.approx(missed / 40_000, rel=0.05)
     assert found.lists == pytest.approx(500, rel=0.01)

@@ -97,9 +97,9 @@ class Pulling:
 def list_units(lists: float, cached: float) -> float:
     """Return the work of merging a number of lists, by a process that caches `cached` lists.
 
-    It grows less than in proportion to the lists, and not at all from √`cached` on: a page of a
-    viewer that follows many of the cached lists is full before all of them are open. A list among
-    more lists costs more, because fewer of them are in the processor's caches.
+    It grows more slowly than the number of lists, and stops growing at √`cached`. If a viewer
+    follows many of the cached lists, its page is full before all of these lists are open. A list
+    among more cached lists costs more, because fewer of them are in the processor's caches.
     """
     if cached <= 0:
         return 0.0

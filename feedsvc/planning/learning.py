@@ -2,8 +2,8 @@
 
 Every bucket of counted work (`store/redis/work.py`) is an equation: its processor time is the sum
 of its amounts of work times their unit costs. The unit costs are the least-squares solution of all
-equations, drawn towards the defaults (ridge regression). So a unit cost that no work tells about
-keeps its default, and one that much work tells about does not depend on it.
+equations, drawn towards the defaults (ridge regression). So a unit cost without counted work keeps
+its default, and the default hardly counts beside much work.
 """
 
 from __future__ import annotations
@@ -89,13 +89,13 @@ class Learnt:
 
     @property
     def is_default(self) -> bool:
-        """Return whether too little work was counted, so that much rests on the defaults."""
+        """Return whether too little work was counted to replace the defaults."""
         fan_outs = self.observations.get("link", 0) + self.observations.get("micro-batch", 0)
         return self.observations.get("read", 0) < _ENOUGH_READS or fan_outs < _ENOUGH_FAN_OUTS
 
 
 class _Equation(NamedTuple):
-    """The mean amounts of work of a piece, by unit cost, its mean µs, and how many pieces."""
+    """A bucket: a piece's mean amounts of work by unit cost, its mean µs, and how many pieces."""
 
     amounts: dict[str, float]
     us: float
@@ -105,8 +105,9 @@ class _Equation(NamedTuple):
 def fit(*several: Work) -> Learnt:
     """Fit the unit costs to the work of several times or services.
 
-    A machine that is slower than the one of the defaults is slower at everything. So the defaults
-    are multiplied by the pace of the machine: the median ratio of what a first fit finds to them.
+    If this machine is slower than the machine of the defaults, it is slower at everything. So a
+    first fit finds the pace of this machine, the median ratio of its unit costs to the defaults. A
+    second fit has the defaults in this pace.
     """
     equations = [equation for work in several for equation in _equations(work)]
     known = {name for each in equations for name, amount in each.amounts.items() if amount}
@@ -172,8 +173,8 @@ def _solve(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the unit costs, and the half-widths of their 95 % intervals.
 
-    All amounts and costs are relative to the defaults. A default weighs less than one piece of
-    work, and a bucket as much as its pieces and the misfit of the model let it.
+    All amounts and costs are relative to the defaults. A default weighs a tenth of one piece of
+    work. A bucket weighs more with more pieces, up to the weight of a relative error of `_MISFIT`.
     """
     size, precision = len(_NAMES), _DEFAULT_WEIGHT
     matrix = [[precision * (row == column) for column in range(size)] for row in range(size)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from feedsvc.planning import costs as formulas
 from feedsvc.planning import near_cache
 from feedsvc.planning.costs import ENTRY_BYTES, Batches, Pulling, Pushing, UnitCosts
-from feedsvc.planning.near_cache import Held, Lists
+from feedsvc.planning.near_cache import CachedLists, Lists
 from feedsvc.planning.survey.aggregates import DAY_SECONDS, Cell, ListsAt, Survey, interpolate
 
 if TYPE_CHECKING:
@@ -195,8 +195,8 @@ class Prediction:
     @cached_property
     def pulling(self) -> Pulling:
         """Return the amount of pulling."""
-        reads, lists, cached = self.situation.survey.reads, self.lists, self.held.lists
-        missed = self.held.missed_share
+        reads, lists, cached = self.situation.survey.reads, self.lists, self.cached_lists.lists
+        missed = self.cached_lists.missed_share
         return Pulling(
             look_ups=reads if cached else 0.0,
             merging_reads=reads * (1 - lists.shares[0]),
@@ -206,7 +206,7 @@ class Prediction:
         )
 
     @cached_property
-    def held(self) -> Held:
+    def cached_lists(self) -> CachedLists:
         """Return the lists that a process holds in its near cache, and those that it misses."""
         lists = (
             Lists(
@@ -217,7 +217,7 @@ class Prediction:
             for group, share in self.groups
             if group.cell.posted
         )
-        return near_cache.held(lists, self.situation.processes.near_cache_bytes)
+        return near_cache.cached_lists(lists, self.situation.processes.near_cache_bytes)
 
     @cached_property
     def lists(self) -> ListsAt:

@@ -1,10 +1,10 @@
 """How many celebrity lists a process's near cache holds, and how many lists reads miss. Pure.
 
-A full near cache keeps the lists that are read most. The share of lists that reads miss is
-approximated as Che, Tung and Wang do for a cache that evicts what was read longest ago
-(*Hierarchical Web Caching Systems*, IEEE JSAC 2002): a list is in the cache if it was read within
-the characteristic time of the cache, the time in which distinct lists that fill it are read. The
-number of processes has no part in it, because all of them read the same mix.
+A full near cache keeps the lists that are read most. The share of lists that reads miss is the
+approximation of Che, Tung and Wang for a cache that evicts the list read longest ago
+(*Hierarchical Web Caching Systems*, IEEE JSAC 2002). A list is in the cache if it was read within
+the characteristic time. In that time, reads use as many different lists as fill the cache. All
+processes read the same mix. So their number changes the time, but not the share.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Lists(NamedTuple):
         return list_bytes(round(self.entries))
 
 
-class Held(NamedTuple):
+class CachedLists(NamedTuple):
     """The lists that a process holds, and the share of merged lists that it has to fetch."""
 
     lists: float
@@ -58,18 +58,18 @@ def room_for_lists(budget: int, lists: float) -> int:
     return share_of_lists(max(0, budget - others))
 
 
-def held(lists: Iterable[Lists], budget: int) -> Held:
-    """Return what a process holds of some lists, with a near cache of `budget` bytes."""
+def cached_lists(lists: Iterable[Lists], budget: int) -> CachedLists:
+    """Return how many of some lists a process holds, with a near cache of `budget` bytes."""
     read = _alike(each for each in lists if each.reads > 0 and each.number > 0)
     number = sum(each.number for each in read)
     room = room_for_lists(budget, number)
     if sum(each.number * each.bytes_each for each in read) <= room:
-        return Held(number, 0.0, fits=True)
+        return CachedLists(number, 0.0, fits=True)
     time = _characteristic_time(read, room) if room else 0.0
     absent = [each.number * math.exp(-each.reads * time) for each in read]
     missed = sum(each.reads * lists for each, lists in zip(read, absent, strict=True))
     reads = sum(each.number * each.reads for each in read)
-    return Held(number - sum(absent), missed / reads, fits=False)
+    return CachedLists(number - sum(absent), missed / reads, fits=False)
 
 
 def _alike(lists: Iterable[Lists]) -> list[Lists]:

@@ -129,7 +129,7 @@ def advise(
     keep = is_noise and not broken_limits(limits, today)
     recommended = today if keep else choice.best
     fit_from = min(
-        (each.lines.promote_at for each in curve if each.held.fits),
+        (each.lines.promote_at for each in curve if each.cached_lists.fits),
         default=curve[-1].lines.promote_at,
     )
     return Recommendation(
@@ -229,9 +229,9 @@ def _near_cache(recommended: Prediction, fit_from: int) -> str | None:
         f"Below {whole(fit_from)} the celebrity lists exceed the near cache of a process "
         f"({size(room.near_cache_bytes)})"
     )
-    if recommended.held.fits:
+    if recommended.cached_lists.fits:
         return f"{exceed}, and {whole(promote_at)} is near that."
-    missed = amount(recommended.lists.mean * recommended.held.missed_share)
+    missed = amount(recommended.lists.mean * recommended.cached_lists.missed_share)
     return f"{exceed}: at {whole(promote_at)} a read fetches {missed} lists."
 
 
@@ -248,8 +248,8 @@ def _point(of: Prediction, limits: Guardrails) -> Point:
         lists_per_read_p99=of.lists.p99,
         seconds_to_last_follower=finite(of.seconds_to_last_follower.value),
         redis_bytes=of.redis_bytes.value,
-        fits_near_cache=of.held.fits,
-        missed_lists_per_read=of.lists.mean * of.held.missed_share,
+        fits_near_cache=of.cached_lists.fits,
+        missed_lists_per_read=of.lists.mean * of.cached_lists.missed_share,
         accounts_pulled=round(of.pulled(lambda cell: cell.accounts)),
         breaks=list(broken_limits(limits, of)),
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from feedsvc.formats import weighted_percentile
 from feedsvc.planning import costs, near_cache
 from feedsvc.planning.costs import Pulling
-from feedsvc.planning.near_cache import Held, Lists
+from feedsvc.planning.near_cache import CachedLists, Lists
 from feedsvc.planning.replay.read_path import ListChange, merged_by_reads
 from feedsvc.planning.replay.write_path import Deployment, Push, WritePath
 from feedsvc.routing.policy import Route, Thresholds, decide, demote_at_in_ratio, governing
@@ -144,8 +144,8 @@ def simulate(
     ]
     changes = _list_changes(workload, pushes, deployment.take_off_seconds)
     merged = merged_by_reads(graph, workload, listed, changes, progress)
-    held = _held(graph, workload, pulled, deployment)
-    return _result(workload, pulled, path, pushes, _Reading(merged, held))
+    cached = _cached_lists(graph, workload, pulled, deployment)
+    return _result(workload, pulled, path, pushes, _Reading(merged, cached))
 
 
 def _pushes(graph: FollowGraph, workload: Workload, pulled: Sequence[int]) -> Iterator[Push]:
@@ -212,9 +212,9 @@ def _result(
     )
 
 
-def _held(
+def _cached_lists(
     graph: FollowGraph, workload: Workload, pulled: Sequence[int], deployment: Deployment
-) -> Held:
+) -> CachedLists:
     """Return what each web process holds of the lists of pulled accounts that have posted."""
     posts = Counter(workload.authors)
     posts.update({number: before for number, before in enumerate(workload.posts_before) if before})
@@ -223,7 +223,7 @@ def _held(
         for number, count in posts.items()
         if pulled[number]
     )
-    return near_cache.held(lists, deployment.near_cache_bytes)
+    return near_cache.cached_lists(lists, deployment.near_cache_bytes)
 
 
 @dataclass(frozen=True)
@@ -231,17 +231,17 @@ class _Reading:
     """The reads by the lists that they merge, and what a web process holds of the lists."""
 
     merged: Counter[int]
-    held: Held
+    cached: CachedLists
 
     @property
     def missed_per_read(self) -> float:
         """Return how many lists the mean read has to fetch."""
         lists = sum(lists * times for lists, times in self.merged.items())
-        return lists * self.held.missed_share / (self.merged.total() or 1)
+        return lists * self.cached.missed_share / (self.merged.total() or 1)
 
     def work(self, lists: int) -> Pulling:
         """Return the pulling of one read."""
-        cached, missed = self.held.lists, self.held.missed_share
+        cached, missed = self.cached.lists, self.cached.missed_share
         return Pulling(
             look_ups=float(cached > 0),
             merging_reads=float(lists > 0),
