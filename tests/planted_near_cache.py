@@ -168,6 +168,17 @@ NEAR_CACHE_BUDGET = [
         (TESTS + "test_a_load_begins_again_if_the_set_is_lost_between_two_steps",),
     ),
     Planted(
+        "leave out authors with the score of the last one of a step",
+        (
+            Edit(
+                "feedsvc/store/redis/lua/scan_authors.lua",
+                "from, up_to)}",
+                "from, up_to, 'LIMIT', 0, ARGV[2])}",
+            ),
+        ),
+        (TESTS + "test_a_part_has_all_authors_of_its_highest_score",),
+    ),
+    Planted(
         "load the set of authors without the puts since the load began",
         (
             Edit(

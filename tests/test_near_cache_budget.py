@@ -439,6 +439,16 @@ def take_part(redis, load):
     trip.run()
 
 
+def test_a_part_has_all_authors_of_its_highest_score(stores):
+    """Authors that SQL has filled in one step have the same score."""
+    fill_set(stores, 2_500)
+    stores.redis.zadd(keys.CELEBRITIES, dict.fromkeys(range(501, 2_001), 1))
+    load = Load()
+    while not load.is_complete:
+        take_part(stores.redis, load)
+    assert load.authors == set(range(1, 2_501))
+
+
 def test_a_load_has_an_author_whose_score_rises_meanwhile(stores):
     fill_set(stores, 5_000)
     load = Load()
