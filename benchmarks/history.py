@@ -6,7 +6,6 @@ import datetime as dt
 import heapq
 import math
 import random
-import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
 _DAY_SECONDS = 86_400
 _DAY_MS = 1_000 * _DAY_SECONDS
+# More authors than any graph has. A Lua script takes no number above 2^53.
+_ALL = 10**12
 _CHUNK = 1_000
 
 
@@ -200,7 +201,7 @@ def fill_feeds(
 def fill_celebrity_lists(stores: Stores, posts: Mapping[int, list[int]]) -> Snapshot:
     """Replace all celebrity lists in Redis; return the snapshot of a process that read them."""
     pipe = stores.redis.pipeline(transaction=False)
-    for author in posts.keys() | (celebrities.read_few(stores.redis, sys.maxsize) or set()):
+    for author in posts.keys() | (celebrities.read_few(stores.redis, _ALL) or set()):
         pipe.delete(keys.celebrity_posts(author))
     pipe.delete(keys.CELEBRITIES)
     for author, newest in posts.items():
