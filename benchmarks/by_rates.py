@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from benchmarks.recording import Recording, Run
-    from feedsvc.planning.model import Situation
+    from feedsvc.planning.situation import Situation
 
 _TITLES = (
     "| | total, s: best threshold | by rates | saves | lists per read p99 | by rates | "

@@ -15,7 +15,8 @@ from benchmarks.recording import BLIND, PULL, PUSH, READ, READING_PROCESSES
 from benchmarks.service import WORKERS
 from feedsvc.planning import costs as formulas
 from feedsvc.planning.costs import Pushing
-from feedsvc.planning.model import Group, Lines, Processes, Situation
+from feedsvc.planning.prediction import Prediction
+from feedsvc.planning.situation import Group, Lines, Processes, Situation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,7 +84,7 @@ def cheapest(at: Situation, thresholds: Iterable[int]) -> int:
     """Return the threshold of least predicted cost."""
 
     def predicted(promote_at: int) -> float:
-        return at.predict(Lines(promote_at, promote_at)).total_seconds.value
+        return Prediction(at, Lines(promote_at, promote_at)).total_seconds.value
 
     return min(thresholds, key=predicted)
 
@@ -174,7 +175,7 @@ def _pushing(service: Service, pushed: Sequence[int]) -> Pushing:
 
 def _predict_pull(service: Service, of: Round, costs: UnitCosts, promote_at: int) -> float:
     at = _situation(service, with_reads(of.survey, of.runs[promote_at].reads), costs)
-    return formulas.pull_seconds(costs, at.predict(Lines(promote_at, promote_at)).pulling)
+    return formulas.pull_seconds(costs, Prediction(at, Lines(promote_at, promote_at)).pulling)
 
 
 def _situation(service: Service, survey: Survey, costs: UnitCosts) -> Situation:

@@ -27,8 +27,9 @@ from feedsvc.planning.costs import (
     wait_seconds,
 )
 from feedsvc.planning.learning import DEFAULTS
-from feedsvc.planning.model import Lines, Processes, Situation, saving
+from feedsvc.planning.prediction import Prediction, saving
 from feedsvc.planning.recommendation import advise, broken_limits, choose
+from feedsvc.planning.situation import Lines, Processes, Situation
 from feedsvc.planning.survey.aggregates import Cell, ListsAt, NamedAccount, Survey, grid
 from feedsvc.routing.guardrails import Guardrails
 from feedsvc.routing.versions import PolicyInfo
@@ -279,7 +280,7 @@ def _lists(point, named):
 
 @given(situations(), st.integers(1, 250), st.integers(1, 250))
 def test_a_higher_threshold_pushes_more_and_pulls_less(situation, one, other):
-    low, high = (situation.predict(Lines(line, line)) for line in sorted((one, other)))
+    low, high = (Prediction(situation, Lines(line, line)) for line in sorted((one, other)))
     assert low.deliveries.value <= high.deliveries.value + 1e-6
     assert low.push_seconds.value <= high.push_seconds.value + 1e-6
     assert low.lists.mean + 1e-9 >= high.lists.mean
@@ -289,14 +290,14 @@ def test_a_higher_threshold_pushes_more_and_pulls_less(situation, one, other):
 
 @given(situations())
 def test_every_post_is_pushed_or_pulled(situation):
-    found = situation.predict(situation.today)
+    found = Prediction(situation, situation.today)
     pulled = found.pulled(lambda cell: cell.posts)
     assert close(found.pushing.posts + pulled, situation.survey.posts)
 
 
 @given(situations())
 def test_a_threshold_saves_nothing_over_itself_with_no_margin(situation):
-    found = situation.predict(situation.today)
+    found = Prediction(situation, situation.today)
     assert saving(found, found) == (0, 0)
 
 
@@ -304,7 +305,7 @@ def test_a_threshold_saves_nothing_over_itself_with_no_margin(situation):
 def test_the_saving_of_one_threshold_over_another_is_the_extra_cost_of_the_other(
     situation, one, other
 ):
-    first, second = (situation.predict(Lines(line, line)) for line in (one, other))
+    first, second = (Prediction(situation, Lines(line, line)) for line in (one, other))
     assert close(saving(first, second).value, -saving(second, first).value)
     assert close(saving(first, second).margin, saving(second, first).margin)
 
@@ -323,9 +324,9 @@ limits = st.none() | st.floats(0.001, 100)
 )
 def test_the_choice_is_the_cheapest_threshold_that_keeps_the_limits_if_any_does(situation, wanted):
     curve = [
-        situation.predict(Lines(at.promote_at, at.promote_at)) for at in situation.survey.lists
+        Prediction(situation, Lines(at.promote_at, at.promote_at)) for at in situation.survey.lists
     ]
-    choice = choose(curve, situation.predict(situation.today), wanted)
+    choice = choose(curve, Prediction(situation, situation.today), wanted)
     allowed = [each.total_seconds.value for each in curve if not broken_limits(wanted, each)]
     assert choice.keeps_limits == bool(allowed)
     if allowed:

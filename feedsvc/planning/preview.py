@@ -14,7 +14,8 @@ from feedsvc.formats import amount, seconds_or_ms, size, whole
 from feedsvc.planning import unit_costs
 from feedsvc.planning.costs import Batches
 from feedsvc.planning.inputs import SurveySummary, latest_survey, summary
-from feedsvc.planning.model import Estimate, Group, Lines, Prediction, Processes, Situation
+from feedsvc.planning.prediction import Estimate, Prediction
+from feedsvc.planning.situation import Group, Lines, Processes, Situation
 from feedsvc.routing import versions
 from feedsvc.routing.policy import demote_at_in_ratio
 
@@ -120,7 +121,7 @@ def preview(
     if demote_at is None:
         demote_at = demote_at_in_ratio(promote_at, current.promote_at, current.demote_at)
     lines = Lines(promote_at, demote_at)
-    today, proposed = situation.predict(situation.today), situation.predict(lines)
+    today, proposed = Prediction(situation, situation.today), Prediction(situation, lines)
 
     def figure(of: Callable[[Prediction], Estimate]) -> Figure:
         before, after = of(today), of(proposed)

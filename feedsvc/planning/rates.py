@@ -18,7 +18,8 @@ from feedsvc.routing.policy import Route, Thresholds, decide
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from feedsvc.planning.model import Group, Prediction, Situation
+    from feedsvc.planning.prediction import Prediction
+    from feedsvc.planning.situation import Group, Situation
 
 _MISFITS = 10
 # The relative rounding error of a sum whose order has changed.

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from feedsvc.formats import amount, size, whole
 from feedsvc.planning import rates
 from feedsvc.planning.inputs import SurveySummary, summary
-from feedsvc.planning.model import Estimate, Lines, Prediction, Processes, Situation, saving
+from feedsvc.planning.prediction import Estimate, Prediction, saving
 from feedsvc.planning.preview import current_situation, finite
+from feedsvc.planning.situation import Lines, Processes, Situation
 from feedsvc.routing.policy import demote_at_in_ratio
 
 if TYPE_CHECKING:
@@ -118,10 +119,10 @@ def advise(
     situation: Situation, costs: Learnt, current: PolicyInfo, limits: Guardrails
 ) -> Recommendation:
     """Recommend a threshold from a situation that was read before."""
-    today = situation.predict(situation.today)
+    today = Prediction(situation, situation.today)
     ratio = current.promote_at, current.demote_at
     curve = [
-        situation.predict(Lines(lists.promote_at, demote_at_in_ratio(lists.promote_at, *ratio)))
+        Prediction(situation, Lines(lists.promote_at, demote_at_in_ratio(lists.promote_at, *ratio)))
         for lists in situation.survey.lists
     ]
     choice = choose(curve, today, limits)
