@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -244,6 +245,28 @@ def test_the_charts_follow_the_window(visit):
     )
     over, at = page.locator("#distribution .u-over").bounding_box(), line.bounding_box()
     assert over["x"] < at["x"] + at["width"] / 2 < over["x"] + over["width"]
+
+
+def test_thresholds_at_which_the_lists_exceed_the_near_cache_are_shaded(visit, app, services):
+    # The light colour of the shade in the style sheet, somewhere in the chart of the costs.
+    is_shaded = """() => {
+      const canvas = document.querySelector("#costs canvas");
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      for (let at = 0; at < data.length; at += 4) {
+        if (data[at] === 0xee && data[at + 1] === 0xf0 && data[at + 2] === 0xf4) return true;
+      }
+      return false;
+    }"""
+    page = visit().sign_in()
+    page.get_by_role("slider", name="Threshold, over the costs").wait_for()
+    assert not page.evaluate(is_shaded)
+    assert page.get_by_text("lists exceed the near cache").is_hidden()
+    small = replace(services.stores.limits, near_cache_bytes=300_000)
+    stores = replace(services.stores, limits=small)
+    app.extensions["feedsvc"] = replace(services, stores=stores)
+    page.reload()
+    page.get_by_text("lists exceed the near cache", exact=True).wait_for()
+    page.wait_for_function(is_shaded)
 
 
 def test_a_change_is_made_with_the_keyboard_alone(visit, services):
