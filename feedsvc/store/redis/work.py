@@ -85,11 +85,12 @@ def bucket(size: int) -> int:
 
 
 def counts(kind: Kind, seconds: float, size: int, extra: int) -> dict[str, int]:
-    """Return the counts of one piece of work by the names that they have in Redis."""
+    """Return the counts of one piece of work, without zeros, by their names in Redis."""
     tally = Tally(1, size, extra, round(seconds * 1e6))
     return {
         _SEPARATOR.join((kind, str(bucket(size)), name)): count
         for name, count in tally._asdict().items()
+        if count
     }
 
 
