@@ -1,7 +1,6 @@
 """Learn unit costs: the processor time of work is counted by kind and size, across processes."""
 
 import json
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -26,10 +25,10 @@ pieces = st.lists(
 
 
 def tallied(counted):
-    sums = Counter()
+    sums = work.Sums()
     for piece in counted:
-        sums.update(work.counts(*piece))
-    return work.parse(sums)
+        sums.add(*piece)
+    return work.parse(sums.counts())
 
 
 @given(pieces)

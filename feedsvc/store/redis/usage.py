@@ -110,6 +110,7 @@ class UsageCounter:
         """Begin without counts, also in a forked process: the parent hands over its own counts."""
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._work = work.Sums()
         self._handed_over_at = time.monotonic()
         self._processor_ms = _processor_ms()
         self._process = secrets.token_hex(4)
@@ -123,7 +124,7 @@ class UsageCounter:
     def note_work(self, kind: Kind, seconds: float, size: int = 0, extra: int = 0) -> None:
         """Count a piece of work that took this many seconds of processor time."""
         with self._lock:
-            self._counts.update(work.counts(kind, seconds, size, extra))
+            self._work.add(kind, seconds, size, extra)
 
     def note_read(self, clock: ReadClock, lists: int, cached: int, fetched: int) -> None:
         """Count a timed page.
@@ -163,6 +164,8 @@ class UsageCounter:
         """Return the counts since the last call, and begin anew."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
+            counts.update(self._work.counts())
+            self._work = work.Sums()
             before, self._processor_ms = self._processor_ms, _processor_ms()
             counts[_PROCESSOR_MS] = self._processor_ms - before
             self._handed_over_at = time.monotonic()

@@ -84,14 +84,28 @@ def bucket(size: int) -> int:
     return min(BUCKETS - 1, size.bit_length())
 
 
-def counts(kind: Kind, seconds: float, size: int, extra: int) -> dict[str, int]:
-    """Return the counts of one piece of work, without zeros, by their names in Redis."""
-    tally = Tally(1, size, extra, round(seconds * 1e6))
-    return {
-        _SEPARATOR.join((kind, str(bucket(size)), name)): count
-        for name, count in tally._asdict().items()
-        if count
-    }
+class Sums:
+    """The work that one process has done since some moment. Its caller has a lock."""
+
+    def __init__(self) -> None:
+        self._figures: dict[tuple[Kind, int], list[int]] = {}
+
+    def add(self, kind: Kind, seconds: float, size: int = 0, extra: int = 0) -> None:
+        """Add a piece of work that took this many seconds of processor time."""
+        figures = self._figures.setdefault((kind, bucket(size)), [0, 0, 0, 0])
+        figures[0] += 1
+        figures[1] += size
+        figures[2] += extra
+        figures[3] += round(seconds * 1e6)
+
+    def counts(self) -> dict[str, int]:
+        """Return the figures of all buckets, without zeros, by their names in Redis."""
+        return {
+            _SEPARATOR.join((kind, str(number), name)): figure
+            for (kind, number), figures in self._figures.items()
+            for name, figure in zip(Tally._fields, figures, strict=True)
+            if figure
+        }
 
 
 def parse(found: Mapping[str, int]) -> Work:
