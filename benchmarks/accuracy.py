@@ -8,6 +8,7 @@ makes the result of both.
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import median
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 NAME, TITLE = "accuracy", "The cost model compared with measurements"
 _ROUNDS = 5
 _LEAST_OPERATIONS = 200
+# A name is a part of file names.
+_NAME = re.compile(r"\w[\w.-]*")
 _THRESHOLDS_TO_LEARN = 2
 _EPILOG = """
 The JSON has "rows". "NAME push", "NAME pull" and "NAME lists" hold an error for each threshold
@@ -227,6 +230,12 @@ def _graphs_of_user(files: Sequence[tuple[str, Path]], chosen: Mapping[str, Any]
     names = [each.name for each in found]
     if len(set(names)) < len(names):
         raise click.UsageError(f"Two graphs have one name: {', '.join(sorted(names))}.")
+    for each in names:
+        if each == graphs.LEARNING or not _NAME.fullmatch(each):
+            raise click.UsageError(
+                f"{each!r} cannot be a name; use letters, digits, '-', '_' and '.', "
+                f"and not {graphs.LEARNING!r}."
+            )
     return found
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from feedsvc.errors import FeedsvcError
 from feedsvc.graph import generate, importer
 from feedsvc.graph.column_file import ColumnFile
 from feedsvc.graph.load import load_edges
@@ -37,6 +38,13 @@ _G4_ACCOUNTS, _G5_ACCOUNTS, _LEARNING_ACCOUNTS = 1_000_000, 400_000, 10_000
 _LEAST_ACCOUNTS = 500
 
 
+class NoFollows(FeedsvcError):
+    """A file has no line with a follow."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} has no follows; each line is `follower followee`")
+
+
 @dataclass(frozen=True)
 class Graph:
     """A graph that can be loaded into an empty service.
@@ -53,8 +61,7 @@ class Graph:
 
 def from_file(name: str, path: Path, posts_per_account: float) -> Graph:
     """Return the graph of a file with lines `follower followee`."""
-    load = partial(importer.import_graph, path=path, skip_malformed=False)
-    return Graph(name, load, posts_per_account)
+    return Graph(name, partial(_load_file, path=path), posts_per_account)
 
 
 def generated(name: str, accounts: int, posts_per_account: float) -> Graph:
@@ -87,6 +94,12 @@ def _too_large(accounts: int) -> Graph:
     """Return G5: with the default near cache at its full size, and in proportion below."""
     near_cache_bytes = Settings.near_cache_bytes * accounts // _G5_ACCOUNTS
     return replace(generated("G5", accounts, 3.0), settings={"near_cache_bytes": near_cache_bytes})
+
+
+def _load_file(stores: Stores, path: Path) -> None:
+    """Load a graph from a file. Raises `NoFollows`, `GraphUnreadable` and `GraphMalformed`."""
+    if not importer.import_graph(stores, path, skip_malformed=False).edges:
+        raise NoFollows(path)
 
 
 def _load_both_ways(stores: Stores, path: Path) -> None:

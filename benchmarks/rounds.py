@@ -77,7 +77,7 @@ def measure(graph: Graph, database: Path, mix: Mix, plan: Plan) -> Recording:
         # The graph's own seed would draw accounts in the order in which they got their activity.
         source = random.Random(f"{mix.name} {SEED}")
         population = mix.population(sizes, source)
-        count = round(len(sizes) * graph.posts_per_account)
+        count = max(1, round(len(sizes) * graph.posts_per_account))
         posts = history.make_posts(bench.stores, population.posting, count, source)
         history.make_reads(bench.stores, population.active, count * mix.reads_per_post, source)
         state = State(bench, sizes, posts)

@@ -227,6 +227,8 @@ def test_a_run_at_another_pace_has_other_seconds_and_equal_lists():
         (["--graph", "edges.txt"], "'edges.txt' is not NAME=FILE"),
         (["--graph", "mine=missing.txt"], "missing.txt is not a file"),
         (["--graph", "a=edges.txt", "--graph", "a=edges.txt"], "Two graphs have one name: a, a."),
+        (["--graph", "a/b=edges.txt"], "'a/b' cannot be a name"),
+        (["--graph", "learning=edges.txt"], "'learning' cannot be a name"),
         (["--generated", "1000"], "--generated and --name need each other."),
         (["--name", "mine"], "--generated and --name need each other."),
         (["--generated", "1000", "--name", "a", "--mix", "W9"], "'W9' is not one of"),
@@ -246,11 +248,15 @@ def test_a_wrong_argument_is_named_before_anything_is_measured(
     assert message in " ".join(answer.output.replace("│", " ").split())
 
 
-def test_a_malformed_graph_is_an_error_with_its_line(tmp_path):
-    (tmp_path / "edges.txt").write_text("1 2\n3\n")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("1 2\n3\n", "line 2: 1 columns instead of 2"), ("# nothing\n", "has no follows")],
+)
+def test_a_file_without_a_graph_is_an_error(text, message, tmp_path):
+    (tmp_path / "edges.txt").write_text(text)
     answer = CliRunner().invoke(accuracy.main, ["--graph", f"mine={tmp_path / 'edges.txt'}"])
     assert answer.exit_code == 1
-    assert "line 2: 1 columns instead of 2" in answer.output
+    assert message in answer.output
 
 
 def test_thresholds_have_equal_ratios_between_the_lowest_and_half_the_largest():
