@@ -89,10 +89,10 @@ class Mix:
         return drawn
 
 
-# The usual numbers of operations have 150 to 450 posts, and enough reads to tell lists apart.
+# The usual numbers of operations have 160 to 900 posts, and enough reads to measure their lists.
 W1 = Mix("W1", {"post": 1, "read": 100, "follow": 10, "log out": 5}, 18_560, active_share=0.7)
-W2 = Mix("W2", {"post": 10, "read": 60, "profile": 30}, 3_000, posts_evenly=True)
-W3 = Mix("W3", {"post": 30, "read": 50, "follow": 15, "new account": 5}, 1_500)
+W2 = Mix("W2", {"post": 10, "read": 60, "profile": 30}, 6_000, posts_evenly=True)
+W3 = Mix("W3", {"post": 30, "read": 50, "follow": 15, "new account": 5}, 3_000)
 MIXES = {mix.name: mix for mix in (W1, W2, W3)}
 
 
