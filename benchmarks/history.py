@@ -36,8 +36,6 @@ _DAY_MS = 1_000 * _DAY_SECONDS
 # More authors than any graph has. A Lua script takes no number above 2^53.
 _ALL = 10**12
 _CHUNK = 1_000
-# More celebrities than any graph has.
-_ALL = 10**9
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from feedsvc.cache import celebrity_lists
-from feedsvc.planning import change
 from feedsvc.store.redis import celebrities, keys, lists
 from feedsvc.store.redis.keys import CELEBRITIES
 from feedsvc.store.redis.lists import FloorList
@@ -86,15 +85,7 @@ def test_sql_answers_below_the_highest_floor_of_the_cached_lists(world):
     """The home list is complete, but the oldest posts of a long celebrity list are in SQL only."""
     world.add_followers(9, [1])
     world.is_exact(1)
-    change.change(
-        world.stores,
-        promote_at=1,
-        demote_at=1,
-        rollout_percent=100,
-        reason="test",
-        changed_by="test",
-        if_match=None,
-    )
+    world.pull_all()
     for _ in range(30):
         world.post(9)
     world.is_exact(1)  # this caches the list

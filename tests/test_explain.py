@@ -12,7 +12,6 @@ from alembic import command
 from feedsvc.errors import NotFound
 from feedsvc.graph import follows, load
 from feedsvc.inspection.explain import explain
-from feedsvc.planning import change
 from feedsvc.store.redis import keys, lists
 from feedsvc.store.sql import migrate
 from feedsvc.store.sql.database import Database
@@ -43,18 +42,6 @@ def read_from(source, reason):
     return f"in the feed: read from {source}, because {reason}"
 
 
-def pull_all(world):
-    change.change(
-        world.stores,
-        promote_at=1,
-        demote_at=1,
-        rollout_percent=100,
-        reason="test",
-        changed_by="test",
-        if_match=None,
-    )
-
-
 def pushed(world, followers=FOLLOWERS):
     """Publish a post of 9 and run its fan-out to the end: the stored home feeds have it."""
     world.add_followers(9, followers)
@@ -76,7 +63,7 @@ def dump(redis):
 def test_a_pulled_post_is_read_from_its_authors_celebrity_list(world, explained):
     world.add_followers(9, [7])
     world.read(7)
-    pull_all(world)
+    world.pull_all()
     facts = explained(7, world.post(9))
     assert facts.why == read_from("the celebrity list of 9", "the post is pulled")
     assert (facts.source, facts.route, facts.policy_version) == ("celebrity list", "pull", 2)
@@ -95,7 +82,7 @@ def test_a_pulled_post_is_read_from_its_authors_celebrity_list(world, explained)
 
 def test_a_pulled_post_whose_celebrity_list_is_lost_is_read_from_the_database(world, explained):
     world.add_followers(9, [7])
-    pull_all(world)
+    world.pull_all()
     post_id = world.post(9)
     world.stores.redis.delete(keys.celebrity_posts(9))
     facts = explained(7, post_id)
@@ -276,7 +263,7 @@ def test_a_post_at_or_below_the_floor_of_another_list_is_read_from_the_database(
     post_id = pushed(world, [7])
     world.add_followers(8, [7])
     world.read(7)
-    pull_all(world)
+    world.pull_all()
     for _ in range(15):
         world.post(8)
     facts = explained(7, post_id)
@@ -395,7 +382,7 @@ def test_a_post_missing_from_a_home_feed_is_named_with_its_remedy(world, explain
 
 def test_a_post_missing_from_a_celebrity_list_is_named_with_its_remedy(world, explained):
     world.add_followers(9, [7])
-    pull_all(world)
+    world.pull_all()
     post_id = world.post(9)
     world.stores.redis.lrem(keys.celebrity_posts(9), 0, str(post_id))
     why = explain(world.stores, 7, post_id).why

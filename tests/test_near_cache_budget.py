@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from feedsvc import paging
 from feedsvc.cache import celebrity_lists
 from feedsvc.feed import reader
-from feedsvc.planning import change
 from feedsvc.store.near_cache import authors as near_authors
 from feedsvc.store.near_cache import sizes
 from feedsvc.store.near_cache.authors import Load
@@ -53,18 +52,6 @@ def room_for(lists):
     needed = lists * sizes.list_bytes(1)
     # A sixteenth of the budget is for the index of recent posts.
     return -(-needed * 16 // 15) + 16
-
-
-def pull_all(stores):
-    change.change(
-        stores,
-        promote_at=1,
-        demote_at=1,
-        rollout_percent=100,
-        reason="test",
-        changed_by="test",
-        if_match=None,
-    )
 
 
 # What fits
@@ -221,7 +208,7 @@ def test_hits_misses_and_evictions_are_counted():
 @pytest.mark.parametrize("budget", [0, 1_000, 2_000, 4_000])
 def test_feeds_are_exact_with_almost_no_room(make_stores, budget):
     world = World(make_stores(near_cache_bytes=budget))
-    pull_all(world.stores)
+    world.pull_all()
     world.people(*range(1, 13))
     for follower in range(1, 7):
         for followee in range(1, 13):
@@ -358,7 +345,7 @@ def test_two_reads_fetch_a_list_for_themselves(make_stores, monkeypatch):
     world = World(make_stores(near_cache_bytes=0))
     world.add_followers(9, [1, 2])
     world.post(9)
-    pull_all(world.stores)
+    world.pull_all()
     fetched = []
 
     def fetch_slowly(near_cache, snapshot, lists):

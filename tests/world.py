@@ -13,6 +13,7 @@ from feedsvc.errors import Forbidden, NotFound
 from feedsvc.fanout import chain, sweep
 from feedsvc.feed import reader
 from feedsvc.graph import accounts, follows, hiding
+from feedsvc.planning import change
 from feedsvc.posts import edit, publish
 from feedsvc.store.redis import lists
 from feedsvc.store.sql.clock import db_time
@@ -79,6 +80,18 @@ class World:
     def unblock(self, account, other):
         hiding.unblock(self.stores, account, other)
         self.oracle.unblock(account, other)
+
+    def pull_all(self):
+        """Pull the posts of every account from now on."""
+        change.change(
+            self.stores,
+            promote_at=1,
+            demote_at=1,
+            rollout_percent=100,
+            reason="test",
+            changed_by="test",
+            if_match=None,
+        )
 
     def run_link(self, index=0, *, keep=False):
         link = self.queue[index] if keep else self.queue.pop(index)
