@@ -224,8 +224,8 @@ def _summary(about: dict[str, Any], first: dict[str, Any]) -> Iterator[str]:
         )
     if about["costs_are_default"]:
         yield (
-            "unit costs are defaults in part, because too little work has been counted: "
-            "threshold calibrate does some"
+            "some unit costs are defaults, because too few reads and fan-outs were counted; "
+            "run threshold calibrate"
         )
 
 

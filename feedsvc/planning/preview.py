@@ -216,7 +216,7 @@ def in_words(shown: Preview) -> list[str]:
     if shown.costs.is_default:
         sentences.append(
             "Too few reads and fan-outs have been counted to learn the unit costs. "
-            "They are documented defaults in part. Run feedsvc threshold calibrate."
+            "Some of them are documented defaults. Run feedsvc threshold calibrate."
         )
     return sentences
 
