@@ -10,12 +10,14 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from typing import TYPE_CHECKING
+from types import MethodType
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_forgetting: list[weakref.WeakMethod[Callable[[], None]]] = []
+# Owners with their methods. A `WeakMethod` prints an error at the end of a process (Python 3.11).
+_forgetting: list[tuple[weakref.ref[Any], Callable[[Any], None]]] = []
 
 
 def call_in_child(forget: Callable[[], None]) -> None:
@@ -25,7 +27,13 @@ def call_in_child(forget: Callable[[], None]) -> None:
     lock may have been held at the fork by a thread that the child does not have. `forget` must not
     close a connection, because the parent uses it.
     """
-    _forgetting.append(weakref.WeakMethod(forget, _forgetting.remove))
+    assert isinstance(forget, MethodType), "the registration refers to the method's object"
+
+    def drop(_: object, remove: Callable[[Any], None] = _forgetting.remove) -> None:
+        remove(entry)
+
+    entry = (weakref.ref(forget.__self__, drop), forget.__func__)
+    _forgetting.append(entry)
 
 
 def abandon(inherited: object) -> None:
@@ -37,10 +45,10 @@ def abandon(inherited: object) -> None:
 
 
 def _forget_all() -> None:
-    for each in _forgetting:
-        forget = each()
-        if forget is not None:
-            forget()
+    for reference, forget in _forgetting:
+        owner = reference()
+        if owner is not None:
+            forget(owner)
 
 
 os.register_at_fork(after_in_child=_forget_all)
