@@ -64,11 +64,15 @@ class Load:
 
 
 class Step(NamedTuple):
-    """A step of a load that a read asks for. It fails if the set has more than `most` members."""
+    """A step of a load that a read asks for: about `size` authors.
+
+    It fails if the set has more than `most` members.
+    """
 
     load: Load
     cursor: bytes
     is_due: bool
+    size: int
     most: int
 
 
@@ -102,7 +106,7 @@ class Authors:
             return None
         is_due = load.is_due
         most = self._most if is_due else min(STEP, self._most)
-        return Step(load, load.cursor, is_due, most)
+        return Step(load, load.cursor, is_due, STEP, most)
 
     def take(self, step: Step, part: Part | None) -> set[int]:
         """Take the answer to a step, unless another thread has taken it.

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from feedsvc.forks import call_in_child
-from feedsvc.store.near_cache.authors import STEP, Authors, Step
+from feedsvc.store.near_cache.authors import Authors, Step
 from feedsvc.store.near_cache.copies import Copies
 from feedsvc.store.near_cache.recent_posts import RecentPosts
 from feedsvc.store.near_cache.sizes import authors_bytes
@@ -122,7 +122,7 @@ class NearCache:
         asked, step = self._snapshot, self.authors.next_step()
         if step is not None:
             take = partial(self._take_part, step)
-            celebrities.ask_part(trip, step.cursor, STEP, step.most, take)
+            celebrities.ask_part(trip, step.cursor, step.size, step.most, take)
         return invalidation_log.ask(trip, asked.number, partial(self._learn, asked))
 
     def reload(
