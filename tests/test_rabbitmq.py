@@ -26,16 +26,22 @@ def messages(services, queue):
 
 @pytest.fixture
 def limited(rabbitmq):
-    """A Celery application of a user without rights, and a function that gives it rights."""
+    """A Celery application of a user without rights, and a function that gives it rights.
+
+    It has a virtual host of its own, without the queues of other tests.
+    """
+    rabbitmq.control("add_vhost", "limited")
     rabbitmq.control("add_user", "limited", "secret")
 
     def allow(configure, write, read):
-        rabbitmq.control("set_permissions", "-p", "/", "limited", configure, write, read)
+        rabbitmq.control("set_permissions", "-p", "limited", "limited", configure, write, read)
 
     allow("", "", "")
-    with closing(celery_on(rabbitmq.url.replace("guest:guest", "limited:secret"))) as celery:
+    url = rabbitmq.url.replace("guest:guest", "limited:secret").removesuffix("//") + "/limited"
+    with closing(celery_on(url)) as celery:
         yield celery, allow
     rabbitmq.control("delete_user", "limited")
+    rabbitmq.control("delete_vhost", "limited")
 
 
 def test_each_right_that_a_user_lacks_is_named_and_nothing_is_declared(limited, rabbitmq):

@@ -292,9 +292,13 @@ def test_an_id_is_above_the_highest_and_not_before_the_clock():
 
 
 def rise(stores):
-    """Raise the watermark as far as the database allows."""
-    for _ in range(3):
+    """Raise the watermark until a look is decided. Another test may write to the same server."""
+
+    def is_decided():
         stores.watermark.rise(stores.sql, stores.redis)
+        return stores.watermark._undecided is None
+
+    wait_until(is_decided)
 
 
 def on_record(stores):
