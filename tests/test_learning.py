@@ -16,6 +16,7 @@ from feedsvc.store.redis import usage, work
 from feedsvc.store.redis.usage import UsageCounter
 from feedsvc.store.redis.work import Tally
 
+WITH_SQL = {"upload_us", "take_off_us", "micro_batch_us", "link_us"}
 KINDS = ("read", "merge", "fetch", "upload", "enqueue", "link", "micro-batch", "take-off")
 pieces = st.lists(
     st.tuples(
@@ -141,6 +142,15 @@ def test_a_cost_that_differs_is_learnt(name):
     found = fit(a_service(THREAD_US | {name: 3 * THREAD_US[name]}, pieces=10_000))
     expected = getattr(DEFAULTS.costs, name) + 2 * THREAD_US[name]
     assert getattr(found.costs, name) == pytest.approx(expected, rel=0.1)
+
+
+@given(st.floats(0.1, 1))
+def test_a_database_server_adds_its_share_to_work_that_writes_to_sql(share):
+    counted = a_service(THREAD_US, pieces=1_000)
+    alone, served = fit(counted).costs, fit(counted, sql_share=share).costs
+    for name, cost in vars(alone).items():
+        added = share * THREAD_US[name] if name in WITH_SQL else 0.0
+        assert getattr(served, name) == pytest.approx(cost + added, rel=0.01)
 
 
 @given(st.integers(1, 1_000), st.integers(1, 1_000))

@@ -59,6 +59,9 @@ ELSEWHERE_US = {
     "push_us": 1.1,
     "skip_us": 0.5,
 }
+# What PostgreSQL works for each µs of a thread that queries it. SQLite works in the thread itself.
+POSTGRESQL_SHARE = 0.4
+_WITH_SQL = ("upload_us", "take_off_us", "micro_batch_us", "link_us")
 _NAMES = tuple(THREAD_US)
 
 # Half-widths of 95 % intervals, in standard errors.
@@ -102,8 +105,10 @@ class _Equation(NamedTuple):
     pieces: int
 
 
-def fit(*several: Work) -> Learnt:
+def fit(*several: Work, sql_share: float = 0.0) -> Learnt:
     """Fit the unit costs to the work of several times or services.
+
+    `sql_share`: what a database server works for each µs of a thread that queries it.
 
     If this machine is slower than the machine of the defaults, it is slower at everything. So a
     first fit finds the pace of this machine, the median ratio of its unit costs to the defaults. A
@@ -116,6 +121,8 @@ def fit(*several: Work) -> Learnt:
     defaults = {name: us * pace for name, us in THREAD_US.items()}
     found, errors = _solve(equations, defaults)
     elsewhere = {name: us * pace for name, us in ELSEWHERE_US.items()}
+    for name in _WITH_SQL:
+        elsewhere[name] += sql_share * found[name]
     observations = Counter[str]()
     for work in several:
         for kind, tallies in work.items():

@@ -33,11 +33,12 @@ def learnt(stores: Stores, counted: Work) -> Learnt:
     newest = select(*columns).order_by(Calibration.id.desc()).limit(1)
     with stores.sql.reading() as connection:
         row = connection.execute(newest).first()
+    sql_share = 0.0 if stores.sql.is_sqlite else learning.POSTGRESQL_SHARE
     # The release before this one stored unit costs in this column.
     if row is None or "upload_us" in row.costs:
-        return learning.fit(counted)
-    both = work.total([counted, work.from_json(row.costs)])
-    return replace(learning.fit(both), calibrated_at=row.taken_at, machine=row.machine)
+        return learning.fit(counted, sql_share=sql_share)
+    found = learning.fit(work.total([counted, work.from_json(row.costs)]), sql_share=sql_share)
+    return replace(found, calibrated_at=row.taken_at, machine=row.machine)
 
 
 def save_calibration(stores: Stores, taken_at: dt.datetime, machine: str, found: Work) -> None:
