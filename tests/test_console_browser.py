@@ -228,6 +228,8 @@ def test_a_change_is_reviewed_applied_and_rolled_back(visit, services):
         "1",
     )
     page.get_by_role("link", name="Roll back to version 2").click()
+    # The page that the link leaves has a reason, too.
+    page.get_by_role("heading", name="Roll back to version 2?").wait_for()
     page.get_by_label("Reason").fill("too much to merge")
     page.get_by_role("button", name="Roll back").click()
     page.wait_for_url(re.compile("/console/$"))
