@@ -19,7 +19,7 @@ from feedsvc.planning.costs import UnitCosts, list_units
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from feedsvc.store.redis.work import Work
 
@@ -69,6 +69,7 @@ _Z = 1.96
 # On another machine, each unit cost is between half and one and a half times its default. This is
 # an assumption, not a measurement.
 _DEFAULT_MARGIN = 0.5
+# How much a default weighs beside a piece of work.
 _DEFAULT_WEIGHT = 0.1
 # The mean of a bucket is off by this share, however many pieces it has: the equations are models.
 _MISFIT = 0.1
@@ -115,35 +116,35 @@ def fit(*several: Work, sql_share: float = 0.0) -> Learnt:
     second fit has the defaults in this pace.
     """
     equations = [equation for work in several for equation in _equations(work)]
-    known = {name for each in equations for name, amount in each.amounts.items() if amount}
-    first, _ = _solve(equations, THREAD_US)
-    pace = median([first[name] / THREAD_US[name] for name in sorted(known)] or [1.0])
-    defaults = {name: us * pace for name, us in THREAD_US.items()}
-    found, errors = _solve(equations, defaults)
+    pace = _pace(equations)
+    thread, errors = _solve(equations, {name: us * pace for name, us in THREAD_US.items()})
     elsewhere = {name: us * pace for name, us in ELSEWHERE_US.items()}
     for name in _WITH_SQL:
-        elsewhere[name] += sql_share * found[name]
+        elsewhere[name] += sql_share * thread[name]
+    costs, margins = dict[str, float](), dict[str, float]()
+    for name in (field.name for field in fields(UnitCosts)):
+        other = elsewhere.get(name, 0.0)
+        costs[name] = max(0.0, thread.get(name, 0.0) + other)
+        margin = math.hypot(errors.get(name, 0.0), _DEFAULT_MARGIN * other)
+        margins[name] = min(margin, _DEFAULT_MARGIN * costs[name])
+    costs["read_us"] += thread["find_us"]
+    return Learnt(UnitCosts(**costs), UnitCosts(**margins), _observations(several))
+
+
+def _observations(several: Iterable[Work]) -> Counter[str]:
+    """Count the pieces of work by kind."""
     observations = Counter[str]()
     for work in several:
         for kind, tallies in work.items():
             observations[kind] += sum(tally.pieces for tally in tallies.values())
-    costs = {
-        each.name: max(0.0, found.get(each.name, 0.0) + elsewhere.get(each.name, 0.0))
-        for each in fields(UnitCosts)
-    }
-    costs["read_us"] += found["find_us"]
-    margins = {
-        name: min(
-            math.hypot(errors.get(name, 0.0), _DEFAULT_MARGIN * elsewhere.get(name, 0.0)),
-            _DEFAULT_MARGIN * cost,
-        )
-        for name, cost in costs.items()
-    }
-    return Learnt(
-        UnitCosts(**costs),
-        UnitCosts(**margins),
-        observations,
-    )
+    return observations
+
+
+def _pace(equations: Sequence[_Equation]) -> float:
+    """Return how much slower than the machine of the defaults this one is."""
+    known = {name for each in equations for name, amount in each.amounts.items() if amount}
+    thread, _ = _solve(equations, THREAD_US)
+    return median([thread[name] / THREAD_US[name] for name in sorted(known)] or [1.0])
 
 
 def _equations(work: Work) -> Iterator[_Equation]:
