@@ -34,7 +34,7 @@ State = Literal["ok", "warning", "fault"]
 # The oldest versions that the service works with. PostgreSQL 13 is the first one with transaction
 # numbers of 64 bits (`xid8`). The Lua scripts use functions of Redis 7.0.
 _OLDEST_POSTGRESQL, _OLDEST_REDIS = 13, (7, 0)
-# So many keys show whether another program uses the database.
+# The number of keys that the check samples to see whether another program uses the database.
 _LOOKED_AT = 1_000
 _OUR_BEGINNINGS = tuple(beginning.encode() for beginning in BEGINNINGS)
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")

@@ -42,8 +42,8 @@ THREAD_US = {
     "fetched_list_us": 15.0,
     "learn_us": 46.0,
 }
-# What the same units cost elsewhere: in Redis, in the broker, and in a worker's process around its
-# task. Push and skip are work of Redis alone. A page that merges lists needs less of its home list,
+# The cost of each unit outside the measured thread: in Redis, in the broker, and in a worker's
+# process around its task. Push and skip are work of Redis alone. A page that merges lists needs less of its home list,
 # and the time of its merge includes reading the clock.
 ELSEWHERE_US = {
     "upload_us": 200.0,
@@ -59,7 +59,7 @@ ELSEWHERE_US = {
     "push_us": 1.1,
     "skip_us": 0.5,
 }
-# What PostgreSQL works for each µs of a thread that queries it. SQLite works in the thread itself.
+# PostgreSQL's processor time for each µs of a thread that queries it. SQLite works in the thread.
 POSTGRESQL_SHARE = 0.4
 _WITH_SQL = ("upload_us", "take_off_us", "micro_batch_us", "link_us")
 _NAMES = tuple(THREAD_US)
@@ -109,7 +109,7 @@ class _Equation(NamedTuple):
 def fit(*several: Work, sql_share: float = 0.0) -> Learnt:
     """Fit the unit costs to the work of several times or services.
 
-    `sql_share`: what a database server works for each µs of a thread that queries it.
+    `sql_share`: the database server's processor time for each µs of a thread that queries it.
 
     If this machine is slower than the machine of the defaults, it is slower at everything. So a
     first fit finds the pace of this machine, the median ratio of its unit costs to the defaults. A

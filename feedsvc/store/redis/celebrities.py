@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _VALID = "v"
 # The marker of a set that is being built. A token follows.
 BUILDING = "b"
-# The same of a set that an upload began and that no reader has claimed.
+# The marker of a set that an upload began and that no reader has claimed.
 UNCLAIMED = "b?"
 # The cursors before the first part of the set and after the last one.
 FIRST, LAST = b"-inf", b"inf"
