@@ -43,8 +43,8 @@ THREAD_US = {
     "learn_us": 46.0,
 }
 # The cost of each unit outside the measured thread: in Redis, in the broker, and in a worker's
-# process around its task. Push and skip are work of Redis alone. A page that merges lists needs less
-# of its home list, and the time of its merge includes reading the clock.
+# process around its task. Push and skip are work of Redis alone. A page that merges lists needs
+# less of its home list, and the time of its merge includes reading the clock.
 ELSEWHERE_US = {
     "upload_us": 200.0,
     "message_us": 130.0,

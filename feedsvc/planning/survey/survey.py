@@ -252,9 +252,9 @@ def _readers(stores: Stores, accounts: int, window: float, drawn: Sequence[_Draw
     """
     counted = usage.sampled_reads(stores)
     if len(counted.by_viewer) < _FEW:
-        drawn = sample.draw(stores, None if accounts <= _ALL_VIEWERS_UPTO else _VIEWERS, _RUN)
+        sampled = sample.draw(stores, None if accounts <= _ALL_VIEWERS_UPTO else _VIEWERS, _RUN)
         reads = accounts * _ASSUMED_READS_PER_DAY
-        return _Readers(reads, 0.0, dict.fromkeys(drawn, 1.0), is_assumed=True)
+        return _Readers(reads, 0.0, dict.fromkeys(sampled, 1.0), is_assumed=True)
     seconds = _LEAST_SECONDS if window <= _LEAST_SECONDS else max(counted.seconds, 1.0)
     per_day = DAY_SECONDS / seconds
     chosen = heapq.nsmallest(_VIEWERS, counted.by_viewer, key=usage.sample_order)
