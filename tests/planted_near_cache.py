@@ -188,7 +188,7 @@ NEAR_CACHE_BUDGET = [
                 "",
             ),
         ),
-        (TESTS + "test_a_large_set_is_loaded_in_steps_and_keeps_what_is_put_meanwhile",),
+        (TESTS + "test_an_author_that_is_put_after_the_last_step_was_answered_is_held",),
     ),
     Planted(
         "load a large set at once in every process",

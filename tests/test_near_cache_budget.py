@@ -29,6 +29,7 @@ from feedsvc.store.redis.round_trip import RoundTrip
 from tests.engines import Valkey
 from tests.test_celebrities import make_valid
 from tests.test_near_cache import (
+    Late,
     ask,
     celebrities_in,
     ids_of,
@@ -367,7 +368,7 @@ def fill_set(stores, count):
     make_valid(stores, *range(1, count + 1))
 
 
-def test_a_large_set_is_loaded_in_steps_and_keeps_what_is_put_meanwhile(stores, monkeypatch):
+def test_a_large_set_is_loaded_in_steps_while_authors_come_and_go(stores, monkeypatch):
     monkeypatch.setattr(near_authors, "SPREAD_SECONDS", 0)
     fill_set(stores, 5_000)
     near_cache = NearCache(longest_list=12, budget=1 << 20)
@@ -385,6 +386,27 @@ def test_a_large_set_is_loaded_in_steps_and_keeps_what_is_put_meanwhile(stores, 
     assert max(steps) <= 2 * near_authors.STEP
     found = near_cache._snapshot.authors
     assert {*range(1, 5_001), 7_777} - {4_000} <= found
+
+
+def test_an_author_that_is_put_after_the_last_step_was_answered_is_held(stores, monkeypatch):
+    """A slow read has the answer to the last step. Another read, which asked for an earlier step,
+    learns of the put before the slow read goes on.
+    """
+    monkeypatch.setattr(near_authors, "SPREAD_SECONDS", 0)
+    fill_set(stores, 2_500)
+    near_cache = NearCache(longest_list=12, budget=1 << 20)
+    near_cache.reload(*invalidation_log.position(stores.redis), None)
+    learn(stores, near_cache)
+    other = Late(stores.redis)
+    others_answer = near_cache.ask(other)
+    learn(stores, near_cache)
+    slow = ask(stores, near_cache)
+    celebrity_lists.put_author(stores.redis, 7_777, POST)
+    other.run()
+    assert receive(other, others_answer) is not None
+    assert near_cache._snapshot.authors is None
+    receive(*slow)
+    assert celebrities_in(learn(stores, near_cache), 1, 7_777, 8_888) == {1, 7_777}
 
 
 def test_a_load_begins_again_if_the_set_is_lost_between_two_steps(stores, monkeypatch):
