@@ -1,8 +1,9 @@
-"""Do a little real work on this machine, and keep the processor time that it counts.
+"""Publish, fan out and read for a few seconds, and store the processor time of this work.
 
-A service without traffic has nothing to learn its unit costs from. A calibration opens a service of
-its own, with the embedded stores in a temporary folder, and calls what uploads, workers and reads
-call. So it counts the same work in the same way, and users of the service see nothing of it.
+A service without traffic has no work of its own from which to learn unit costs. A calibration opens
+a second service with embedded stores in a temporary folder. It calls the functions that uploads,
+workers and reads call, so the work is counted as in production. Users of the first service see no
+post of it.
 """
 
 from __future__ import annotations

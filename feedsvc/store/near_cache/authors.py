@@ -95,7 +95,7 @@ class Authors:
         self.give_up_if_too_many()
 
     def __len__(self) -> int:
-        """Return how many authors take memory: those of the set and those loaded so far."""
+        """Return the number of authors in memory: in the complete set and in the load."""
         loading = self._loading
         return len(self.complete or ()) + (0 if loading is None else len(loading.authors))
 

@@ -30,7 +30,7 @@ class Copies:
         return self.lists.used_bytes + self.bodies.used_bytes
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """Return what was counted since the process began: (what, kind of copy) -> count."""
+        """Return the counts since the process began, by name of the count and kind of copy."""
         return {
             (name, kind): count
             for kind, copies in (("list", self.lists), ("post", self.bodies))
